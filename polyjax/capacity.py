@@ -1,0 +1,90 @@
+"""Capacity: the fraction of a dimension that an embedding W spends on each feature (section 2.1, appendices E and G).
+
+W has shape [D, N]: column i, w_i, is the embedding of feature i in D dimensions. Both definitions are unchanged by a
+rotation and by a rescaling of the whole embedding. A W that holds NaN or infinity gives NaN, so that a diverged
+model is not mistaken for one that ignores its features.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from polyjax.checks import require
+
+
+def capacities(W: ArrayLike) -> jax.Array:
+    """C_i = (w_i . w_i)^2 / sum_j (w_i . w_j)^2, eq. 3.
+
+    It is also the squared correlation of x_i with (W^T W x)_i for uncorrelated x of unit variance (appendix E). In
+    float32 entries from 1e-37 to 1e37 are safe, side by side too: smaller ones count as zero, larger ones may give NaN.
+
+    Args:
+        W: [..., D, N], any real values.
+
+    Returns:
+        [..., N], in [0, 1]; 0 where the column is zero. The sum over features is 0 for W = 0, else
+        between 1 and the rank of W (appendix F). Gradients are finite; that with respect to a zero column is 0.
+
+    Raises:
+        ValueError: W is not a matrix, or has no row or no column.
+    """
+    return _capacities(_matrix(W))
+
+
+def isotropic_capacities(W: ArrayLike) -> jax.Array:
+    """C~_i = [R^T R]_ii, with the compact SVD W = Q S R: the capacities once W is made isotropic (appendix G, eq. 88).
+
+    C~_i is the variance of x_i explained by the best linear reconstruction from W x, where eq. 3 has that by W^T.
+    The two agree exactly where the capacities of eq. 3 add up to D (eq. 89), and elsewhere C <= C~ (Lemma 1).
+
+    Args:
+        W: [..., D, N], any real values.
+
+    Returns:
+        [..., N], in [0, 1], summing to rank(W) (eq. 90); accurate to about eps times the condition number. Singular
+        values up to max(D, N) eps times the largest count as zero, as in `numpy.linalg.matrix_rank`. Differentiable
+        wherever the rank does not change nearby; elsewhere the gradient is that at fixed rank, and finite.
+
+    Raises:
+        ValueError: W is not a matrix, or has no row or no column.
+    """
+    return _isotropic_capacities(_matrix(W))
+
+
+def _matrix(W: ArrayLike) -> jax.Array:
+    W = jnp.asarray(W)
+    require(W.ndim >= 2 and min(W.shape[-2:]) > 0, "W", "have at least one row and one column, [..., D, N]", W.shape)
+    return W.astype(jnp.result_type(W, float))
+
+
+@partial(jnp.vectorize, signature="(d,n)->(n)")
+def _capacities(W: jax.Array) -> jax.Array:
+    """Eq. 3 of one matrix as 1 / sum_j q_ij^2, with q_ij = (w_i . w_j) / (w_i . w_i)."""
+    length, embedded = _nonzero(jnp.max(jnp.abs(W), axis=0))
+    unit = W / length[None, :]
+    gram = jnp.matmul(unit.T, unit, precision="highest")  # by default accelerators round to TF32 or bfloat16
+    norm = jnp.where(embedded, jnp.diagonal(gram), 1)  # a zero column must not divide by zero, in the gradient either
+    largest = jnp.finfo(W.dtype).max ** 0.5 / W.shape[0] / W.shape[1]  # its square, summed over D and N, is finite
+    ratio = jnp.minimum(length[None, :] / length[:, None], largest)
+    interference = jnp.sum((gram * ratio / norm[:, None]) ** 2, axis=1)
+    C = jnp.minimum(1 / jnp.where(embedded, interference, 1), 1)  # above 1 by rounding only
+    return jnp.where(embedded, C, 0)
+
+
+@partial(jnp.vectorize, signature="(d,n)->(n)")
+def _isotropic_capacities(W: jax.Array) -> jax.Array:
+    """Diagonal of the projector W^+ W, which unlike R alone is smooth where singular values coincide."""
+    W = W / _nonzero(jnp.max(jnp.abs(W)))[0]
+    inverse = jnp.linalg.pinv(W, rtol=max(W.shape) * float(jnp.finfo(W.dtype).eps))
+    return jnp.clip(jnp.sum(inverse.T * W, axis=0), 0, 1)  # outside by rounding only
+
+
+def _nonzero(scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The scale to divide by, 1 where it is zero, and whether it is not; NaN counts as non-zero, and so stays NaN.
+
+    The results do not depend on the scale that an embedding is divided by, so no gradient goes through it.
+    """
+    nonzero = ~(scale < jnp.finfo(scale.dtype).tiny)
+    return jax.lax.stop_gradient(jnp.where(nonzero, scale, 1)), nonzero
