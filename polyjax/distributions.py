@@ -1,0 +1,65 @@
+"""What one feature looks like: x = s z with s ~ Bernoulli(p) and z from a base distribution (appendix D).
+
+A base is known by its quantile function, which turns uniform numbers, random or quasi-random, into values, and by its
+moments, which give the kurtosis of the sparse feature in closed form. p is the `density`, the probability that the
+feature is non-zero; sparsity is 1 - p.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from polyjax.checks import require
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Bernoulli(p) times a base."""
+
+    name: str
+    quantile: Callable[[Array], Array]  # u in (0, 1) -> a value of the base
+    moments: tuple[float, float, float, float]  # E[z], E[z^2], E[z^3], E[z^4] of the base
+    unit_variance: bool  # the base is scaled by 1 / sqrt(p), so that the sparse feature has variance 1
+
+    def active_value(self, u: Array, density: ArrayLike) -> Array:
+        """The value of an active feature at uniform number u in (0, 1)."""
+        z = self.quantile(u)
+        return z / jnp.sqrt(density) if self.unit_variance else z
+
+    def kurtosis(self, density: ArrayLike) -> Array:
+        """E[(x - E x)^4] / Var[x]^2 at a density in (0, 1]; E[z^4] / (p E[z^2]^2) where E[z] = 0 (eq. 59)."""
+        p = check_density(density)
+        m1, m2, m3, m4 = (p * m for m in self.moments)
+        variance = m2 - m1**2
+        return (m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4) / variance**2
+
+
+def check_density(density: ArrayLike) -> Array:
+    """The density as an array. Raises ValueError unless every one is above 0 and at most 1."""
+    p = jnp.asarray(density)
+    require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", density)
+    return p
+
+
+UNIFORM_SIGNED = Distribution(
+    "uniform_signed", lambda u: sqrt(3) * (2 * u - 1), (0, 1, 0, 9 / 5), unit_variance=True
+)  # U(-a, a) with a = sqrt(3 / p): the features of the Redwood model (D.2)
+UNIFORM_POSITIVE = Distribution(
+    "uniform_positive", lambda u: u, (1 / 2, 1 / 3, 1 / 4, 1 / 5), unit_variance=False
+)  # U(0, 1): the features of the Anthropic model (Elhage et al. 2022)
+NORMAL = Distribution("normal", jax.scipy.special.ndtri, (0, 1, 0, 3), unit_variance=True)
+RADEMACHER = Distribution("rademacher", lambda u: jnp.where(u < 0.5, -1.0, 1.0), (0, 1, 0, 1), unit_variance=True)
+
+_ALL = (UNIFORM_SIGNED, UNIFORM_POSITIVE, NORMAL, RADEMACHER)
+
+
+def by_name(name: str) -> Distribution:
+    """The distribution of that name. Raises ValueError for an unknown one."""
+    names = [d.name for d in _ALL]
+    require(name in names, "distribution", f"be one of {', '.join(names)}", name)
+    return _ALL[names.index(name)]

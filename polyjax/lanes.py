@@ -1,0 +1,162 @@
+"""The lanes form: gradients of many small models at once, at the machine's arithmetic rate.
+
+A lane is one model. Parameters keep their own axes first and have the lanes last, such as W [D, N, P, L] for P
+densities and L lanes a density; so every weight is one contiguous array. The gradient of a loss is unrolled into scalar
+arithmetic (`unroll`), vmapped over densities, lanes and samples, and all its terms are summed over the samples by ONE
+variadic reduction, which XLA compiles to one kernel that keeps nothing in memory.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+
+from polyjax.sampling import Batch
+from polyjax.unroll import unroll
+
+# The reduction vectorises only when it may be reassociated; results then differ from the plain order by rounding.
+# Infinities and NaN are not honoured here, which is why nothing but the training loop is compiled with these.
+CPU_COMPILER_OPTIONS = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
+
+
+def sampled_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Callable[..., Any]:
+    """The gradient of the weighted sum of `loss(params, x, importance)` over a batch, in every lane.
+
+    `params` has the shapes of one model. The result maps params [..., P, L], the importance [L] of feature 0 (that of
+    the others is 1) and a batch of x [N, P, B] and weight [P, B] (see `samples_minor`) to gradients [..., P, L].
+    """
+
+    def one_sample(params: Any, x: Array, importance: Array, weight: Array) -> Any:
+        return jax.vjp(lambda p: loss(p, x, importance), params)[1](weight)[0]
+
+    vector, number = jax.ShapeDtypeStruct((n_features,), np.float32), jax.ShapeDtypeStruct((), np.float32)
+    unrolled = unroll(one_sample, params, vector, vector, number)
+
+    def scalar(params: list[list[Any]], x: list[Any], importance: Any, weight: Any) -> list[list[Any]]:
+        return unrolled(*params, x, _importances(importance, n_features), [weight])
+
+    terms = jax.vmap(scalar, (None, 0, None, 0))  # samples
+    terms = jax.vmap(jax.vmap(terms, (0, None, 0, None)), (0, 0, None, 0))  # lanes, then densities
+
+    def gradient(params: Any, importance: Array, batch: Batch) -> Any:
+        # Without the barrier XLA hoists importance x weight out of the training loop, as one large array.
+        importance, x = lax.optimization_barrier((importance, batch.x))
+        shape = (x.shape[1], len(importance), x.shape[2])
+        return _join(_sum_samples(terms(_split(params), [*x], importance, batch.weight), shape), params)
+
+    return gradient
+
+
+def sampled_loss(loss: Callable[..., Array], params: Any, n_features: int) -> Callable[..., Array]:
+    """The weighted sum of `loss(params, x, importance)` over a batch, [P, L]; arguments as in `sampled_gradient`."""
+    vector = jax.ShapeDtypeStruct((n_features,), np.float32)
+    unrolled = unroll(loss, params, vector, vector)
+
+    def scalar(params: list[list[Any]], x: list[Any], importance: Any) -> Any:
+        return unrolled(*params, x, _importances(importance, n_features))[0][0]
+
+    losses = jax.vmap(scalar, (None, 0, None))  # samples
+    losses = jax.vmap(jax.vmap(losses, (0, None, 0)), (0, 0, None))  # lanes, then densities
+
+    def total(params: Any, importance: Array, batch: Batch) -> Array:
+        # A product with the weights, since a plain sum does not vectorise without fast-math.
+        return jnp.einsum("plb,pb->pl", losses(_split(params), [*batch.x], importance), batch.weight)
+
+    return total
+
+
+def exact_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Callable[..., Any]:
+    """The gradient of `loss(params, importance, data)` without samples, where data [P] is one number a density."""
+    vector, number = jax.ShapeDtypeStruct((n_features,), np.float32), jax.ShapeDtypeStruct((), np.float32)
+    unrolled = unroll(jax.grad(loss), params, vector, number)
+
+    def scalar(params: list[list[Any]], importance: Any, data: Any) -> list[list[Any]]:
+        return unrolled(*params, _importances(importance, n_features), [data])
+
+    gradients = jax.vmap(jax.vmap(scalar, (0, 0, None)), (0, None, 0))
+    return lambda params, importance, data: _join(gradients(_split(params), importance, data), params)
+
+
+def samples_minor(batch: Batch) -> Batch:
+    """A batch of x [P, B, N] as x [N, P, B], which a kernel reads in order."""
+    return batch._replace(x=jnp.moveaxis(batch.x, -1, 0))
+
+
+def last(params: Any) -> Any:
+    """Parameters [P, L, ...] as [..., P, L], the form of this module."""
+    return jax.tree.map(lambda a: jnp.moveaxis(a, (0, 1), (-2, -1)), params)
+
+
+def first(params: Any) -> Any:
+    """The inverse of `last`."""
+    return jax.tree.map(lambda a: jnp.moveaxis(a, (-2, -1), (0, 1)), params)
+
+
+def _importances(importance: Any, n_features: int) -> list[Any]:
+    return [importance] + [np.float32(1)] * (n_features - 1)
+
+
+def _split(params: Any) -> list[list[Array]]:
+    """Every leaf [..., P, L] as a list of its entries [P, L]."""
+    return [[*leaf.reshape(-1, *leaf.shape[-2:])] for leaf in jax.tree.leaves(params)]
+
+
+def _join(terms: list[list[Array]], params: Any) -> Any:
+    """The inverse of `_split`, in the shapes of `params`."""
+    leaves, structure = jax.tree.flatten(params)
+    return jax.tree.unflatten(structure, [jnp.stack(t).reshape(p.shape) for t, p in zip(terms, leaves, strict=True)])
+
+
+def _sum_samples(terms: list[list[Array]], shape: tuple[int, int, int]) -> list[list[Array]]:
+    """Sums every term over the samples, the last axis of `shape`."""
+    flat, structure = jax.tree.flatten(terms)
+    flat = [jnp.broadcast_to(t, shape) for t in flat]
+    sums = lax.reduce(flat, [np.float32(0)] * len(flat), lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (2,))
+    return jax.tree.unflatten(structure, sums)
+
+
+def per_lane(optimizer: optax.GradientTransformation, params: Any) -> optax.GradientTransformation:
+    """The transformation applied to every lane by itself, for params [..., P, L].
+
+    What does not depend on the gradients, such as a step count and with it the learning rate, is kept once instead of
+    once a lane.
+    """
+    state = jax.eval_shape(optimizer.init, params)
+    axes = jax.tree.map(lambda own: -1 if own else None, _depends_on_lane(optimizer, params, state))
+
+    def twice(f: Callable[..., Any], in_axes: Any, out_axes: Any) -> Callable[..., Any]:
+        return jax.vmap(jax.vmap(f, in_axes, out_axes), in_axes, out_axes)
+
+    init = twice(optimizer.init, -1, axes)
+    update = twice(optimizer.update, (-1, axes, -1), (-1, axes))
+    return optax.GradientTransformation(init, update)
+
+
+def _depends_on_lane(optimizer: optax.GradientTransformation, params: Any, state: Any) -> Any:
+    """For every leaf of the optimiser's state, whether it depends on the gradients or the parameters."""
+    structure = jax.tree.structure(state)
+    n_params = len(jax.tree.leaves(params))
+    own = _reached(jax.make_jaxpr(optimizer.init)(params).jaxpr, [True] * n_params)
+    program = jax.make_jaxpr(optimizer.update)(params, state, params).jaxpr
+    while True:
+        after = _reached(program, [True] * n_params + own + [True] * n_params)[n_params:]
+        if after == own:
+            return jax.tree.unflatten(structure, own)
+        own = [a or b for a, b in zip(own, after, strict=True)]
+
+
+def _reached(program: Any, inputs: list[bool]) -> list[bool]:
+    """Which outputs of a program depend on the marked inputs."""
+    marked = {v for v, is_marked in zip(program.invars, inputs, strict=True) if is_marked}
+
+    def is_marked(atom: Any) -> bool:
+        return not hasattr(atom, "val") and atom in marked
+
+    for eqn in program.eqns:
+        if any(map(is_marked, eqn.invars)):
+            marked.update(eqn.outvars)
+    return [is_marked(v) for v in program.outvars]

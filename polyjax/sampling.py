@@ -1,0 +1,140 @@
+"""A weighted batch of feature vectors for ONE density: sum_i weight_i g(x_i) estimates E[g(x)] without bias.
+
+A sampler turns uniform numbers into a batch, so that the same code serves training and evaluation. Axis letters: B
+samples, N features. The density is the probability p that a feature is non-zero.
+
+- `enumerated`: every one of the 2^N activity masks, weighted by its probability; only the values vary. For small N.
+- `stratified`: the number of active features is stratified and size-biased. For large N.
+- `iid`: independent samples of equal weight, the literature's choice. At density 0.01 nearly all of them are zero.
+
+The uniform numbers of the first two are quasi-random: every number is uniform, so that every batch is unbiased, and
+successive steps of training fill the unit interval evenly, so that their errors cancel instead of adding up.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import gammaln
+
+from polyjax.checks import require
+from polyjax.distributions import Distribution
+
+LARGEST_ENUMERATED = 512  # masks
+
+
+class Batch(NamedTuple):
+    x: Array  # [B, N]
+    weight: Array  # [B], >= 0
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """`sampler(u, density)` maps uniform numbers u in (0, 1), of shape `sampler.shape`, to a `Batch`.
+
+    Raises ValueError for an unknown name and for a batch that is too small.
+    """
+
+    name: str
+    distribution: Distribution
+    n_features: int  # N
+    batch: int  # B
+
+    def __post_init__(self) -> None:
+        require(self.name in SAMPLERS, "sampler", f"be one of {', '.join(SAMPLERS)}", self.name)
+        least = {"enumerated": 2**self.n_features, "stratified": 2, "iid": 1}[self.name]
+        require(self.batch >= least, "batch", f"be at least {least} for the {self.name} sampler", self.batch)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[B, uniform numbers a sample]"""
+        return self.batch, self.n_features * (1 if self.name == "enumerated" else 2)
+
+    def uniforms(self, key: Array, step: Array) -> Array:
+        """The numbers of one training step, in (0, 1) and of `shape`."""
+        if self.name == "iid":
+            return jax.random.uniform(jax.random.fold_in(key, step), self.shape, minval=2.0**-25)
+        return kronecker(jax.random.bits(key, self.shape), step)
+
+    def __call__(self, u: Array, density: Array) -> Batch:
+        n = self.n_features
+        active, weight = SAMPLERS[self.name](u, density, n)
+        values = self.distribution.active_value(u[:, -n:], density)
+        return Batch(jnp.where(active, values, 0), weight)
+
+
+def default_sampler(n_features: int, batch: int) -> str:
+    """`enumerated` where the batch has room for every mask, else `stratified`."""
+    return "enumerated" if 2**n_features <= min(batch, LARGEST_ENUMERATED) else "stratified"
+
+
+def kronecker(shift: Array, index: Array) -> Array:
+    """Point `index` of the Kronecker sequence (shift + index alpha) mod 1 with alpha_d = sqrt of the d-th prime.
+
+    shift: uint32 [..., d], in units of 2^-32; index: an integer, broadcast against shift. Returns numbers in (0, 1).
+    """
+    step = np.floor(np.sqrt(_primes(shift.shape[-1])) % 1 * 2.0**32).astype(np.uint32)
+    alpha = jnp.broadcast_to(step, jnp.broadcast_shapes(shift.shape, jnp.shape(index)))
+    bits = shift + jnp.asarray(index).astype(jnp.uint32) * alpha
+    return ((bits >> 8).astype(jnp.float32) + 0.5) * 2.0**-24
+
+
+def _primes(n: int) -> list[int]:
+    """The first n primes."""
+    primes: list[int] = []
+    candidate = 2
+    while len(primes) < n:
+        if all(candidate % p for p in primes):
+            primes.append(candidate)
+        candidate += 1
+    return primes
+
+
+def _enumerated(u: Array, density: Array, n: int) -> tuple[Array, Array]:
+    """Half of the batch goes to all masks alike, and to each at least once; the rest to mask m in proportion to
+    |m| P(m), where more is active. A mask's probability P(m) = p^|m| (1 - p)^(N - |m|) is divided among its samples."""
+    masks = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    count = masks.sum(1)
+    probability = density**count * (1 - density) ** (n - count)
+    copies = max(1, len(u) // 2 // len(masks))
+    rest = len(u) - copies * len(masks)
+    share = jnp.cumsum(probability * count / (n * density))
+    more = jnp.searchsorted(share[:-1], (jnp.arange(rest) + 0.5) / max(rest, 1), side="right")
+    chosen = jnp.concatenate([jnp.repeat(jnp.arange(len(masks)), copies), more])
+    samples = jnp.full(len(masks), float(copies)).at[more].add(1)
+    return jnp.asarray(masks, bool)[chosen], (probability / samples)[chosen]
+
+
+def _stratified(u: Array, density: Array, n: int) -> tuple[Array, Array]:
+    """One empty sample, and B - 1 with k >= 1 active features, k drawn with probability proportional to
+    k Binomial(N, p)(k), so weighted by N p / k: where more is active, more is learnt. That size-biased k is
+    1 + Binomial(N - 1, p), whose distribution function is inverted at stratified numbers."""
+    rest = len(u) - 1
+    level = (jnp.arange(rest) + u[0, 0]) / rest
+    k = 1 + jnp.searchsorted(_binomial_cdf(n - 1, density)[:-1], level, side="right")
+    count = jnp.concatenate([jnp.zeros(1, k.dtype), k])
+    rank = jnp.argsort(jnp.argsort(u[:, :n], axis=1), axis=1)
+    weight = jnp.concatenate([jnp.reshape((1 - density) ** n, 1), n * density / (k * rest)])
+    return rank < count[:, None], weight
+
+
+def _iid(u: Array, density: Array, n: int) -> tuple[Array, Array]:
+    return u[:, :n] < density, jnp.full(len(u), 1 / len(u))
+
+
+def _binomial_cdf(n: int, p: Array) -> Array:
+    """[n + 1]: P(K <= k) for K ~ Binomial(n, p), p in (0, 1]."""
+    k = jnp.arange(n + 1.0)
+    log_choose = gammaln(n + 1.0) - gammaln(k + 1) - gammaln(n - k + 1)
+    return jnp.cumsum(jnp.exp(log_choose) * p**k * (1 - p) ** (n - k))
+
+
+SAMPLERS: dict[str, Callable[[Array, Array, int], tuple[Array, Array]]] = {
+    "enumerated": _enumerated,
+    "stratified": _stratified,
+    "iid": _iid,
+}

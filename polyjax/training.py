@@ -1,0 +1,151 @@
+"""ONE training run as a pure function, then the vmaps that make it a grid.
+
+Two ways to run the same definition of a model, chosen by `choose_engine`:
+
+- `arrays`: plain `vmap` over matrix code. The reference, and the way for large models.
+- `lanes`: unrolled, every weight an array over models (`lanes`). Several times faster for small models.
+
+Axis letters: P densities, L lanes a density (importance and restart), B samples, K steps, D neurons, N features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from polyjax import lanes
+from polyjax.models import Model, Params
+from polyjax.sampling import Batch, Sampler
+from polyjax.theory import expected_loss
+
+DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
+LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is the same in every run of a grid."""
+
+    model: Model
+    sampler: Sampler
+    objective: str  # "sampled" or "expected"
+    optimizer: optax.GradientTransformation
+    steps: int
+    engine: str  # "arrays" or "lanes"
+
+    def loss(self, params: Params, importance: Array, data: Any) -> Array:
+        """The objective of one run: the weighted batch mean, or the population loss at kurtosis `data` (eq. 33)."""
+        if self.objective == "expected":
+            return expected_loss(params.W, importance, data, params.b)
+        return data.weight @ jax.vmap(self.model.loss, (None, 0, None))(params, data.x, importance)
+
+    def importances(self, importance: Array) -> Array:
+        """v [N] from the importance of feature 0; the other features have 1."""
+        return jnp.ones(self.model.n_features).at[0].set(importance)
+
+    def draw(self, key: Array, step: Array, density: Array) -> Any:
+        """The data of one step at one density: a `Batch`, or for the expected objective the kurtosis."""
+        if self.objective == "expected":
+            return self.sampler.distribution.kurtosis(density)
+        return self.sampler(self.sampler.uniforms(key, step), density)
+
+
+class Trained(NamedTuple):
+    """Parameters at the end and, to see whether they had settled, about half way."""
+
+    end: Params
+    half_way: Params
+
+
+def fit(
+    gradient: Callable[[Params, Any], Params],
+    optimizer: optax.GradientTransformation,
+    draw: Callable[[Array], Any],
+    steps: int,
+    params: Params,
+) -> Trained:
+    """The training loop: `gradient(params, data)` at the data that `draw(step)` gives, through the optimiser."""
+
+    def step(carry: Any, data: Any) -> Any:
+        params, state = carry
+        updates, state = optimizer.update(gradient(params, data), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    def several_steps(carry: Any, numbers: Array) -> Any:
+        # Without the barrier XLA draws every batch again in every kernel that reads it.
+        return lax.scan(step, carry, lax.optimization_barrier(jax.vmap(draw)(numbers)))[0]
+
+    def block(carry: Any, numbers: Array) -> Any:
+        carry, half_way = carry
+        half_way = jax.tree.map(partial(jnp.where, numbers[0] <= steps // 2), carry[0], half_way)
+        return (several_steps(carry, numbers), half_way), None
+
+    at_once = max(1, min(DRAWN_AT_ONCE, steps // 2))
+    numbers = jnp.arange(steps)
+    whole = steps - steps % at_once
+    start = (params, optimizer.init(params)), params
+    (carry, half_way), _ = lax.scan(block, start, numbers[:whole].reshape(-1, at_once))
+    if whole < steps:
+        carry = several_steps(carry, numbers[whole:])
+    return Trained(carry[0], half_way)
+
+
+def train_arrays(training: Training, keys: Array, importance: Array, density: Array, draw_key: Array) -> Trained:
+    """Trains lanes with initialisation keys [P, L], importance [L] of feature 0 and density [P]: leaves [P, L, ...]."""
+
+    def run(key: Array, importance: Array, density: Array) -> Trained:
+        v = training.importances(importance)
+        gradient = lambda params, data: jax.grad(training.loss)(params, v, data)  # noqa: E731
+        draw = lambda step: training.draw(draw_key, step, density)  # noqa: E731
+        return fit(gradient, training.optimizer, draw, training.steps, training.model.init(key))
+
+    return jax.vmap(jax.vmap(run, (0, 0, None)), (0, None, 0))(keys, importance, density)
+
+
+def train_lanes(training: Training, keys: Array, importance: Array, density: Array, draw_key: Array) -> Trained:
+    """The same as `train_arrays`, up to rounding."""
+    model = training.model
+    one = jax.eval_shape(model.init, keys[0, 0])
+    if training.objective == "expected":
+        lane_gradient = lanes.exact_gradient(training.loss, one, model.n_features)
+    else:
+        lane_gradient = lanes.sampled_gradient(model.loss, one, model.n_features)
+    optimizer = lanes.per_lane(training.optimizer, one)
+    params = lanes.last(jax.vmap(jax.vmap(model.init))(keys))
+
+    def draw(step: Array) -> Any:
+        data = jax.vmap(training.draw, (None, None, 0))(draw_key, step, density)
+        return lanes.samples_minor(data) if isinstance(data, Batch) else data
+
+    gradient = lambda params, data: lane_gradient(params, importance, data)  # noqa: E731
+    trained = fit(gradient, optimizer, draw, training.steps, params)
+    return lanes.first(trained)
+
+
+@lru_cache(maxsize=32)
+def compiled(training: Training) -> Callable[[Array, Array, Array, Array], Trained]:
+    """The jitted training of a block of lanes; the same object for the same configuration, so compiled once."""
+
+    def train(keys: Array, importance: Array, density: Array, draw_key: Array) -> Trained:
+        run = train_lanes if training.engine == "lanes" else train_arrays
+        with jax.default_matmul_precision("float32"):  # accelerators would otherwise round the inputs of products
+            return run(training, keys, importance, density, draw_key)
+
+    fast_math = training.engine == "lanes" and jax.default_backend() == "cpu"
+    return jax.jit(train, compiler_options=lanes.CPU_COMPILER_OPTIONS if fast_math else None)
+
+
+def choose_engine(n_features: int, n_neurons: int) -> str:
+    """`lanes` for small models, `arrays` for large ones."""
+    return "lanes" if n_features * n_neurons <= LARGEST_LANES else "arrays"
+
+
+@lru_cache(maxsize=32)
+def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """Adam whose learning rate decays to 0 along a cosine. Cached, so that equal configurations are one program."""
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps))

@@ -1,0 +1,129 @@
+"""Unroll a function of small matrices into scalar arithmetic: `W @ x` becomes W[0,0] x[0] + W[0,1] x[1] + ...
+
+The models are tiny (18 weights), so that a batched matrix product is the wrong instruction on every machine. Unrolled,
+each weight is a value of its own, which `vmap` turns into one long array over models and samples. A model is still
+written once, in matrix notation: `unroll` traces it and replays its program entry by entry.
+
+Only what keeps entries apart is supported: elementwise functions, sums, products and moves of axes. Anything else
+raises NotImplementedError with the operation's name; such a model runs on plain arrays.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
+
+Entries = np.ndarray  # of dtype object: every entry is a scalar
+
+
+def unroll(f: Callable[..., Any], *examples: Any) -> Callable[..., list[list[Any]]]:
+    """`f` as a function of scalars: one list of entries, in row-major order, for every leaf of the arguments, and
+    one such list for every leaf of the result.
+
+    `f` maps pytrees of arrays to a pytree of arrays; `jax.ShapeDtypeStruct` leaves are enough as examples.
+    """
+    closed = jax.make_jaxpr(f)(*examples)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(examples)]
+
+    def unrolled(*leaves: Sequence[Any]) -> list[list[Any]]:
+        args = [_entries(shape, leaf) for shape, leaf in zip(shapes, leaves, strict=True)]
+        return [[*a.flat] for a in _replay(closed.jaxpr, closed.consts, args)]
+
+    return unrolled
+
+
+def _entries(shape: tuple[int, ...], values: Iterable[Any]) -> Entries:
+    """An object array of that shape from its entries in row-major order."""
+    a = np.empty(shape, object)
+    for index, value in zip(np.ndindex(*shape), values, strict=True):
+        a[index] = value
+    return a
+
+
+def _replay(jaxpr: Jaxpr, consts: Any, args: list[Entries]) -> list[Entries]:
+    constants = [_entries(np.shape(c), np.ravel(c)) for c in consts]
+    env: dict[Any, Entries] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *args), strict=True))
+
+    def read(atom: Any) -> Entries:
+        return _entries((), [atom.val]) if isinstance(atom, Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        results = _apply(eqn, [read(v) for v in eqn.invars])
+        env.update(zip(eqn.outvars, results, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _apply(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
+    name = eqn.primitive.name
+    if name in _CALLS:
+        inner: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+        return _replay(inner.jaxpr, inner.consts, operands)
+    if name in _RULES:
+        return [_RULES[name](eqn, *operands)]
+    return _elementwise(eqn, operands)
+
+
+def _elementwise(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
+    shape = np.broadcast_shapes(*(a.shape for a in operands))
+    along_an_axis = any("axis" in p or "axes" in p or "dimension" in p for p in eqn.params)
+    if any(_shape(v) != shape for v in eqn.outvars) or (shape and along_an_axis):
+        raise NotImplementedError(f"{eqn.primitive.name} cannot be unrolled into scalar arithmetic")
+    operands = [np.broadcast_to(a, shape) for a in operands]
+    results = [np.empty(shape, object) for _ in eqn.outvars]
+    for index in np.ndindex(*shape):
+        value = eqn.primitive.bind(*(a[index] for a in operands), **eqn.params)
+        for result, v in zip(results, value if eqn.primitive.multiple_results else [value], strict=True):
+            result[index] = v
+    return results
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
+
+
+def _sum(values: Any) -> Any:
+    """From the last to the first. Only the first feature's importance differs between lanes, so the terms of all
+    others add up to a value that the lanes share."""
+    return reduce(add, reversed([*values]))
+
+
+def _reduce_sum(eqn: JaxprEqn, a: Entries) -> Entries:
+    shape = _shape(eqn.outvars[0])
+    rest = [i for i in range(a.ndim) if i not in eqn.params["axes"]]
+    rows = a.transpose(*rest, *eqn.params["axes"]).reshape(int(np.prod(shape)), -1)
+    return _entries(shape, map(_sum, rows))
+
+
+def _dot_general(eqn: JaxprEqn, a: Entries, b: Entries) -> Entries:
+    (contract_a, contract_b), (batch_a, _) = eqn.params["dimension_numbers"]
+    if batch_a:
+        raise NotImplementedError("dot_general with batch axes cannot be unrolled into scalar arithmetic")
+    free_a = [i for i in range(a.ndim) if i not in contract_a]
+    free_b = [i for i in range(b.ndim) if i not in contract_b]
+    n = int(np.prod([a.shape[i] for i in contract_a]))
+    rows = a.transpose(*free_a, *contract_a).reshape(-1, n)
+    columns = b.transpose(*free_b, *contract_b).reshape(-1, n)
+    products = (_sum(x * y for x, y in zip(row, column, strict=True)) for row in rows for column in columns)
+    return _entries(_shape(eqn.outvars[0]), products)
+
+
+def _broadcast_in_dim(eqn: JaxprEqn, a: Entries) -> Entries:
+    shape = [1] * len(eqn.params["shape"])
+    for size, axis in zip(a.shape, eqn.params["broadcast_dimensions"], strict=True):
+        shape[axis] = size
+    return np.broadcast_to(a.reshape(shape), eqn.params["shape"])
+
+
+_CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint")
+_RULES: dict[str, Callable[..., Entries]] = {
+    "reduce_sum": _reduce_sum,
+    "dot_general": _dot_general,
+    "broadcast_in_dim": _broadcast_in_dim,
+    "transpose": lambda eqn, a: a.transpose(eqn.params["permutation"]),
+    "reshape": lambda eqn, a: a.reshape(eqn.params["new_sizes"]),
+    "squeeze": lambda eqn, a: a.reshape(_shape(eqn.outvars[0])),
+}
