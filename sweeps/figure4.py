@@ -1,0 +1,45 @@
+"""Figure 4's sweep: the quadratic Redwood model, 6 features in 3 neurons, over importance and density.
+
+python -m sweeps.figure4 [--preset quick|paper|full] [--out results/figure4.npz]
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+import polyjax
+from polyjax.command import Parser, results_path
+
+# cells a side, restarts, steps, samples a step
+PRESETS = {
+    "quick": (12, 2, 300, 64),  # for tests: seconds
+    "paper": (100, 8, 2000, 128),  # the default: 80,000 models, under a minute on two cores
+    "full": (1000, 4, 2000, 64),  # for accelerators: 4,000,000 models
+}
+
+
+def sweep(preset: str = "paper", seed: int = 0) -> polyjax.Sweep:
+    """Importance 0.1 to 10 and density 0.01 to 1, both geometric."""
+    cells, restarts, steps, batch = PRESETS[preset]
+    return polyjax.Sweep(
+        model=polyjax.Redwood(n_features=6, n_neurons=3, activation="square"),
+        density=np.geomspace(0.01, 1, cells),
+        importance=np.geomspace(0.1, 10, cells),
+        restarts=restarts,
+        steps=steps,
+        batch=batch,
+        seed=seed,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(prog="python -m sweeps.figure4", description="Trains figure 4's phase diagram.")
+    parser.add_argument("--preset", choices=PRESETS, default="paper", help="size of the grid (default: paper)")
+    parser.add_argument("--out", type=results_path, default="results/figure4.npz", help="the results file to write")
+    parser.add_argument("--seed", type=int, default=0, help="of the initialisations and the samples (default: 0)")
+    arguments = parser.parse_args(argv)
+    parser.report(lambda: polyjax.run(sweep(arguments.preset, arguments.seed)).save(arguments.out))
+
+
+if __name__ == "__main__":
+    main()
