@@ -6,11 +6,12 @@ a feature is non-zero, sparsity is 1 - density. The swept importance is that of 
 
 from polyjax import distributions, theory
 from polyjax.capacity import capacities, isotropic_capacities
-from polyjax.models import Params, Redwood
+from polyjax.models import Anthropic, Params, Redwood
 from polyjax.results import Results, Selection, load
 from polyjax.sweep import Sweep, run
 
 __all__ = [
+    "Anthropic",
     "Params",
     "Redwood",
     "Results",

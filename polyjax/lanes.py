@@ -26,8 +26,8 @@ CPU_COMPILER_OPTIONS = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector
 def sampled_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Callable[..., Any]:
     """The gradient of the weighted sum of `loss(params, x, importance)` over a batch, in every lane.
 
-    `params` has the shapes of one model. The result maps params [..., P, L], the importance [L] of feature 0 (that of
-    the others is 1) and a batch of x [N, P, B] and weight [P, B] (see `samples_minor`) to gradients [..., P, L].
+    `params` has the shapes of one model. The result maps params [..., P, L], the importance [P, L] of feature 0 (that
+    of the others is 1) and a batch of x [N, P, B] and weight [P, B] (see `samples_minor`) to gradients [..., P, L].
     """
 
     def one_sample(params: Any, x: Array, importance: Array, weight: Array) -> Any:
@@ -40,12 +40,12 @@ def sampled_gradient(loss: Callable[..., Array], params: Any, n_features: int) -
         return unrolled(*params, x, _importances(importance, n_features), [weight])
 
     terms = jax.vmap(scalar, (None, 0, None, 0))  # samples
-    terms = jax.vmap(jax.vmap(terms, (0, None, 0, None)), (0, 0, None, 0))  # lanes, then densities
+    terms = jax.vmap(jax.vmap(terms, (0, None, 0, None)))  # lanes, then densities
 
     def gradient(params: Any, importance: Array, batch: Batch) -> Any:
         # Without the barrier XLA hoists importance x weight out of the training loop, as one large array.
         importance, x = lax.optimization_barrier((importance, batch.x))
-        shape = (x.shape[1], len(importance), x.shape[2])
+        shape = (*importance.shape, x.shape[2])
         return _join(_sum_samples(terms(_split(params), [*x], importance, batch.weight), shape), params)
 
     return gradient
@@ -60,11 +60,13 @@ def sampled_loss(loss: Callable[..., Array], params: Any, n_features: int) -> Ca
         return unrolled(*params, x, _importances(importance, n_features))[0][0]
 
     losses = jax.vmap(scalar, (None, 0, None))  # samples
-    losses = jax.vmap(jax.vmap(losses, (0, None, 0)), (0, 0, None))  # lanes, then densities
+    losses = jax.vmap(jax.vmap(losses, (0, None, 0)))  # lanes, then densities
 
     def total(params: Any, importance: Array, batch: Batch) -> Array:
-        # A product with the weights, since a plain sum does not vectorise without fast-math.
-        return jnp.einsum("plb,pb->pl", losses(_split(params), [*batch.x], importance), batch.weight)
+        # Samples and sums apart: without fast-math a sum in the same kernel would keep all of it from being vectorised.
+        x = lax.optimization_barrier(batch.x)
+        each = lax.optimization_barrier(losses(_split(params), [*x], importance))
+        return jnp.einsum("plb,pb->pl", each, batch.weight)
 
     return total
 
@@ -77,7 +79,7 @@ def exact_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> 
     def scalar(params: list[list[Any]], importance: Any, data: Any) -> list[list[Any]]:
         return unrolled(*params, _importances(importance, n_features), [data])
 
-    gradients = jax.vmap(jax.vmap(scalar, (0, 0, None)), (0, None, 0))
+    gradients = jax.vmap(jax.vmap(scalar, (0, 0, None)))  # lanes, then densities
     return lambda params, importance, data: _join(gradients(_split(params), importance, data), params)
 
 

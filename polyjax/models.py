@@ -3,36 +3,22 @@
 Axis letters: N features, D neurons. No batch axes, no training: `training` adds both.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import sqrt
 from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from polyjax.activations import Activation, find_activation
 from polyjax.checks import require
-from polyjax.distributions import UNIFORM_SIGNED, Distribution
-
-Activation = Callable[[Array], Array]
+from polyjax.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED, Distribution
 
 
 class Params(NamedTuple):
     W: Array  # [D, N]; column i embeds feature i
-    b: Array  # [] (Redwood)
-
-
-def square(z: Array) -> Array:
-    return z * z
-
-
-def gelu(z: Array) -> Array:
-    """The tanh form of GELU, equal to `jax.nn.gelu(z)`, with one exponential instead of a tanh."""
-    return z * jax.nn.sigmoid(2 * sqrt(2 / pi) * z * (1 + 0.044715 * z * z))
-
-
-ACTIVATIONS: dict[str, Activation] = {"square": square, "relu": jax.nn.relu, "gelu": gelu}
+    b: Array  # [] (Redwood) or [N] (Anthropic)
 
 
 @dataclass(frozen=True)
@@ -62,15 +48,57 @@ class Redwood:
         W = jax.random.normal(key, (self.n_neurons, self.n_features)) / sqrt(self.n_features)
         return Params(W, jnp.zeros(()))
 
+    def scale(self, importance: Array) -> Array:
+        """How long the embeddings of features of importance v [N] are: v^(1/2) for square, since n = v where C = 1, v
+        for ReLU and GELU, and 1 for functions of the user's. They are trained in these units."""
+        degree = {"square": 2, "relu": 1, "gelu": 1}.get(activation_name(self))
+        return importance ** (1 / degree) if degree else jnp.ones_like(importance)
+
     def loss(self, params: Params, x: Array, importance: Array) -> Array:
         """(y~ - y)^2 for one sample x [N] and the importances v [N] (eq. 9-11)."""
         f = find_activation(self.activation)
         return (f(params.W @ x).sum() + params.b - importance @ f(x)) ** 2
 
 
+@dataclass(frozen=True)
+class Anthropic:
+    """The autoencoder of Elhage et al. 2022: x~ = f(W^T W x + b), to match x itself.
+
+    `activation` and the errors are as for `Redwood`.
+    """
+
+    n_features: int  # N
+    n_neurons: int  # D
+    activation: str | Activation = "relu"
+
+    def __post_init__(self) -> None:
+        check_shape(self.n_features, self.n_neurons)
+        find_activation(self.activation)
+
+    @property
+    def distribution(self) -> Distribution:
+        """Uniform on [0, 1] where active, as in Elhage et al. 2022."""
+        return UNIFORM_POSITIVE
+
+    def init(self, key: Array) -> Params:
+        """W ~ normal(0, 1 / N), as for `Redwood`."""
+        W = jax.random.normal(key, (self.n_neurons, self.n_features)) / sqrt(self.n_features)
+        return Params(W, jnp.zeros(self.n_features))
+
+    def scale(self, importance: Array) -> Array:
+        """1: the length of an embedding does not depend on its importance."""
+        return jnp.ones_like(importance)
+
+    def loss(self, params: Params, x: Array, importance: Array) -> Array:
+        """sum_i v_i (x~_i - x_i)^2 for one sample x [N] and the importances v [N] (section 3.7)."""
+        f = find_activation(self.activation)
+        return importance @ (f(params.W.T @ (params.W @ x) + params.b) - x) ** 2
+
+
 class Model(Protocol):
     """What the engine asks of a model; a frozen dataclass, so that equal models are compiled once."""
 
+    def __hash__(self) -> int: ...
     @property
     def n_features(self) -> int: ...
     @property
@@ -78,14 +106,8 @@ class Model(Protocol):
     @property
     def distribution(self) -> Distribution: ...
     def init(self, key: Array) -> Params: ...
+    def scale(self, importance: Array) -> Array: ...
     def loss(self, params: Params, x: Array, importance: Array) -> Array: ...
-
-
-def find_activation(activation: str | Activation) -> Activation:
-    if callable(activation):
-        return activation
-    require(activation in ACTIVATIONS, "activation", f"be a function or one of {', '.join(ACTIVATIONS)}", activation)
-    return ACTIVATIONS[activation]
 
 
 def activation_name(model: Model) -> str:

@@ -5,16 +5,14 @@ Axes: density P (rows), importance V (columns), restart R, then neuron D and fea
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
 FORMAT = 1
-RULES = ("best", "mean", "drop_worst")
+RULES = ("best", "mean", "drop_worst", "refined")
 _ARRAYS = ("density", "importance", "capacity", "loss", "loss_se", "W", "b", "converged")
 
 
@@ -27,6 +25,18 @@ class Selection(NamedTuple):
     converged: np.ndarray  # [P, V], bool: every restart that was used had settled
     W: np.ndarray | None  # [P, V, D, N]; None where the rule averages, since weights have no mean
     b: np.ndarray | None  # [P, V] or [P, V, N]; None where the rule averages
+
+
+class Refined(NamedTuple):
+    """The diagram of the best restarts after its cells were continued from their neighbours (see `refinement`)."""
+
+    capacity: np.ndarray  # [P, V, N]
+    loss: np.ndarray  # [P, V]
+    loss_se: np.ndarray  # [P, V]
+    converged: np.ndarray  # [P, V], bool
+    W: np.ndarray  # [P, V, D, N]
+    b: np.ndarray  # [P, V] or [P, V, N]
+    gain: np.ndarray  # [P, V], >= 0: by how much the loss fell; 0 in the cells that did not change
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +52,18 @@ class Results:
     b: np.ndarray  # [P, V, R] or [P, V, R, N]
     converged: np.ndarray  # [P, V, R], bool: finite and settled
     config: dict[str, Any]  # what was run, JSON-serialisable (see `Sweep.describe`), and its provenance
+    refined: Refined | None = None  # where the sweep was told to refine
 
     def select(self, rule: str = "best") -> Selection:
         """The diagram by one rule over restarts: `best` takes the restart of lowest loss, `mean` averages all, and
-        `drop_worst` averages all but the one of highest loss (Elhage et al. 2022). Restarts that ended in infinities
-        or NaN are never used."""
+        `drop_worst` averages all but the one of highest loss (Elhage et al. 2022), `refined` is `best` after refining.
+        Restarts that ended in infinities or NaN are never used."""
         if rule not in RULES:
             raise ValueError(f"rule must be one of {', '.join(RULES)}, but is {rule!r}")
+        if rule == "refined":
+            if self.refined is None:
+                raise ValueError("rule must not be refined for results of a sweep that did not refine")
+            return Selection(*self.refined[:-1])
         finite = np.isfinite(self.loss) & np.isfinite(self.capacity).all(-1)
         if rule == "best":
             return self._best(finite)
@@ -86,16 +101,18 @@ class Results:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
+        if self.refined is not None:
+            arrays |= {f"refined_{name}": a for name, a in self.refined._asdict().items()}
         config = np.array(json.dumps({"format": FORMAT, **self.config}, sort_keys=True))
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-            try:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "xb") as file:
                 np.savez(file, config=config, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str]) -> Results:
@@ -109,11 +126,13 @@ def load(path: str | os.PathLike[str]) -> Results:
             config = json.loads(str(file["config"]))
             if config.pop("format", None) != FORMAT:
                 raise ValueError(f"it is not of format {FORMAT}")
-            results = Results(**{name: file[name] for name in _ARRAYS}, config=config)
+            names = [f"refined_{name}" for name in Refined._fields]
+            found = Refined(*(file[name] for name in names)) if any(name in file for name in names) else None
+            results = Results(**{name: file[name] for name in _ARRAYS}, config=config, refined=found)
         _check_shapes(results)
     except FileNotFoundError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+    except Exception as error:  # a damaged file can fail in any of the layers that read it
         raise ValueError(f"path must name a whole polyjax results file, but is {os.fspath(path)!r}: {error}") from error
     return results
 
@@ -128,8 +147,13 @@ def _worst(loss: np.ndarray, finite: np.ndarray) -> np.ndarray:
 def _check_shapes(results: Results) -> None:
     cells = (*results.density.shape, *results.importance.shape)
     P, V, R, N = results.capacity.shape
-    D = results.W.shape[-2]
+    D = results.W.shape[-2] if results.W.ndim == 5 else None
     expected = {"loss": (P, V, R), "loss_se": (P, V, R), "converged": (P, V, R), "W": (P, V, R, D, N)}
     shapes = {name: getattr(results, name).shape for name in expected}
     if cells != (P, V) or shapes != expected or results.b.shape not in ((P, V, R), (P, V, R, N)):
         raise ValueError("its arrays do not fit together")
+    if results.refined is not None:
+        best = results.select("best")
+        of_best = [a.shape for a in (*best, results.loss[:, :, 0]) if a is not None]
+        if [a.shape for a in results.refined] != of_best:
+            raise ValueError("its refined arrays do not fit the others")

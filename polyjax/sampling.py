@@ -80,7 +80,7 @@ def kronecker(shift: Array, index: Array) -> Array:
     step = np.floor(np.sqrt(_primes(shift.shape[-1])) % 1 * 2.0**32).astype(np.uint32)
     alpha = jnp.broadcast_to(step, jnp.broadcast_shapes(shift.shape, jnp.shape(index)))
     bits = shift + jnp.asarray(index).astype(jnp.uint32) * alpha
-    return ((bits >> 8).astype(jnp.float32) + 0.5) * 2.0**-24
+    return ((bits >> 9).astype(jnp.float32) + 0.5) * 2.0**-23  # 24 bits in all, as many as float32 holds
 
 
 def _primes(n: int) -> list[int]:
@@ -94,19 +94,27 @@ def _primes(n: int) -> list[int]:
     return primes
 
 
+def masks(n: int) -> np.ndarray:
+    """[2^N, N] bool: which features are active in each activity mask."""
+    return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(bool)
+
+
+def mask_probability(density: Array, n: int) -> Array:
+    """[2^N]: P(m) = p^|m| (1 - p)^(N - |m|) of every mask."""
+    return jnp.prod(jnp.where(masks(n), density, 1 - density), axis=1)
+
+
 def _enumerated(u: Array, density: Array, n: int) -> tuple[Array, Array]:
     """Half of the batch goes to all masks alike, and to each at least once; the rest to mask m in proportion to
-    |m| P(m), where more is active. A mask's probability P(m) = p^|m| (1 - p)^(N - |m|) is divided among its samples."""
-    masks = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-    count = masks.sum(1)
-    probability = density**count * (1 - density) ** (n - count)
-    copies = max(1, len(u) // 2 // len(masks))
-    rest = len(u) - copies * len(masks)
-    share = jnp.cumsum(probability * count / (n * density))
+    |m| P(m), where more is active. A mask's probability is divided among its samples."""
+    probability, active = mask_probability(density, n), masks(n).sum(1)
+    copies = max(1, len(u) // 2 // len(active))
+    rest = len(u) - copies * len(active)
+    share = jnp.cumsum(probability * active / (n * density))
     more = jnp.searchsorted(share[:-1], (jnp.arange(rest) + 0.5) / max(rest, 1), side="right")
-    chosen = jnp.concatenate([jnp.repeat(jnp.arange(len(masks)), copies), more])
-    samples = jnp.full(len(masks), float(copies)).at[more].add(1)
-    return jnp.asarray(masks, bool)[chosen], (probability / samples)[chosen]
+    chosen = jnp.concatenate([jnp.repeat(jnp.arange(len(active)), copies), more])
+    samples = jnp.full(len(active), float(copies)).at[more].add(1)
+    return jnp.asarray(masks(n))[chosen], (probability / samples)[chosen]
 
 
 def _stratified(u: Array, density: Array, n: int) -> tuple[Array, Array]:
@@ -130,7 +138,9 @@ def _binomial_cdf(n: int, p: Array) -> Array:
     """[n + 1]: P(K <= k) for K ~ Binomial(n, p), p in (0, 1]."""
     k = jnp.arange(n + 1.0)
     log_choose = gammaln(n + 1.0) - gammaln(k + 1) - gammaln(n - k + 1)
-    return jnp.cumsum(jnp.exp(log_choose) * p**k * (1 - p) ** (n - k))
+    # In logarithms, as the factors leave the range of float32; bounded, as training knows no infinity.
+    log_p, log_q = jnp.log(p), jnp.log(jnp.maximum(1 - p, 1e-30))
+    return jnp.cumsum(jnp.exp(log_choose + k * log_p + (n - k) * log_q))
 
 
 SAMPLERS: dict[str, Callable[[Array, Array, int], tuple[Array, Array]]] = {

@@ -8,6 +8,7 @@ Two ways to run the same definition of a model, chosen by `choose_engine`:
 Axis letters: P densities, L lanes a density (importance and restart), B samples, K steps, D neurons, N features.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -22,6 +23,7 @@ from polyjax import lanes
 from polyjax.models import Model, Params
 from polyjax.sampling import Batch, Sampler
 from polyjax.theory import expected_loss
+from polyjax.unroll import unroll
 
 DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
 LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
@@ -37,6 +39,15 @@ class Training:
     optimizer: optax.GradientTransformation
     steps: int
     engine: str  # "arrays" or "lanes"
+
+    def weights(self, units: Params, importance: Array) -> Params:
+        """The parameters whose columns of W are given in units of the model's scale."""
+        return units._replace(W=units.W * self.model.scale(importance)[None])
+
+    def units(self, params: Params, importance: Array) -> Params:
+        """The inverse of `weights`. A scale of 0, for a feature of importance 0, leaves its column as it is."""
+        scale = self.model.scale(importance)
+        return params._replace(W=params.W / jnp.where(scale > 0, scale, 1)[None])
 
     def loss(self, params: Params, importance: Array, data: Any) -> Array:
         """The objective of one run: the weighted batch mean, or the population loss at kurtosis `data` (eq. 33)."""
@@ -95,54 +106,75 @@ def fit(
     return Trained(carry[0], half_way)
 
 
-def train_arrays(training: Training, keys: Array, importance: Array, density: Array, draw_key: Array) -> Trained:
-    """Trains lanes with initialisation keys [P, L], importance [L] of feature 0 and density [P]: leaves [P, L, ...]."""
+def train_arrays(training: Training, start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
+    """Trains lanes from parameters [P, L, ...] at the importance [P, L] of feature 0 and density [P]; leaves
+    [P, L, ...]."""
 
-    def run(key: Array, importance: Array, density: Array) -> Trained:
+    def run(start: Params, importance: Array, density: Array) -> Trained:
         v = training.importances(importance)
-        gradient = lambda params, data: jax.grad(training.loss)(params, v, data)  # noqa: E731
+        gradient = jax.grad(lambda units, data: training.loss(training.weights(units, v), v, data))
         draw = lambda step: training.draw(draw_key, step, density)  # noqa: E731
-        return fit(gradient, training.optimizer, draw, training.steps, training.model.init(key))
+        trained = fit(gradient, training.optimizer, draw, training.steps, training.units(start, v))
+        return Trained(*(training.weights(units, v) for units in trained))
 
-    return jax.vmap(jax.vmap(run, (0, 0, None)), (0, None, 0))(keys, importance, density)
+    return jax.vmap(jax.vmap(run, (0, 0, None)))(start, importance, density)
 
 
-def train_lanes(training: Training, keys: Array, importance: Array, density: Array, draw_key: Array) -> Trained:
+def train_lanes(training: Training, start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
     """The same as `train_arrays`, up to rounding."""
     model = training.model
-    one = jax.eval_shape(model.init, keys[0, 0])
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[2:], a.dtype), start)
     if training.objective == "expected":
-        lane_gradient = lanes.exact_gradient(training.loss, one, model.n_features)
+        exact = lambda units, v, data: training.loss(training.weights(units, v), v, data)  # noqa: E731
+        lane_gradient = lanes.exact_gradient(exact, one, model.n_features)
     else:
-        lane_gradient = lanes.sampled_gradient(model.loss, one, model.n_features)
-    optimizer = lanes.per_lane(training.optimizer, one)
-    params = lanes.last(jax.vmap(jax.vmap(model.init))(keys))
+        sampled = lambda units, x, v: model.loss(training.weights(units, v), x, v)  # noqa: E731
+        lane_gradient = lanes.sampled_gradient(sampled, one, model.n_features)
 
     def draw(step: Array) -> Any:
         data = jax.vmap(training.draw, (None, None, 0))(draw_key, step, density)
         return lanes.samples_minor(data) if isinstance(data, Batch) else data
 
-    gradient = lambda params, data: lane_gradient(params, importance, data)  # noqa: E731
-    trained = fit(gradient, optimizer, draw, training.steps, params)
-    return lanes.first(trained)
+    def each(f: Callable[[Params, Array], Params], params: Params) -> Params:
+        return jax.vmap(jax.vmap(lambda p, v: f(p, training.importances(v))))(params, importance)
+
+    gradient = lambda units, data: lane_gradient(units, importance, data)  # noqa: E731
+    units = lanes.last(each(training.units, start))
+    trained = fit(gradient, lanes.per_lane(training.optimizer, one), draw, training.steps, units)
+    return Trained(*(each(training.weights, lanes.first(params)) for params in trained))
 
 
 @lru_cache(maxsize=32)
-def compiled(training: Training) -> Callable[[Array, Array, Array, Array], Trained]:
+def compiled(training: Training) -> Callable[[Params, Array, Array, Array], Trained]:
     """The jitted training of a block of lanes; the same object for the same configuration, so compiled once."""
 
-    def train(keys: Array, importance: Array, density: Array, draw_key: Array) -> Trained:
+    def train(start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
         run = train_lanes if training.engine == "lanes" else train_arrays
         with jax.default_matmul_precision("float32"):  # accelerators would otherwise round the inputs of products
-            return run(training, keys, importance, density, draw_key)
+            return run(training, start, importance, density, draw_key)
 
     fast_math = training.engine == "lanes" and jax.default_backend() == "cpu"
     return jax.jit(train, compiler_options=lanes.CPU_COMPILER_OPTIONS if fast_math else None)
 
 
-def choose_engine(n_features: int, n_neurons: int) -> str:
-    """`lanes` for small models, `arrays` for large ones."""
-    return "lanes" if n_features * n_neurons <= LARGEST_LANES else "arrays"
+@lru_cache(maxsize=32)
+def choose_engine(model: Model) -> str:
+    """`lanes` for small models, `arrays` for large ones and for those whose activation cannot be unrolled."""
+    if model.n_features * model.n_neurons > LARGEST_LANES:
+        return "arrays"
+    one = jax.eval_shape(model.init, jax.random.key(0))
+    x = jax.ShapeDtypeStruct((model.n_features,), jnp.float32)
+    try:
+        jax.eval_shape(lambda *leaves: unroll(jax.grad(model.loss), one, x, x)(*leaves), *_scalars((one, x, x)))
+    except NotImplementedError:
+        return "arrays"
+    return "lanes"
+
+
+def _scalars(tree: Any) -> list[list[jax.ShapeDtypeStruct]]:
+    """For every leaf one list of its entries."""
+    entry = jax.ShapeDtypeStruct((), jnp.float32)
+    return [[entry] * math.prod(leaf.shape) for leaf in jax.tree.leaves(tree)]
 
 
 @lru_cache(maxsize=32)

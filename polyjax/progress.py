@@ -1,0 +1,27 @@
+"""The progress bar: cells done, model-steps a second, time left."""
+
+from time import perf_counter
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A bar over `cells`, each of whose models takes `steps` steps; nothing is shown unless `shown`."""
+
+    def __init__(self, name: str, cells: int, steps: int, shown: bool, unit: str = "cell") -> None:
+        self._steps = steps
+        self._start = perf_counter()
+        self._bar = tqdm(total=cells, desc=name, unit=unit, disable=not shown, dynamic_ncols=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._bar.close()
+
+    def done(self, cells: int, models: int) -> None:
+        """How many cells are whole, and how many models were trained, up to now."""
+        rate = models * self._steps / (perf_counter() - self._start)
+        self._bar.set_postfix_str(f"{rate / 1e6:.2f} M model-steps/s", refresh=False)
+        self._bar.update(int(cells) - self._bar.n)

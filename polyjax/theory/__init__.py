@@ -1,0 +1,39 @@
+"""What theory says of the toy models, to be held against training, with which it shares no code.
+
+- `quadratic`: the closed-form optimum of the Redwood model with square activation.
+- `explicit`: exact losses of four explicit solutions of the Anthropic model with ReLU, which bound its optimum.
+"""
+
+from polyjax.theory.explicit import ExplicitLosses, explicit_losses, explicit_weights
+from polyjax.theory.quadratic import (
+    Boundaries,
+    Phase,
+    boundaries,
+    expected_loss,
+    loss_from_capacity,
+    marginal_loss_reduction,
+    multiplier,
+    optimal_capacity,
+    optimal_loss,
+    optimal_squared_norm,
+    phase,
+    squared_norm,
+)
+
+__all__ = [
+    "Boundaries",
+    "ExplicitLosses",
+    "Phase",
+    "boundaries",
+    "expected_loss",
+    "explicit_losses",
+    "explicit_weights",
+    "loss_from_capacity",
+    "marginal_loss_reduction",
+    "multiplier",
+    "optimal_capacity",
+    "optimal_loss",
+    "optimal_squared_norm",
+    "phase",
+    "squared_norm",
+]

@@ -1,0 +1,57 @@
+"""Four explicit solutions of the Anthropic ReLU model with N features in N - 1 neurons, and their exact losses.
+
+Active features are uniform on [0, 1]; feature 0 has importance r, the others 1 (M. Wattenberg's exact toy models, in
+Elhage et al. 2022). Every solution represents all but one or two features perfectly, each by a neuron of its own:
+
+- an ignored feature is predicted by its mean p/2, and costs its variance, p/3 - p^2/4;
+- an antipodal pair (i, j) shares a neuron, with weights 1 and -1: x~_i = relu(x_i - x_j) misses x_i by min(x_i, x_j),
+  so that the pair costs (v_i + v_j) p^2 E[min^2] = (v_i + v_j) p^2 / 6.
+
+They are feasible weights, so the optimum of a cell is never worse than the best of them.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from polyjax.checks import require
+
+
+class ExplicitLosses(NamedTuple):
+    """The expected loss of each solution, [...]."""
+
+    ignore_ordinary: jax.Array  # a feature of importance 1 is ignored
+    ignore_swept: jax.Array  # feature 0 is ignored
+    pair_ordinary: jax.Array  # two features of importance 1 form an antipodal pair
+    pair_swept: jax.Array  # feature 0 and another form one
+
+
+def explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses:
+    """The losses for importance r >= 0 of feature 0 and density p in (0, 1]; the two broadcast against each other.
+
+    They do not depend on N, which must be at least 2, or 3 for `pair_ordinary`. Raises ValueError for values out of
+    range.
+    """
+    r, p = jnp.asarray(importance), jnp.asarray(density)
+    require((r >= 0) & (r < jnp.inf), "importance", "be at least 0 and finite", importance)
+    require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", density)
+    variance, overlap, one = p / 3 - p**2 / 4, p**2 / 6, jnp.ones_like(r)
+    return ExplicitLosses(one * variance, r * variance, 2 * one * overlap, (1 + r) * overlap)
+
+
+def explicit_weights(solution: str, n_features: int, density: float) -> tuple[np.ndarray, np.ndarray]:
+    """W [N - 1, N] and b [N] of a solution, one of the fields of `ExplicitLosses`, at a density in (0, 1]."""
+    choices = ExplicitLosses._fields
+    require(solution in choices, "solution", f"be one of {', '.join(choices)}", solution)
+    ordinary = solution.endswith("ordinary")
+    require(n_features >= (3 if ordinary else 2), "n_features", f"be at least {3 if ordinary else 2}", n_features)
+    i = 1 if ordinary else 0  # the feature that has no neuron of its own
+    W, b = np.delete(np.eye(n_features), i, axis=0), np.zeros(n_features)
+    if solution.startswith("ignore"):
+        b[i] = density / 2
+    else:
+        W[i, i] = -1  # row i, once i is deleted, is feature i + 1's
+    return W, b

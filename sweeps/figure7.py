@@ -1,0 +1,63 @@
+"""Figure 7's sweeps: Redwood 6 in 3, Anthropic 6 in 3 and Anthropic 6 in 5, each with square, ReLU and GELU.
+
+python -m sweeps.figure7 [--panel anthropic-relu-6in5] [--preset quick|paper|full] [--out results/figure7]
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import polyjax
+from polyjax.command import Parser, results_path
+
+ROWS = ((polyjax.Redwood, 3), (polyjax.Anthropic, 3), (polyjax.Anthropic, 5))
+ACTIVATIONS = ("square", "relu", "gelu")
+PANELS = {
+    f"{model.__name__.lower()}-{activation}-6in{n_neurons}": model(6, n_neurons, activation)
+    for model, n_neurons in ROWS
+    for activation in ACTIVATIONS
+}
+
+# cells a side, restarts, steps, samples a step, most rounds of refining
+PRESETS = {
+    "quick": (8, 2, 200, 64, 1),  # for tests: seconds
+    "paper": (64, 8, 2000, 64, 8),  # the default: 32,768 models a panel
+    "full": (500, 8, 4000, 64, 8),  # for accelerators: 2,000,000 models a panel
+}
+
+
+def sweep(panel: str, preset: str = "paper", seed: int = 0) -> polyjax.Sweep:
+    """Importance 0.01 to 100 and density 0.01 to 1, both geometric."""
+    cells, restarts, steps, batch, rounds = PRESETS[preset]
+    return polyjax.Sweep(
+        model=PANELS[panel],
+        density=np.geomspace(0.01, 1, cells),
+        importance=np.geomspace(0.01, 100, cells),
+        restarts=restarts,
+        steps=steps,
+        batch=batch,
+        refine=rounds,
+        seed=seed,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(prog="python -m sweeps.figure7", description="Trains figure 7's phase diagrams.")
+    parser.add_argument("--panel", choices=PANELS, action="append", help="train this one alone; may be repeated")
+    parser.add_argument("--preset", choices=PRESETS, default="paper", help="size of the grids (default: paper)")
+    parser.add_argument("--out", type=Path, default=Path("results/figure7"), help="the folder to write PANEL.npz into")
+    parser.add_argument("--seed", type=int, default=0, help="of the initialisations and the samples (default: 0)")
+    arguments = parser.parse_args(argv)
+
+    def work() -> None:
+        for panel in arguments.panel or PANELS:
+            path = results_path(str(arguments.out / f"{panel}.npz"))
+            print(path, flush=True)
+            polyjax.run(sweep(panel, arguments.preset, arguments.seed)).save(path)
+
+    parser.report(work)
+
+
+if __name__ == "__main__":
+    main()

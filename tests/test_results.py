@@ -1,0 +1,363 @@
+"""Results: the rules over restarts against plain loops, and a file that is whole, safe and the same when it is read."""
+
+import dataclasses
+import json
+import os
+import pickle
+import zipfile
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from polyjax import results as module
+from polyjax.results import Refined, Results, load
+
+P, V, R, D, N = 2, 3, 4, 2, 3
+OVER_RESTARTS = ("best", "mean", "drop_worst")
+ARRAYS = ("density", "importance", "capacity", "loss", "loss_se", "W", "b", "converged")
+SEEDS = st.integers(0, 2**32 - 1)
+FEW = hypothesis.settings(deadline=None, max_examples=30, derandomize=True)
+
+
+def made_up(rng, restarts=R, bias=(), **changes):
+    shape = (P, V, restarts)
+    arrays = {
+        "density": np.geomspace(0.01, 1, P),
+        "importance": np.geomspace(0.1, 10, V),
+        "capacity": rng.random((*shape, N)).astype(np.float32),
+        "loss": rng.random(shape).astype(np.float32),
+        "loss_se": rng.random(shape).astype(np.float32),
+        "W": rng.normal(size=(*shape, D, N)).astype(np.float32),
+        "b": rng.normal(size=(*shape, *bias)).astype(np.float32),
+        "converged": rng.random(shape) < 0.7,
+    }
+    config = {"model": {"name": "Redwood"}, "seed": 3, "learning_rate": 0.02, "note": "κ = 9/5p", "nothing": None}
+    return Results(**{**arrays, "config": config, **changes})
+
+
+def failures(rng, results):
+    """The same with restarts that ended in NaN or infinity, one cell in which all did, and ties."""
+    loss, capacity, W = results.loss.copy(), results.capacity.copy(), results.W.copy()
+    loss[rng.random(loss.shape) < 0.2] = np.nan
+    loss[rng.random(loss.shape) < 0.1] = np.inf
+    loss[0, 1] = np.nan
+    loss[1, 2] = 0.25
+    broken = rng.random(loss.shape) < 0.1
+    capacity[broken, 0], W[broken] = np.nan, np.nan
+    return dataclasses.replace(results, loss=loss, capacity=capacity, W=W)
+
+
+def refined(results):
+    """As if refining had halved every loss."""
+    best = results.select("best")
+    return dataclasses.replace(results, refined=Refined(*best._replace(loss=best.loss / 2), gain=best.loss / 2))
+
+
+def in_a_loop(results, rule, p, v):
+    """One cell by one rule, from the words of the docstring: the restarts that are used, in order."""
+    usable = [
+        r
+        for r in range(results.loss.shape[2])
+        if np.isfinite(results.loss[p, v, r]) and np.isfinite(results.capacity[p, v, r]).all()
+    ]
+    loss = {r: float(results.loss[p, v, r]) for r in usable}
+    if rule == "best":
+        return usable and [min(usable, key=loss.get)]
+    if rule == "drop_worst" and len(usable) > 1:
+        return [r for r in usable if r != max(usable, key=loss.get)]
+    return usable
+
+
+@FEW
+@hypothesis.given(SEEDS, st.sampled_from(OVER_RESTARTS), st.sampled_from([1, 2, 5]), st.sampled_from([(), (N,)]))
+def test_rules_over_restarts_are_the_plain_loops(seed, rule, restarts, bias):
+    rng = np.random.default_rng(seed)
+    results = failures(rng, made_up(rng, restarts, bias))
+    found = results.select(rule)
+    assert found.capacity.shape == (P, V, N)
+    assert found.loss.shape == found.loss_se.shape == found.converged.shape == (P, V)
+    assert found.converged.dtype == bool
+    for p, v in np.ndindex(P, V):
+        used = in_a_loop(results, rule, p, v)
+        assert found.converged[p, v] == (bool(used) and bool(results.converged[p, v, used].all()))
+        for name in ("capacity", "loss", "loss_se"):
+            values = getattr(results, name)[p, v, used].astype(float)
+            expected = values.mean(0) if used else np.nan
+            # Means of up to 5 numbers in float32.
+            np.testing.assert_allclose(getattr(found, name)[p, v], expected, rtol=1e-6)
+        if rule == "best":
+            for name in ("W", "b"):
+                expected = getattr(results, name)[p, v, used[0]] if used else np.nan
+                np.testing.assert_array_equal(getattr(found, name)[p, v], expected)
+    if rule != "best":
+        assert found.W is None
+        assert found.b is None
+
+
+@pytest.mark.parametrize("rule", OVER_RESTARTS)
+def test_a_cell_in_which_every_restart_failed_holds_nan_and_is_not_converged(rule):
+    rng = np.random.default_rng(0)
+    results = made_up(rng, converged=np.ones((P, V, R), bool))
+    results.loss[1, 1] = np.nan
+    found = results.select(rule)
+    assert np.isnan(found.capacity[1, 1]).all()
+    assert np.isnan([found.loss[1, 1], found.loss_se[1, 1]]).all()
+    assert not found.converged[1, 1]
+    assert found.converged.sum() == P * V - 1
+    assert np.isfinite(found.loss).sum() == P * V - 1
+
+
+def test_one_restart_is_never_dropped_and_all_rules_agree_on_it():
+    results = made_up(np.random.default_rng(1), restarts=1)
+    for rule in OVER_RESTARTS:
+        found = results.select(rule)
+        np.testing.assert_array_equal(found.loss, results.loss[..., 0])
+        np.testing.assert_array_equal(found.capacity, results.capacity[:, :, 0])
+        np.testing.assert_array_equal(found.converged, results.converged[..., 0])
+
+
+def test_of_equal_losses_the_first_restart_is_best():
+    results = made_up(np.random.default_rng(2), loss=np.ones((P, V, R), np.float32))
+    np.testing.assert_array_equal(results.select().W, results.W[:, :, 0])
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match=r"^rule must be one of best, mean, drop_worst, refined, but is 'median'$"):
+        made_up(np.random.default_rng(0)).select("median")
+
+
+def test_the_refined_diagram_is_that_of_refining():
+    results = made_up(np.random.default_rng(3))
+    with pytest.raises(ValueError, match=r"^rule must not be refined "):
+        results.select("refined")
+    found, best = refined(results).select("refined"), results.select("best")
+    np.testing.assert_array_equal(found.loss, best.loss / 2)
+    for name in ("capacity", "loss_se", "converged", "W", "b"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(best, name))
+
+
+# --- the file
+
+
+@pytest.fixture
+def results():
+    rng = np.random.default_rng(5)
+    return failures(rng, made_up(rng))
+
+
+@pytest.fixture
+def path(tmp_path, results):
+    results.save(tmp_path / "sweep.npz")
+    return tmp_path / "sweep.npz"
+
+
+def rewritten(path, **changes):
+    """The same file with some arrays replaced, or left out where None; pickles are allowed in writing."""
+    with np.load(path) as file:
+        arrays = {**file, **changes}
+    np.savez(path, **{name: a for name, a in arrays.items() if a is not None})
+    return path
+
+
+def assert_refused(path):
+    with pytest.raises(ValueError, match=r"^path must name a whole polyjax results file, but is ") as error:
+        load(path)
+    assert os.fspath(path) in str(error.value)
+
+
+@pytest.mark.parametrize("bias", [(), (N,)])
+def test_a_file_gives_back_the_same_bits(tmp_path, bias):
+    rng = np.random.default_rng(0)
+    results = failures(rng, made_up(rng, bias=bias))
+    results.save(tmp_path / "new folder" / "sweep.npz")
+    found = load(str(tmp_path / "new folder" / "sweep.npz"))
+    for name in ARRAYS:
+        a, b = getattr(found, name), getattr(results, name)
+        assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())  # NaN included
+    assert found.config == results.config
+    assert found.refined is None
+
+
+def test_a_refined_diagram_is_kept_in_the_file(tmp_path):
+    results = refined(made_up(np.random.default_rng(0)))
+    results.save(tmp_path / "sweep.npz")
+    found = load(tmp_path / "sweep.npz").refined
+    assert all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in zip(found, results.refined, strict=True))
+
+
+@pytest.mark.parametrize("change", [{"refined_gain": None}, {"refined_loss": np.zeros((V, P))}])
+def test_a_refined_diagram_that_does_not_fit_is_refused(tmp_path, change):
+    refined(made_up(np.random.default_rng(0))).save(tmp_path / "sweep.npz")
+    assert_refused(rewritten(tmp_path / "sweep.npz", **change))
+
+
+def test_a_file_loads_in_plain_numpy_without_pickles(path, results):
+    with np.load(path, allow_pickle=False) as file:
+        assert set(file) == {*ARRAYS, "config"}
+        assert json.loads(str(file["config"]))["seed"] == results.config["seed"]
+
+
+def test_saving_replaces_the_old_file_and_leaves_nothing_beside_it(path, results):
+    other = dataclasses.replace(results, config={"seed": 4})
+    other.save(path)
+    assert load(path).config == {"seed": 4}
+    assert os.listdir(path.parent) == [path.name]
+
+
+def fail(*_):
+    raise OSError("disk full")
+
+
+@pytest.mark.parametrize("step", ["savez", "fsync", "replace"])
+def test_a_failing_save_keeps_the_old_file_and_leaves_nothing_beside_it(step, path, results, monkeypatch):
+    before = path.read_bytes()
+    monkeypatch.setattr(module.np if step == "savez" else module.os, step, lambda *args, **_: fail())
+    with pytest.raises(OSError, match="disk full"):
+        dataclasses.replace(results, config={"seed": 4}).save(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_save_that_stops_half_way_through_writing_leaves_nothing(path, results, monkeypatch):
+    def write_a_little(file, **_):
+        file.write(b"PK")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.np, "savez", write_a_little)
+    with pytest.raises(KeyboardInterrupt):
+        results.save(path.with_name("other.npz"))
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_configuration_that_is_not_json_is_refused_before_anything_is_written(path, results):
+    with pytest.raises(TypeError):
+        dataclasses.replace(results, config={"seed": object()}).save(path.with_name("other.npz"))
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):
+        load(tmp_path / "nowhere.npz")
+
+
+def test_a_truncated_file_is_refused_wherever_it_is_cut(path):
+    whole = path.read_bytes()
+    for cut in range(0, len(whole), 101):
+        path.write_bytes(whole[:cut])
+        assert_refused(path)
+
+
+def test_a_damaged_file_is_refused_or_gives_the_same_arrays(path, results):
+    rng = np.random.default_rng(0)
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(damaged))
+        try:
+            found = load(path)
+        except ValueError as error:  # nothing else, such as the NotImplementedError of an unknown compression
+            assert str(path) in str(error)  # noqa: PT017
+            refused += 1
+        else:
+            # A bit of zip's dates or attributes; the arrays are guarded by checksums.
+            assert all(np.array_equal(getattr(found, n), getattr(results, n), equal_nan=True) for n in ARRAYS)
+    assert refused > 200
+
+
+def test_a_file_compressed_by_other_means_is_read_or_refused(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez_compressed(path, **arrays)
+    assert load(path).config["seed"] == 3
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("W.npy")
+    damaged = bytearray(path.read_bytes())
+    damaged[member.header_offset + 80] ^= 0xFF  # inside the deflated data
+    path.write_bytes(bytes(damaged))
+    assert_refused(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"density,importance\n0.1,1\n", b"PK\x05\x06" + bytes(18), b"\x93NUMPY\x01\x00"],
+    ids=["empty", "csv", "empty zip", "broken npy"],
+)
+def test_what_is_no_results_file_is_refused(tmp_path, content):
+    (tmp_path / "other").write_bytes(content)
+    assert_refused(tmp_path / "other")
+
+
+def test_other_arrays_and_folders_are_refused(tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    np.savez(tmp_path / "some.npz", capacity=np.zeros(3))
+    for name in ("one.npy", "some.npz", "."):
+        assert_refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", [*ARRAYS, "config"])
+def test_a_file_without_one_of_its_arrays_is_refused(path, name):
+    assert_refused(rewritten(path, **{name: None}))
+
+
+@pytest.mark.parametrize(
+    "config", ["", "not json", "[]", "null", "3", '{"seed": 3}', '{"format": 0}', '{"format": 2, "seed": 3}']
+)
+def test_another_format_is_refused(path, config):
+    assert_refused(rewritten(path, config=np.array(config)))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("density", (P + 1,)),
+        ("density", (P, 1)),
+        ("density", ()),
+        ("importance", (V - 1,)),
+        ("capacity", (P, V, R)),
+        ("capacity", (P, V, R, N + 1)),
+        ("capacity", (P, V, R + 1, N)),
+        ("loss", (P, V)),
+        ("loss_se", (V, P, R)),
+        ("W", (P, V, R, N)),
+        ("W", (P, V, R, D, N, 1)),
+        ("W", (N,)),
+        ("W", ()),
+        ("b", (P, V, R, D)),
+        ("b", (P, V)),
+        ("converged", (P, V, 1)),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(path, name, shape):
+    assert_refused(rewritten(path, **{name: np.zeros(shape, np.float32)}))
+
+
+class Trap:
+    """Pickled, it makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (os.fspath(self.path),)
+
+
+@pytest.mark.parametrize("name", ["loss", "config"])
+def test_a_pickle_in_the_file_is_refused_and_never_run(path, tmp_path, name):
+    sprung = tmp_path / "sprung"
+    assert_refused(rewritten(path, **{name: np.array([Trap(sprung)], object)}))
+    assert not sprung.exists()
+    with np.load(path, allow_pickle=True) as file:
+        file[name]  # the trap is real
+    assert sprung.exists()
+
+
+def test_a_bare_pickle_is_refused_and_never_run(tmp_path):
+    sprung = tmp_path / "sprung"
+    (tmp_path / "sweep.npz").write_bytes(pickle.dumps(Trap(sprung)))
+    assert_refused(tmp_path / "sweep.npz")
+    assert not sprung.exists()
