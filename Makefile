@@ -18,13 +18,18 @@ endif
 RUN := $(VENV)/bin/python
 
 # What a results file depends on; the other modules only draw or check it.
-TRAINING := $(addprefix polyjax/,capacity.py checks.py distributions.py evaluation.py lanes.py models.py results.py \
-  sampling.py sweep.py training.py unroll.py)
-DRAWING := polyjax/plotting.py polyjax/theory.py
+TRAINING := $(addprefix polyjax/,activations.py capacity.py checks.py distributions.py evaluation.py execution.py lanes.py \
+  models.py refinement.py results.py sampling.py sweep.py training.py unroll.py)
+DRAWING := $(addprefix polyjax/,captions.py diagram.py geometry.py plotting.py) $(wildcard polyjax/theory/*.py) figures/drawing.py
+
+# Figures that need no training, and figure 7's panels.
+PLAIN := 1 2 3 5 6
+PANELS := $(foreach row,redwood-%-6in3 anthropic-%-6in3 anthropic-%-6in5,$(patsubst %,$(row),square relu gelu))
+PANEL_FILES := $(PANELS:%=results/figure7/%.npz)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 .PHONY: venv
 venv: $(core) $(dev) ## make the virtual environment, with the development tools
@@ -38,6 +43,19 @@ $(VENV)/.dev: $(VENV)/.core
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst $(space),$(comma),$(strip dev $(EXTRAS)))]'
 	@touch $@
 
+.PHONY: figures
+figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter ## all of them
+
+.PHONY: figure1 figure2 figure3 figure5 figure6
+figure1: results/figure1.png ## rotated against non-orthogonal embeddings
+figure2: results/figure2.png ## marginal loss reduction and the optimal allocation of capacity
+figure3: results/figure3.png ## the two toy models
+figure5: results/figure5.png ## an embedding matrix with two blocks
+figure6: results/figure6.png ## capacities of example embeddings
+
+$(PLAIN:%=results/figure%.png): results/%.png: figures/%.py $(DRAWING) | $(core)
+	$(RUN) -m figures.$* --out results/$*
+
 .PHONY: figure4
 figure4: results/figure4.png ## train and draw figure 4, the phase diagram beside the theory
 
@@ -46,6 +64,27 @@ results/figure4.npz: sweeps/figure4.py $(TRAINING) | $(core)
 
 results/figure4.png: results/figure4.npz figures/figure4.py $(DRAWING) | $(core)
 	$(RUN) -m figures.figure4 --results $< --out results/figure4
+
+.PHONY: figure7
+figure7: results/figure7.png ## train and draw figure 7, nine phase diagrams of both models
+
+$(PANEL_FILES): results/figure7/%.npz: sweeps/figure7.py $(TRAINING) | $(core)
+	$(RUN) -m sweeps.figure7 --panel $* --out results/figure7
+
+results/figure7.png: $(PANEL_FILES) figures/figure7.py $(DRAWING) | $(core)
+	$(RUN) -m figures.figure7 --results results/figure7 --out results/figure7
+
+.PHONY: figure8
+figure8: results/figure8.png ## how many blocks trained embeddings have, and how large
+
+results/figure8.png: $(PANEL_FILES) figures/figure8.py $(DRAWING) | $(core)
+	$(RUN) -m figures.figure8 --results results/figure7 --out results/figure8
+
+.PHONY: order-parameter
+order-parameter: results/order_parameter.png ## the marginal loss across the transition, theory and training
+
+results/order_parameter.png: results/figure4.npz figures/order_parameter.py $(DRAWING) | $(core)
+	$(RUN) -m figures.order_parameter --results $< --out results/order_parameter
 
 .PHONY: test
 test: $(dev) ## run the tests

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from figures.drawing import save
 from polyjax import captions, distributions, plotting, theory
 from polyjax.command import Parser
 from polyjax.results import RULES, Results, Selection, load
@@ -260,13 +261,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             save(draw(load(arguments.results), arguments.rule), arguments.out)
 
     parser.report(work)
-
-
-def save(fig: Figure, out: Path) -> None:
-    """Writes OUT.png and OUT.pdf, the same bytes for the same results."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fig.savefig(out.with_name(out.name + ".png"))
-    fig.savefig(out.with_name(out.name + ".pdf"), metadata={"CreationDate": None})
 
 
 if __name__ == "__main__":

@@ -2,16 +2,13 @@
 
 import subprocess
 import sys
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
+from legibility import assert_legible, rendered, words
 
 from figures import figure4
-from polyjax import plotting
 from polyjax.results import Results
 
 ROOT = Path(__file__).parents[1]
@@ -57,21 +54,7 @@ def synthetic(size=24, importance=(0.1, 10), **changes):
 
 
 def draw(results, **options):
-    """The figure, and what each text on it is and where ([left, bottom, right, top] in pixels) when it is drawn."""
-    drawn = []
-    original = Text.draw
-
-    def record(self, renderer):
-        if self.get_visible() and self.get_text().strip():
-            drawn.append((self, self.get_window_extent(renderer).extents))
-        original(self, renderer)
-
-    with plotting.style(), pytest.MonkeyPatch.context() as patch:
-        fig = figure4.draw(results, **options)
-        patch.setattr(Text, "draw", record)
-        fig.set_dpi(300)
-        FigureCanvasAgg(fig).draw()
-    return fig, drawn
+    return rendered(lambda: figure4.draw(results, **options))
 
 
 @pytest.fixture(scope="module")
@@ -82,21 +65,6 @@ def results():
 @pytest.fixture(scope="module")
 def figure(results):
     return draw(results)
-
-
-def words(drawn):
-    return " ".join(text.get_text() for text, _ in drawn).replace("\n", " ")
-
-
-def assert_legible(fig, drawn):
-    """No text is cut off by the page's edge, overlaps another or is smaller than 6.5 points."""
-    assert min(text.get_fontsize() for text, _ in drawn) >= 6.5
-    for text, (left, bottom, right, top) in drawn:
-        inside = left >= 0 and bottom >= 0 and right <= fig.bbox.width and top <= fig.bbox.height
-        assert inside, f"{text.get_text()!r} is cut off"
-    for (one, a), (other, b) in combinations(drawn, 2):
-        overlap = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-        assert min(overlap) <= 0, f"{one.get_text()!r} overlaps {other.get_text()!r}"
 
 
 def test_all_text_is_legible(figure):

@@ -1,0 +1,145 @@
+"""What the figures share: a page with its caption, axes placed in inches, embedding vectors as arrows, a folder of
+results and the command line. Embeddings W that are drawn have shape [2, N]: column i is the arrow of feature i.
+
+Capacities are those of eq. 3, from the library; the rest of what is computed here is places on the page.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.quiver import Quiver
+from matplotlib.text import Annotation
+
+import polyjax
+from polyjax import captions, plotting
+from polyjax.command import Parser
+from polyjax.results import Results, load
+
+capacities = jax.jit(polyjax.capacities)  # one compilation a shape, not one an operation
+COLORS = np.array([plotting.VARIED, plotting.UNCONVERGED, "#009e73", "#cc79a7", "#56b4e9"])  # Okabe and Ito's
+AXIS = "0.65"  # grey of neuron axes and of other lines that carry no data
+CAPTION_SIZE, CAPTION_LINE, MARGIN = 6.5, 0.118, 0.08  # the size in points, the others in inches
+
+
+def page(width: float, height: float, caption: str) -> Figure:
+    """A figure `width` inches wide with `height` inches for the drawing and the wrapped caption below it."""
+    lines = captions.wrapped(caption, 72 * (width - 2 * MARGIN), CAPTION_SIZE)
+    total = height + CAPTION_LINE * len(lines) + MARGIN
+    fig = Figure(figsize=(width, total))
+    place = MARGIN / width, 1 - height / total
+    fig.text(*place, "\n".join(lines), size=CAPTION_SIZE, va="top", parse_math=False)
+    return fig
+
+
+def panel(fig: Figure, left: float, top: float, width: float, height: float, **options: Any) -> Axes:
+    """Axes whose upper left corner is `left` and `top` inches from that of the figure."""
+    w, h = fig.get_size_inches()
+    return fig.add_axes((left / w, 1 - (top + height) / h, width / w, height / h), **options)
+
+
+def apart(ax: Axes) -> None:
+    """Moves the first and the last label of the x axis inwards, so that panels side by side keep them apart."""
+    low, high = ax.get_xlim()
+    ticks = [x for x in ax.get_xticks() if low <= x <= high]
+    ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    labels = ax.get_xticklabels()
+    labels[0].set_horizontalalignment("left")
+    labels[-1].set_horizontalalignment("right")
+
+
+def canvas(fig: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """A panel without frame in which coordinates are inches from its lower left corner."""
+    return panel(fig, left, top, width, height, xlim=(0, width), ylim=(0, height), frame_on=False, xticks=[], yticks=[])
+
+
+def plane(ax: Axes, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
+    """Makes the axes a part of the plane, with one unit for both directions and no frame."""
+    ax.set(xlim=xlim, ylim=ylim, aspect="equal", xticks=[], yticks=[], frame_on=False)
+
+
+def vectors(ax: Axes, W: np.ndarray, colors: Sequence[str] | np.ndarray) -> Quiver:
+    """Arrows from the origin to the columns of W [2, N], the longer ones behind; a dot for a column of zeros."""
+    order = np.argsort(-np.hypot(*W))
+    if not W.any(0).all():
+        ax.plot(0, 0, "o", color=AXIS, markersize=3, zorder=4)
+    head: dict[str, Any] = {"headwidth": 4, "headlength": 5, "headaxislength": 4.5, "minlength": 0}
+    units: dict[str, Any] = {"units": "inches", "width": 0.02, "angles": "xy", "scale_units": "xy", "scale": 1}
+    origin = np.zeros(W.shape[1])
+    return ax.quiver(origin, origin, *W[:, order], color=np.array(colors)[order], zorder=3, **units, **head)
+
+
+def at_tips(ax: Axes, W: np.ndarray, texts: Iterable[str], colors: Iterable[str], rim: float = 0) -> list[Annotation]:
+    """One text beyond the tip of each arrow, with a white rim (in points) where it may meet a line."""
+    effects = [patheffects.withStroke(linewidth=rim, foreground="white")] if rim else None
+    written = []
+    for (x, y), text, color in zip(W.T, texts, colors, strict=True):
+        cosine, sine = np.array([x, y]) / np.hypot(x, y) if x or y else (0, -1)
+        ha = "center" if abs(cosine) < 0.35 else "left" if cosine > 0 else "right"
+        va = "center_baseline" if abs(sine) < 0.35 else "bottom" if sine > 0 else "top"
+        place: dict[str, Any] = {"ha": ha, "va": va, "xytext": (3 * cosine, 3 * sine), "textcoords": "offset points"}
+        written.append(ax.annotate(text, (x, y), color=color, zorder=2.5, path_effects=effects, **place))
+    return written
+
+
+def rotation(degrees: float) -> np.ndarray:
+    """[2, 2], anticlockwise."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def listed(values: Iterable[float], form: str = ".2g") -> str:
+    """Such as "1, 0.5 and 0.5"; values that are written alike everywhere, such as "0.4 each"."""
+    words = [f"{value:{form}}" for value in values]
+    if len(words) > 2 and len(set(words)) == 1:
+        return f"{words[0]} each"
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def load_panels(folder: Path, names: Iterable[str]) -> dict[str, Results]:
+    """The results in FOLDER/NAME.npz of panels with names such as anthropic-relu-6in5, all on one grid. Raises
+    ValueError where a file is missing, holds another model than its name says or has another grid than the first."""
+    panels: dict[str, Results] = {}
+    for name in names:
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            raise ValueError(f"results must have the panel {path}, but there is no such file")
+        panels[name] = found = load(path)
+        held = "{name}-{activation}-{n_features}in{n_neurons}".format_map(_Unknown(found.config.get("model", {})))
+        if held.lower() != name:
+            raise ValueError(f"{path} must hold the panel {name}, but holds {held.lower()}")
+        first = next(iter(panels.values()))
+        for axis in ("density", "importance"):
+            if not np.array_equal(getattr(found, axis), getattr(first, axis)):
+                raise ValueError(f"{path} must have the {axis} axis of the other panels, but has another")
+    return panels
+
+
+class _Unknown(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "unknown"
+
+
+def command(name: str, draw: Callable[[], Figure], argv: Sequence[str] | None = None) -> None:
+    """The command line of a figure that needs no data: draws it within the style and saves it."""
+    parser = Parser(prog=f"python -m figures.{name}", description="Draws the figure from the theory; trains nothing.")
+    parser.add_argument("--out", type=Path, default=Path("results", name), help="path of the images, without suffix")
+    out = parser.parse_args(argv).out
+
+    def work() -> None:
+        with plotting.style():
+            save(draw(), out)
+
+    parser.report(work)
+
+
+def save(fig: Figure, out: Path) -> None:
+    """Writes OUT.png and OUT.pdf, the same bytes for the same results."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(out.with_name(out.name + ".png"))
+    fig.savefig(out.with_name(out.name + ".pdf"), metadata={"CreationDate": None})
