@@ -86,6 +86,10 @@ order-parameter: results/order_parameter.png ## the marginal loss across the tra
 results/order_parameter.png: results/figure4.npz figures/order_parameter.py $(DRAWING) | $(core)
 	$(RUN) -m figures.order_parameter --results $< --out results/order_parameter
 
+.PHONY: gallery
+gallery: figures ## make the small pictures that the README shows
+	$(RUN) -m figures.gallery
+
 .PHONY: test
 test: $(dev) ## run the tests
 	$(RUN) -m pytest

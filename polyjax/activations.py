@@ -24,6 +24,9 @@ def square(z: Array) -> Array:
     return z * z
 
 
+relu: Activation = jax.nn.relu
+
+
 @jax.custom_jvp
 def gelu(z: Array) -> Array:
     """GELU in its tanh form, `jax.nn.gelu(z)` up to rounding.
@@ -58,7 +61,7 @@ def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
     return value
 
 
-ACTIVATIONS: dict[str, Activation] = {"square": square, "relu": jax.nn.relu, "gelu": gelu}
+ACTIVATIONS: dict[str, Activation] = {"square": square, "relu": relu, "gelu": gelu}
 
 
 def find_activation(activation: str | Activation) -> Activation:

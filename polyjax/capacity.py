@@ -53,6 +53,25 @@ def isotropic_capacities(W: ArrayLike) -> jax.Array:
     return _isotropic_capacities(_matrix(W))
 
 
+def trained_marginal(W: ArrayLike) -> jax.Array:
+    """-dL/dC_i = 2 (n_i / C_i)^2, eq. 14, of a trained quadratic Redwood model, with its own C_i and n_i = w_i . w_i.
+
+    Holds at the best lengths, dL/dn_i = 0, which training finds; no importance and no kurtosis is used. n_i / C_i is
+    u . W W^T u with the unit vector u along w_i, so that it is as accurate for short embeddings as for long ones.
+
+    Args:
+        W: [..., D, N], any real values.
+
+    Returns:
+        [..., N], >= 0; NaN where the column is zero: an ignored feature has no length to tell its gain from. Neither
+        does one of a nearly zero column, whose direction is noise; there u . W W^T u is about that of other features.
+
+    Raises:
+        ValueError: W is not a matrix, or has no row or no column.
+    """
+    return _trained_marginal(_matrix(W))
+
+
 def _matrix(W: ArrayLike) -> jax.Array:
     W = jnp.asarray(W)
     require(W.ndim >= 2 and min(W.shape[-2:]) > 0, "W", "have at least one row and one column, [..., D, N]", W.shape)
@@ -71,6 +90,16 @@ def _capacities(W: jax.Array) -> jax.Array:
     interference = jnp.sum((gram * ratio / norm[:, None]) ** 2, axis=1)
     C = jnp.minimum(1 / jnp.where(embedded, interference, 1), 1)  # above 1 by rounding only
     return jnp.where(embedded, C, 0)
+
+
+@partial(jnp.vectorize, signature="(d,n)->(n)")
+def _trained_marginal(W: jax.Array) -> jax.Array:
+    """2 (sum_j (u_i . w_j)^2)^2, with the unit vectors u_i = w_i / ||w_i||."""
+    length, embedded = _nonzero(jnp.max(jnp.abs(W), axis=0))
+    scaled = W / length[None, :]
+    norm = jnp.where(embedded, jnp.sum(scaled**2, axis=0), 1)
+    projections = jnp.matmul(scaled.T, W, precision="highest") ** 2
+    return jnp.where(embedded, 2 * (jnp.sum(projections, axis=1) / norm) ** 2, jnp.nan)
 
 
 @partial(jnp.vectorize, signature="(d,n)->(n)")

@@ -13,6 +13,7 @@ _RULE_WORDS = {
     "best": "the restart of lowest loss",
     "mean": "the mean of all restarts",
     "drop_worst": "the mean of all restarts but the worst",
+    "refined": "the restart of lowest loss, or what continuing from a neighbouring cell's solution improved it to",
 }
 
 
@@ -31,6 +32,51 @@ def caption(config: Mapping[str, Any], rule: str, selection: Selection, *sentenc
     versions = rest.pop("provenance", {})
     others = {key: value for key, value in rest.items() if isinstance(value, (int, float, str))}
     return " ".join([*text, *sentences, *_listed("Further settings", others), *_listed("Provenance", versions)])
+
+
+def of_panels(configs: Mapping[str, Mapping[str, Any]], rule: str, *sentences: str) -> str:
+    """What was run for several panels, label -> configuration: what is common to all is said once, what differs is
+    followed by the labels of its panels. The model and the axes are left to the figure; the wall times are added up.
+    Raises ValueError where a configuration lacks a key. One paragraph, not wrapped."""
+    flat = {label: _flat(config) for label, config in configs.items()}
+    order = list(configs)
+    keys = sorted(set().union(*flat.values()))
+    try:
+        values = {key: {label: found[key] for label, found in flat.items()} for key in keys}
+    except KeyError as error:
+        raise ValueError(f"config must describe the whole sweep in every panel, but lacks {error}") from error
+    said = {key: _by_panel(panels, order) for key, panels in values.items() if key != "wall_time_s"}
+    if "wall_time_s" in values:
+        said["wall_time_s"] = f"{sum(values['wall_time_s'].values()):.0f}"
+    shown = f"A cell shows {_RULE_WORDS[rule]} ({_words(rule)})."
+    return " ".join([shown, *sentences, *_listed("Settings", said)])
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything but the model and the axes, provenance included."""
+    everything = {**config, **config.get("provenance", {})}
+    rate = everything.get("learning_rate")
+    if rate is not None and f"{rate:g}" in str(everything.get("optimizer")).split():
+        del everything["learning_rate"]  # the optimiser's words tell it
+    return {key: value for key, value in everything.items() if isinstance(value, (int, float, str))}
+
+
+def _by_panel(values: Mapping[str, Any], order: list[str]) -> str:
+    """Such as "64", or "0.05 (a) / 0.02 (b to d)"."""
+    groups: dict[str, list[str]] = {}
+    for label, value in values.items():
+        groups.setdefault(_words(f"{value:,}" if isinstance(value, int) else f"{value}"), []).append(label)
+    if len(groups) == 1:
+        return next(iter(groups))
+    return " / ".join(f"{value} ({_range(labels, order)})" for value, labels in groups.items())
+
+
+def _range(labels: list[str], order: list[str]) -> str:
+    """Such as "a, c", or "a to c" for three or more that follow each other in `order`."""
+    first = order.index(labels[0])
+    if len(labels) > 2 and order[first : first + len(labels)] == labels:
+        return f"{labels[0]} to {labels[-1]}"
+    return ", ".join(labels)
 
 
 def wrapped(text: str, width: float, size: float) -> list[str]:

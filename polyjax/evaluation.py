@@ -19,7 +19,7 @@ from jax import Array, lax
 
 from polyjax import lanes
 from polyjax.models import Params
-from polyjax.sampling import LARGEST_ENUMERATED, Batch, Sampler, kronecker, mask_probability, masks
+from polyjax.sampling import LARGEST_ENUMERATED, Batch, Sampler, allocate, kronecker, mask_probability, masks
 from polyjax.training import Training
 
 SHIFTS = 4
@@ -41,13 +41,20 @@ def common_batch(sampler: Sampler, key: Array, density: Array) -> Batch:
 
 
 def _lattice(sampler: Sampler, key: Array, density: Array) -> Batch:
+    """Every mask with one shifted copy of the lattice, and half as many copies again where more is active: to mask m
+    in proportion to |m| P(m). Where all features are active, all of the loss is in one mask."""
     n = sampler.n_features
+    probability, active = mask_probability(density, n), masks(n).sum(1)
+    more = allocate(probability * active, (len(active) + 1) // 2)
+    mask = jnp.concatenate([jnp.arange(len(active)), more])
+    copies = jnp.ones(len(active)).at[more].add(1)
     generator = np.array([pow(MULTIPLIER, i, POINTS) for i in range(n)])
-    u = np.arange(POINTS)[:, None] * generator[None] % POINTS / POINTS + jax.random.uniform(key, (1, n))
+    lattice = np.arange(POINTS)[None, :, None] * generator % POINTS / POINTS
+    u = lattice + jax.random.uniform(key, (len(mask), 1, n))
     # Folded at 1/2, so that it is continuous across the ends of the interval; kept inside it for every quantile.
     u = jnp.clip(1 - jnp.abs(2 * (u % 1) - 1), 2.0**-24, 1 - 2.0**-24)
-    x = sampler.distribution.active_value(u, density)[None] * masks(n)[:, None]
-    weight = jnp.repeat(mask_probability(density, n) / POINTS, POINTS)
+    x = sampler.distribution.active_value(u, density) * jnp.asarray(masks(n))[mask][:, None]
+    weight = jnp.repeat((probability / copies)[mask] / POINTS, POINTS)
     return Batch(x.reshape(-1, n), weight)
 
 

@@ -9,9 +9,10 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from polyjax.activations import Activation, find_activation
+from polyjax.activations import Activation, find_activation, gelu, relu, square
 from polyjax.checks import require
 from polyjax.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED, Distribution
 
@@ -51,7 +52,7 @@ class Redwood:
     def scale(self, importance: Array) -> Array:
         """How long the embeddings of features of importance v [N] are: v^(1/2) for square, since n = v where C = 1, v
         for ReLU and GELU, and 1 for functions of the user's. They are trained in these units."""
-        degree = {"square": 2, "relu": 1, "gelu": 1}.get(activation_name(self))
+        degree = {square: 2, relu: 1, gelu: 1}.get(find_activation(self.activation))
         return importance ** (1 / degree) if degree else jnp.ones_like(importance)
 
     def loss(self, params: Params, x: Array, importance: Array) -> Array:
@@ -117,5 +118,5 @@ def activation_name(model: Model) -> str:
 
 
 def check_shape(n_features: int, n_neurons: int) -> None:
-    require(n_features >= 1, "n_features", "be at least 1", n_features)
-    require(n_neurons >= 1, "n_neurons", "be at least 1", n_neurons)
+    for name, size in (("n_features", n_features), ("n_neurons", n_neurons)):
+        require(isinstance(size, int | np.integer) and size >= 1, name, "be a whole number of at least 1", size)

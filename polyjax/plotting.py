@@ -140,11 +140,15 @@ def capacity_contours(
     importance: np.ndarray,
     capacity: np.ndarray,
     levels: Sequence[float] = (0.25, 0.5, 0.75),
+    *,
+    labelled: bool = True,
 ) -> QuadContourSet:
     """Contours of `capacity` [P, V], labelled where there is room; the axes' place, scales and limits must be set."""
     capacity = np.ma.masked_invalid(capacity)
     colors = ["white" if level < 0.4 else "black" for level in levels]
     contours = ax.contour(importance, density, capacity, levels=levels, colors=colors, linewidths=0.6)
+    if not labelled:
+        return contours
     spots = _apart(ax, [spot for level in levels if (spot := _crossing(density, importance, capacity, level))])
     labels = contours.clabel(manual=spots, fmt="%g", fontsize=6.5, inline_spacing=1) if spots else []
     for text in labels:

@@ -5,6 +5,7 @@ Axes: density P (rows), importance V (columns), restart R, then neuron D and fea
 
 import json
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +105,7 @@ class Results:
         if self.refined is not None:
             arrays |= {f"refined_{name}": a for name, a in self.refined._asdict().items()}
         config = np.array(json.dumps({"format": FORMAT, **self.config}, sort_keys=True))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         try:
             with open(temporary, "xb") as file:
                 np.savez(file, config=config, **arrays)

@@ -13,13 +13,13 @@ successive steps of training fill the unit interval evenly, so that their errors
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import lgamma
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import gammaln
 
 from polyjax.checks import require
 from polyjax.distributions import Distribution
@@ -104,14 +104,19 @@ def mask_probability(density: Array, n: int) -> Array:
     return jnp.prod(jnp.where(masks(n), density, 1 - density), axis=1)
 
 
+def allocate(share: Array, samples: int) -> Array:
+    """[samples]: which of the masks each sample goes to, so that the counts are in proportion to their shares."""
+    total = jnp.cumsum(share)
+    return jnp.searchsorted(total[:-1], total[-1] * (jnp.arange(samples) + 0.5) / max(samples, 1), side="right")
+
+
 def _enumerated(u: Array, density: Array, n: int) -> tuple[Array, Array]:
     """Half of the batch goes to all masks alike, and to each at least once; the rest to mask m in proportion to
     |m| P(m), where more is active. A mask's probability is divided among its samples."""
     probability, active = mask_probability(density, n), masks(n).sum(1)
     copies = max(1, len(u) // 2 // len(active))
     rest = len(u) - copies * len(active)
-    share = jnp.cumsum(probability * active / (n * density))
-    more = jnp.searchsorted(share[:-1], (jnp.arange(rest) + 0.5) / max(rest, 1), side="right")
+    more = allocate(probability * active, rest)
     chosen = jnp.concatenate([jnp.repeat(jnp.arange(len(active)), copies), more])
     samples = jnp.full(len(active), float(copies)).at[more].add(1)
     return jnp.asarray(masks(n))[chosen], (probability / samples)[chosen]
@@ -136,8 +141,8 @@ def _iid(u: Array, density: Array, n: int) -> tuple[Array, Array]:
 
 def _binomial_cdf(n: int, p: Array) -> Array:
     """[n + 1]: P(K <= k) for K ~ Binomial(n, p), p in (0, 1]."""
-    k = jnp.arange(n + 1.0)
-    log_choose = gammaln(n + 1.0) - gammaln(k + 1) - gammaln(n - k + 1)
+    k = np.arange(n + 1)
+    log_choose = np.array([lgamma(n + 1) - lgamma(i + 1) - lgamma(n - i + 1) for i in k])  # in double precision
     # In logarithms, as the factors leave the range of float32; bounded, as training knows no infinity.
     log_p, log_q = jnp.log(p), jnp.log(jnp.maximum(1 - p, 1e-30))
     return jnp.cumsum(jnp.exp(log_choose + k * log_p + (n - k) * log_q))

@@ -182,7 +182,12 @@ def _axis(name: str, values: Any) -> tuple[float, ...]:
 def _check(sweep: Sweep) -> None:
     check_density(np.asarray(sweep.density))
     v = np.asarray(sweep.importance)
-    require((v >= 0) & np.isfinite(v), "importance", "be at least 0 and finite", v)
+    require((v >= 0) & (v < 1e18), "importance", "be at least 0 and below 1e18", v)  # its square is in float32
+    require(
+        isinstance(sweep.distribution, Distribution | None), "distribution", "be a Distribution", sweep.distribution
+    )
+    given = sweep.optimizer
+    require(isinstance(given, optax.GradientTransformation | None), "optimizer", "be an optax transformation", given)
     for name in ("restarts", "steps", "batch", "chunk"):
         value = getattr(sweep, name)
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
@@ -194,7 +199,7 @@ def _check(sweep: Sweep) -> None:
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate
-    require(rate is None or rate > 0, "learning_rate", "be above 0", rate)
+    require(rate is None or 0 < rate < np.inf, "learning_rate", "be above 0 and finite", rate)
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
     if sweep.objective == "expected":

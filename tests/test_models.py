@@ -166,6 +166,17 @@ def test_the_features_that_each_model_is_given():
     assert Anthropic(6, 3).distribution is UNIFORM_POSITIVE  # Elhage et al. 2022
 
 
+def test_embeddings_are_measured_in_the_length_that_the_loss_asks_for():
+    v = jnp.array([4.0, 1.0, 0.0])
+    cubed = lambda z: z**3  # noqa: E731
+    cubed.__name__ = "square"  # a name says nothing about a function of the user's
+    # sum_i v_i f(x_i) = sum_i f(w_i x_i) for one feature a neuron: w = v^(1/2) for square and w = v for ReLU.
+    expected = {"square": [2, 1, 0], "relu": [4, 1, 0], "gelu": [4, 1, 0], jnp.tanh: [1, 1, 1], cubed: [1, 1, 1]}
+    for activation, scale in expected.items():
+        assert Redwood(3, 2, activation).scale(v).tolist() == scale
+    assert Anthropic(3, 2).scale(v).tolist() == [1, 1, 1]
+
+
 def test_activation_names():
     assert models.activation_name(Redwood(2, 1)) == "square"
     assert models.activation_name(Redwood(2, 1, jnp.tanh)) == "tanh"
@@ -175,9 +186,9 @@ def test_activation_names():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 3), "n_features must be at least 1, but is 0"),
-        ((6, 0), "n_neurons must be at least 1, but is 0"),
-        ((6, -2), "n_neurons must be at least 1, but is -2"),
+        ((0, 3), "n_features must be a whole number of at least 1, but is 0"),
+        ((6, 0), "n_neurons must be a whole number of at least 1, but is 0"),
+        ((6, -2), "n_neurons must be a whole number of at least 1, but is -2"),
         ((6, 3, "sigmoid"), "activation must be a function or one of square, relu, gelu, but is 'sigmoid'"),
         ((6, 3, None), "activation must be a function or one of square, relu, gelu, but is None"),
     ],

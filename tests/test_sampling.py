@@ -16,7 +16,7 @@ from polyjax.theory import expected_loss
 EPS = float(np.finfo(np.float32).eps)
 N, D, BATCH = 3, 2, 20  # 20 samples are not a multiple of the 2^N = 8 masks
 DENSITIES = (0.01, 0.1, 0.45, 1.0)
-KEYS = 3000
+KEYS = 2000
 IMPORTANCE = jnp.array([1.5, 1.0, 1.0])
 
 
@@ -90,7 +90,7 @@ def exact_gradient(params):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_mean_gradient_is_that_of_the_population(name, gradients, exact_gradient):
-    # 3 samplers x 4 densities x 7 components: at 4.5 standard errors one false alarm in 1700. The mean of 3000 batches
+    # 3 samplers x 4 densities x 7 components: at 4.5 standard errors one false alarm in 1700. The mean of 2000 batches
     # is close to normal, though at density 0.01 only one iid batch in two holds anything.
     assert np.abs(z_scores(gradients[name], exact_gradient)).max() < 4.5
 
@@ -187,9 +187,8 @@ def test_batches_are_finite_at_extreme_densities(name, n, batch):
     assert (found.x[found.weight > 0] != 0).all()  # at density 1 all features are active
 
 
-@pytest.mark.parametrize("name", ["enumerated", "stratified"])
-def test_successive_quasi_random_steps_average_better_than_independent_ones(name, gradient, exact_gradient):
-    sampler, steps, replicates = Sampler(name, UNIFORM_SIGNED, N, 64), 256, 32
+def test_successive_quasi_random_steps_average_better_than_independent_ones(gradient, exact_gradient):
+    sampler, steps, replicates = Sampler("enumerated", UNIFORM_SIGNED, N, 64), 256, 32
     rows = [0, 1]  # densities 0.01 and 0.1
     density = jnp.array([DENSITIES[r] for r in rows])
 
@@ -207,9 +206,9 @@ def test_successive_quasi_random_steps_average_better_than_independent_ones(name
         ((np.asarray(g, float) - exact_gradient[rows]) ** 2).mean(0).sum(-1)
         for g in both(jax.random.split(jax.random.key(2), replicates))
     )
-    # Measured ratios of the mean square error: enumerated 0.004 and 0.05; stratified, whose masks depend on many of the
-    # numbers at once, 0.6 and 0.64. 32 replicates of 7 components give each error to about 15 %.
-    assert (quasi < {"enumerated": 0.15, "stratified": 0.85}[name] * independent).all()
+    # Measured ratios of the mean square error: 0.004 and 0.05; those of the stratified sampler, whose masks depend on
+    # many of the numbers at once, are 0.6 and 0.64. 32 replicates of 7 components give each error to about 15 %.
+    assert (quasi < 0.15 * independent).all()
 
 
 def test_kronecker_points_are_the_formula():
@@ -235,13 +234,14 @@ def test_kronecker_numbers_are_strictly_between_0_and_1():
 def test_every_number_of_every_step_is_uniform(name):
     sampler = Sampler(name, UNIFORM_SIGNED, 2, 4)
     keys = jax.random.split(jax.random.key(3), 3000)
-    u = jax.vmap(jax.vmap(sampler.uniforms, (None, 0)), (0, None))(keys, jnp.array([0, 1, 1999]))
+    u = jax.jit(jax.vmap(jax.vmap(sampler.uniforms, (None, 0)), (0, None)))(keys, jnp.array([0, 1, 1999]))
+    u = np.asarray(u, float)
     assert u.shape == (3000, 3, *sampler.shape)
     assert u.min() > 0
     assert u.max() < 1
     # E[u] = 1/2 and E[u^2] = 1/3: for 3 samplers up to 3 x 16 numbers twice at 4.5 standard errors.
     assert np.abs(z_scores(u, 1 / 2)).max() < 4.5
-    assert np.abs(z_scores(np.asarray(u, float) ** 2, 1 / 3)).max() < 4.5
+    assert np.abs(z_scores(u**2, 1 / 3)).max() < 4.5
 
 
 def test_kronecker_points_fill_the_cube_more_evenly_than_random_ones():

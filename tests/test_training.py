@@ -47,7 +47,7 @@ def tanh(z):
     [
         Redwood(1, 1),
         Redwood(6, 3),
-        Redwood(3, 2, "relu"),
+        Redwood(3, 2, "gelu"),
         Redwood(2, 3, tanh),
         Anthropic(4, 2),
     ],
@@ -100,11 +100,6 @@ def test_whole_runs_in_lanes_are_those_on_arrays(objective, runs):
     assert_engines_agree(runs["lanes", objective], runs["arrays", objective])
     assert runs["lanes", objective].end.W.shape == (2, 4, 2, 3)
     assert runs["lanes", objective].end.b.shape == (2, 4)
-
-
-def test_whole_runs_of_gelu_models_agree():
-    model = Redwood(3, 2, "gelu")
-    assert_engines_agree(trained(configuration(model, "lanes")), trained(configuration(model, "arrays")))
 
 
 @pytest.mark.parametrize("engine", ["arrays", "lanes"])

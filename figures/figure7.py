@@ -1,0 +1,192 @@
+"""Figure 7: nine empirical phase diagrams, of two toy models, two sizes and three activations (section 3.7).
+
+    python -m figures.figure7 [--results results/figure7] [--out results/figure7/figure7] [--rule refined]
+
+Reads a folder of results files and writes OUT.png and OUT.pdf; trains nothing. Array axes: density P, importance V.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.drawing import COLORS, apart, load_panels, page, panel, save
+from polyjax import captions, plotting, theory
+from polyjax.command import Parser
+from polyjax.diagram import isolated
+from polyjax.results import RULES, Results, Selection
+
+MODELS = (("Redwood", 3), ("Anthropic", 3), ("Anthropic", 5))  # the rows
+ACTIVATIONS = {"square": "square", "relu": "ReLU", "gelu": "GELU"}  # the columns
+PANELS = [f"{model.lower()}-{activation}-6in{d}" for model, d in MODELS for activation in ACTIVATIONS]
+EXPLICIT = "anthropic-relu-6in5"  # for which there are explicit solutions to compare with
+LEVELS = (0.25, 0.47, 0.53, 0.75)  # two for 1/2, so that a plateau there is a region and not a ragged line
+
+WIDTH, LEFT, TOP, SIDE, HEIGHT, GAP, ROW = 7.0, 0.46, 0.24, 1.98, 1.66, 0.13, 1.92  # inches
+BAR, FOOT = 6.13, 6.54  # inches from the upper edge: the colour bar and the caption
+# What the solution does, for the words on the page: with feature 0 where it is the one that has no neuron of its own.
+WORDS = {
+    "ignore_ordinary": "ignore another",
+    "ignore_swept": "ignore",
+    "pair_ordinary": "pair of\nothers",
+    "pair_swept": "pair",
+}
+
+
+class Bound(NamedTuple):
+    """The trained loss beside that of the best explicit solution, in the cell where it is largest in comparison."""
+
+    excess: float  # trained / explicit - 1
+    error: float  # the standard error of the trained loss, over the explicit one
+    importance: float
+    density: float
+
+
+def bound(results: Results, rule: str) -> Bound:
+    """The largest excess over the best of the four explicit solutions, which no optimum exceeds; below 0 if none."""
+    found, best = results.select(rule), explicit(results.density, results.importance).min(0)
+    excess = found.loss / best - 1
+    i, j = np.unravel_index(np.nanargmax(excess), excess.shape)
+    return Bound(
+        float(excess[i, j]),
+        float(found.loss_se[i, j] / best[i, j]),
+        float(results.importance[j]),
+        float(results.density[i]),
+    )
+
+
+def explicit(density: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """[4, P, V], the losses of the explicit solutions in the order of `WORDS`."""
+    losses = theory.explicit_losses(*np.meshgrid(importance, density))._asdict()
+    return np.stack([np.asarray(losses[name]) for name in WORDS])
+
+
+def draw(panels: Mapping[str, Results], rule: str = "refined") -> Figure:
+    """The whole figure, to be called within `plotting.style()`; `panels` holds all of `PANELS`, on one grid."""
+    chosen = {name: panels[name].select(rule) for name in PANELS}
+    fig = page(WIDTH, FOOT, _caption(panels, chosen, rule))
+    for index, name in enumerate(PANELS):
+        ax = _panel(fig, index, panels[name], chosen[name])
+        if name == EXPLICIT:
+            explicit_map(ax)
+    bar = panel(fig, LEFT + 1, BAR, 3 * SIDE + 2 * GAP - 2, 0.08)
+    mesh = fig.axes[1].collections[0]
+    drawn = fig.colorbar(mesh, cax=bar, orientation="horizontal", ticks=[0, 0.25, 0.5, 0.75, 1], format="{x:g}")
+    drawn.outline.set_linewidth(0.6)
+    for contour in LEVELS:
+        drawn.ax.axvline(contour, color="white" if contour < 0.4 else "black", linewidth=0.8)
+    drawn.set_label("capacity $C_0$ of the feature of importance $V$")
+    return fig
+
+
+def _panel(fig: Figure, index: int, results: Results, selection: Selection) -> Axes:
+    row, column = divmod(index, len(ACTIVATIONS))
+    ax = panel(fig, LEFT + column * (SIDE + GAP), TOP + row * ROW, SIDE, HEIGHT)
+    grid, capacity = (results.density, results.importance), selection.capacity[..., 0]
+    failed, unconverged = plotting.cell_states(selection)
+    dots = plotting.phase_diagram(ax, *grid, capacity, failed=failed, unconverged=unconverged).unconverged
+    if dots is not None:
+        dots.set_sizes([0.6])  # there are many, and the capacity matters beneath them
+    plotting.capacity_contours(ax, *grid, capacity, LEVELS, labelled=False)
+    model, activation = MODELS[row], list(ACTIVATIONS.values())[column]
+    ax.set_title(f"{_letter(index)}  {model[0]}, 6 in {model[1]}, {activation}")
+    apart(ax)
+    ax.tick_params(labelleft=column == 0, labelbottom=row == len(MODELS) - 1)
+    if column == 0:
+        ax.set_ylabel("density $p$")
+    if row == len(MODELS) - 1:
+        ax.set_xlabel("importance $V$")
+    return ax
+
+
+def explicit_map(ax: Axes) -> None:
+    """Thin lines between the regions in which one of the explicit solutions has the lowest loss, each with its word."""
+    importance, density = (np.geomspace(*limits, 201) for limits in (ax.get_xlim(), ax.get_ylim()))
+    density = np.minimum(density, 1)  # the upper edge of the cells at 1 is above it
+    losses = explicit(density, importance)
+    inside: dict[str, Any] = {"clip_on": True, "path_effects": [patheffects.withStroke(linewidth=1.6, foreground="w")]}
+    for i, word in enumerate(WORDS.values()):
+        lead = np.log(losses[i] / np.delete(losses, i, axis=0).min(0))
+        ax.contour(importance, density, lead, levels=[0], colors=[COLORS[1]], linewidths=0.8, zorder=3)
+        rows, columns = np.nonzero(lead < 0)
+        if rows.size:
+            x, y = importance[int(columns.mean())], density[int(rows.mean())]
+            ax.text(x, y, word, size=6.5, color="#8a3a00", ha="center", va="center", zorder=6, **inside)
+
+
+def _caption(panels: Mapping[str, Results], chosen: Mapping[str, Selection], rule: str) -> str:
+    first = panels[PANELS[0]]
+    rows, columns, restarts = first.loss.shape
+    text = [
+        f"Each panel: {rows} densities x {columns} importances x {restarts} restarts = {rows * columns * restarts:,} "
+        "models; importance 1 for the other features; density is 1 - sparsity, dense on top.",
+        f"Contours at {', '.join(f'{level:g}' for level in LEVELS)}.",
+        _numbers(panels, chosen),
+        *_bounds(panels[EXPLICIT]),
+    ]
+    configs = {_letter(i): panels[name].config for i, name in enumerate(PANELS)}
+    return captions.of_panels(configs, rule, *text)
+
+
+def _numbers(panels: Mapping[str, Results], chosen: Mapping[str, Selection]) -> str:
+    """What training and refining left, panel by panel."""
+    told = []
+    for i, (name, selection) in enumerate(chosen.items()):
+        failed, unconverged = plotting.cell_states(selection)
+        numbers = [f"{unconverged.sum()}", f"{isolated(selection.capacity[..., 0]).sum()}", *_changes(panels[name])]
+        told.append(f"{_letter(i)} {' / '.join(numbers)}" + (f" ({failed.sum()} failed)" if failed.any() else ""))
+    return (
+        "Cells unconverged (dots) / isolated (further than 0.25 from all neighbours) / changed by refining / largest "
+        f"relative fall of a loss by it: {'; '.join(told)}."
+    )
+
+
+def _changes(results: Results) -> tuple[str, str]:
+    """How many cells refining changed, and the largest relative gain among them."""
+    if results.refined is None:
+        return "-", "-"
+    gain = results.refined.gain
+    return f"{(gain > 0).sum():,}", f"{np.nanmax(gain / results.select('best').loss):.2%}"
+
+
+def _bounds(results: Results) -> list[str]:
+    letter = _letter(PANELS.index(EXPLICIT))
+    lines = (
+        f"Orange lines in {letter}: where another of four explicit solutions, which ignore a feature or make two an "
+        "antipodal pair, has the lowest loss; no optimum exceeds it. Largest excess of the trained loss over it:"
+    )
+    rules = {"best": "best of the restarts"} | ({"refined": "refined"} if results.refined is not None else {})
+    words = []
+    for rule, name in rules.items():
+        b = bound(results, rule)
+        words.append(
+            f"{name} {100 * b.excess:.3g}% ± {100 * b.error:.1g}% (V = {b.importance:.2g}, p = {b.density:.2g})"
+        )
+    return [f"{lines} {'; '.join(words)}."]
+
+
+def _letter(index: int) -> str:
+    return "abcdefghi"[index]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draws the figure; a folder that does not fit ends it with one line on stderr and exit code 2."""
+    parser = Parser(prog="python -m figures.figure7", description="Draws figure 7 from saved results.")
+    parser.add_argument("--results", type=Path, default=Path("results/figure7"), help="the folder a sweep wrote into")
+    parser.add_argument("--out", type=Path, default=Path("results/figure7/figure7"), help="the images, without suffix")
+    parser.add_argument("--rule", choices=RULES, default="refined", help="how the restarts of a cell are combined")
+    arguments = parser.parse_args(argv)
+
+    def work() -> None:
+        with plotting.style():
+            save(draw(load_panels(arguments.results, PANELS), arguments.rule), arguments.out)
+
+    parser.report(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""The pictures of the README: every figure that `make figures` left in results/, small, into docs/.
+
+python -m figures.gallery
+"""
+
+from pathlib import Path
+
+from PIL import Image
+
+NAMES = (*(f"figure{n}" for n in range(1, 9)), "order_parameter")
+WIDTH = 1400  # pixels; figures 7 in wide are shown at 200 dpi
+COLOURS = 128
+
+
+def main() -> None:
+    for name in NAMES:
+        with Image.open(Path("results") / f"{name}.png") as image:
+            width = min(WIDTH, image.width)
+            size = (width, round(image.height * width / image.width))
+            small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+            small.quantize(COLOURS, dither=Image.Dither.NONE).save(Path("docs") / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Figure 8 from embeddings whose blocks are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from legibility import assert_legible, rendered, words
+
+from figures import figure8
+from polyjax.capacity import capacities
+from polyjax.geometry import embedding_with_capacities, tegum_product
+from polyjax.results import Refined, Results
+
+PAIR = embedding_with_capacities([0.5, 0.5])
+MIXED = embedding_with_capacities(np.full(5, 0.4))
+FULL = np.eye(1)
+
+
+def padded(W):
+    """[3, 6]"""
+    return np.pad(W, ((0, 3 - W.shape[0]), (0, 6 - W.shape[1])))
+
+
+# the embedding, its largest block, its number of blocks and the sizes of its superposed ones
+KINDS = {
+    "pairs": (tegum_product([PAIR] * 3, [1, 2, 0.5]), 2, 3, [2, 2, 2]),
+    "full": (padded(np.eye(3)), 1, 3, []),
+    "pair and full": (padded(tegum_product([PAIR, FULL, FULL])), 2, 3, [2]),
+    "block of five": (tegum_product([MIXED, FULL], [1, 3]), 5, 2, [5]),
+    "block of six": (embedding_with_capacities([0.3, 0.4, 0.5, 0.55, 0.6, 0.65]), 6, 1, [6]),
+}
+
+
+def results(name, rows, size=8, noise=0.0):
+    """A panel in whose rows the kinds take turns."""
+    rng = np.random.default_rng(0)
+    W = np.empty((size, size, 3, 6))
+    for i in range(size):
+        rotation = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+        W[i] = rotation @ KINDS[rows[i % len(rows)]][0]
+    W += noise * rng.standard_normal(W.shape)
+    C = np.array(capacities(W))
+    model, activation, _ = name.split("-")
+    config = {"model": {"name": model.title(), "n_features": 6, "n_neurons": 3, "activation": activation}}
+    config |= {"steps": 100, "optimizer": "Adam, cosine decay from 0.02", "learning_rate": 0.02, "seed": 0}
+    config |= {"distribution": "uniform_signed", "provenance": {"polyjax": "0.1.0", "wall_time_s": 1.5}}
+    axes = np.geomspace(0.01, 1, size), np.geomspace(0.01, 100, size)
+    loss, one = np.ones((size, size)), np.ones((size, size), bool)
+    refined = Refined(C, loss, 0.01 * loss, one, W, np.zeros_like(loss), 0 * loss)
+    lone = [a[:, :, None] for a in (C, loss, 0.01 * loss, W, 0 * loss, one)]
+    return Results(*axes, *lone, config, refined)
+
+
+@pytest.fixture(scope="module")
+def panels():
+    rows = (["block of six", "full"], ["block of five"], ["pairs", "block of five"], ["pairs", "pair and full"])
+    return {name: results(name, kinds) for name, kinds in zip(figure8.PANELS, rows, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def figure(panels):
+    return rendered(lambda: figure8.draw(panels))
+
+
+def test_all_text_is_legible(figure):
+    fig, drawn = figure
+    assert fig.get_figwidth() == 7  # two columns of a page
+    assert_legible(fig, drawn)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tolerance", [0.02, 0.05, 0.1])
+def test_the_blocks_of_a_diagram(kind, tolerance):
+    _, largest, number, sizes = KINDS[kind]
+    noise = 0.002  # below every tolerance, as what training leaves
+    found = figure8.shapes(results("redwood-square-6in3", [kind], noise=noise).select("refined"), tolerance)
+    assert (found.largest == largest).all()
+    assert (found.number == number).all()
+    assert found.features == 64 * sum(sizes)
+    expected = np.bincount(sizes, weights=sizes, minlength=7) / max(sum(sizes), 1)
+    np.testing.assert_allclose(found.share, expected)
+    assert found.several == (len(sizes) > 1)
+    assert found.efficient.all()
+
+
+def test_an_embedding_that_wastes_capacity_is_not_efficient(panels):
+    wasteful = results("redwood-relu-6in3", ["block of six"])
+    wasteful.refined.W[:4] *= np.array([3, 1, 1])[:, None]  # the block is no longer isotropic
+    C = np.asarray(capacities(wasteful.refined.W))
+    wasteful = replace(wasteful, refined=wasteful.refined._replace(capacity=C))
+    found = figure8.shapes(wasteful.select("refined"))
+    np.testing.assert_array_equal(found.efficient.all(1), np.arange(8) >= 4)
+    fig, drawn = rendered(lambda: figure8.draw(panels | {"redwood-relu-6in3": wasteful}))
+    hatched = [ax.get_title() for ax in fig.axes for c in ax.collections if getattr(c, "hatches", None)]
+    assert hatched == ["b  Redwood, ReLU", ""]  # in both of its maps and in no other
+    assert "/ 0.0% / 50.0%; c" in words(drawn)
+
+
+def test_failed_cells_have_no_blocks():
+    found = results("redwood-square-6in3", ["pairs"])
+    for a in found.refined[:3] + found.refined[4:6]:
+        a[0, 0] = np.nan
+    shapes = figure8.shapes(found.select("refined"))
+    assert shapes.largest[0, 0] == shapes.number[0, 0] == 0
+    assert shapes.features == 63 * 6
+
+
+def test_the_maps_show_what_was_found(panels, figure):
+    maps = [ax.collections[0].get_array() for ax in figure[0].axes if ax.get_yscale() == "log"]
+    assert len(maps) == 8
+    rows = zip(maps[:4], maps[4:], panels.values(), strict=True)
+    for largest, number, results in rows:
+        found = figure8.shapes(results.select("refined"))
+        np.testing.assert_array_equal(largest, found.largest)
+        np.testing.assert_array_equal(number, found.number)
+
+
+def test_the_caption_says_which_blocks_hold_most_features(figure):
+    text = words(figure[1])
+    assert "a 100.0% (100.0%, 100.0%) / 0.0% (0.0%, 0.0%) / 0.0% / 0.0%;" in text
+    assert "c 45.5% (45.5%, 45.5%) / 54.5% (54.5%, 54.5%) / 50.0% / 0.0%;" in text  # five against six, row by row
+    assert "most superposed features are in blocks of 4 or more (a, b), pairs (c, d)." in text
+
+
+def test_a_mean_over_restarts_has_no_blocks(panels):
+    with pytest.raises(ValueError, match="must hold embeddings"):
+        figure8.shapes(panels["redwood-square-6in3"].select("mean"))
+
+
+def save(panels, folder):
+    for name, results in panels.items():
+        results.save(folder / f"{name}.npz")
+
+
+def test_the_command_leaves_both_images(tmp_path, panels):
+    save(panels, tmp_path)
+    figure8.main(["--results", str(tmp_path), "--out", str(tmp_path / "new" / "figure")])
+    png, pdf = ((tmp_path / "new" / f"figure.{kind}").read_bytes() for kind in ("png", "pdf"))
+    assert int.from_bytes(png[16:20], "big") == 7 * 300  # the PNG header
+    assert b"/Type3" not in pdf
+
+
+@pytest.mark.parametrize("fault", ["missing", "not refined"])
+def test_a_folder_that_does_not_fit_is_refused_in_one_line(tmp_path, capsys, panels, fault):
+    save(panels, tmp_path)
+    path = tmp_path / "redwood-relu-6in3.npz"
+    path.unlink()
+    if fault == "not refined":
+        replace(panels["redwood-relu-6in3"], refined=None).save(path)
+    with pytest.raises(SystemExit) as ended:
+        figure8.main(["--results", str(tmp_path), "--out", str(tmp_path / "figure")])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert ("must have the panel" if fault == "missing" else "must not be refined") in error
+    assert error.count("\n") == 1

@@ -1,0 +1,111 @@
+"""Refining removes the speckles of a diagram that single restarts leave, and never makes a cell worse."""
+
+import numpy as np
+import pytest
+
+import polyjax
+from polyjax import refinement
+from polyjax.theory import explicit_losses
+
+CELLS = 12
+SPECKLED = polyjax.Sweep(
+    polyjax.Anthropic(6, 5, "relu"),
+    np.geomspace(0.01, 1, CELLS),
+    np.geomspace(0.01, 100, CELLS),
+    restarts=1,
+    steps=1000,
+    refine=6,
+    seed=1,
+)
+
+
+@pytest.fixture(scope="module")
+def results():
+    return polyjax.run(SPECKLED, progress=False)
+
+
+def excess(results, rule):
+    """[P, V]: by how much the loss is above that of the best explicit solution, which is feasible."""
+    bound = np.min(np.array(explicit_losses(results.importance[None], results.density[:, None])), axis=0)
+    return results.select(rule).loss / bound - 1
+
+
+def test_single_restarts_are_worse_than_an_explicit_solution_and_refined_ones_are_not(results):
+    assert (excess(results, "best") > 0.05).sum() >= 5  # this grid is known to need refining
+    assert excess(results, "refined").max() < 0.01  # the evaluation is good to half of that
+
+
+def test_no_cell_gets_worse_and_the_gain_is_what_the_loss_fell_by(results):
+    best, refined = results.select("best"), results.refined
+    assert (refined.loss <= best.loss).all()
+    np.testing.assert_array_equal(refined.gain, best.loss - refined.loss)
+    assert (refined.gain > 0).any()
+    same = refined.gain == 0
+    np.testing.assert_array_equal(refined.W[same], best.W[same])
+
+
+def test_refined_arrays_belong_together(results):
+    refined = results.refined
+    np.testing.assert_allclose(refined.capacity, polyjax.capacities(refined.W), atol=1e-6)  # rounding
+    assert refined.loss_se.shape == refined.loss.shape == (CELLS, CELLS)
+    assert np.isfinite(refined.loss).all()
+
+
+def test_the_same_sweep_refines_to_the_same_bits(results):
+    again = polyjax.run(SPECKLED, progress=False)
+    for a, b in zip(again.refined, results.refined, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_refined_results_survive_the_file(results, tmp_path):
+    results.save(tmp_path / "r.npz")
+    for a, b in zip(polyjax.load(tmp_path / "r.npz").refined, results.refined, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_without_rounds_there_is_nothing_refined():
+    sweep = polyjax.Sweep(polyjax.Redwood(2, 1), [0.5], [1.0], restarts=1, steps=2)
+    results = polyjax.run(sweep, progress=False)
+    assert results.refined is None
+    with pytest.raises(ValueError, match="rule must not be refined"):
+        results.select("refined")
+
+
+def test_a_failed_cell_is_taken_over_by_a_neighbour(results):
+    best = results.select("best")
+    for a in (best.loss, best.loss_se, best.capacity, best.W, best.b):
+        a[3, 4] = np.nan
+    best.converged[3, 4] = False
+    refined = refinement.refine(SPECKLED, best, progress=False)
+    assert np.isfinite(refined.loss).all()
+    assert np.isfinite(refined.W).all()
+    assert refined.gain[3, 4] == 0  # there was no loss to fall
+
+
+def test_neighbours_are_those_beside_above_and_below_that_have_news():
+    news = np.zeros((3, 4), bool)
+    news[0, 1] = True
+    jobs = refinement.neighbours(news)
+    assert sorted(zip(jobs.row.tolist(), jobs.column.tolist(), strict=True)) == [(0, 0), (0, 2), (1, 1)]
+    assert set(zip(jobs.from_row.tolist(), jobs.from_column.tolist(), strict=True)) == {(0, 1)}
+    everywhere = refinement.neighbours(np.ones((3, 4), bool))
+    assert everywhere.row.size == 2 * (2 * 4 + 3 * 3)  # every edge between two cells, both ways
+
+
+def test_capacities_differ_up_to_the_order_of_the_features_that_are_alike():
+    a = np.array([0.5, 1.0, 0.0, 0.5])
+    assert not refinement.differ(a, a[[0, 2, 3, 1]])
+    assert refinement.differ(a, a[[1, 0, 2, 3]])
+    assert refinement.differ(a, np.full(4, np.nan))
+
+
+@pytest.mark.parametrize("most", [1, 3, 50])
+def test_strips_hold_every_job_once_or_more_at_its_density(most):
+    rng = np.random.default_rng(0)
+    row = rng.integers(0, 5, 137)
+    jobs = refinement.Jobs(row, rng.integers(0, 9, 137), row, row)
+    found = refinement.strips(jobs, most)
+    assert {block.job.shape for block in found} == {(most, refinement.STRIP)}
+    assert set(np.concatenate([block.job.ravel() for block in found])) == set(range(137))
+    for block in found:
+        np.testing.assert_array_equal(row[block.job], np.broadcast_to(block.row[:, None], block.job.shape))
