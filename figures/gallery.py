@@ -9,7 +9,7 @@ from PIL import Image
 
 NAMES = (*(f"figure{n}" for n in range(1, 9)), "order_parameter")
 WIDTH = 1400  # pixels; figures 7 in wide are shown at 200 dpi
-COLOURS = 128
+COLOURS = 256
 
 
 def main() -> None:
