@@ -117,7 +117,7 @@ def _graph(ax: Axes, found: Embedding) -> None:
         ax.text(0.45, y, f"{kind}s", ha="right", va="center_baseline")
         for number, place in enumerate(x[kind]):
             ax.text(place, y, f"{number}", ha="center", va="center_baseline")
-    _sign_legend(ax, x["feature"].mean() / GRAPH)
+    _sign_legend(ax, float(x["feature"].mean()) / GRAPH)
 
 
 def _sign_legend(ax: Axes, middle: float) -> None:

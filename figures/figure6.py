@@ -69,7 +69,7 @@ def _panel(ax: Axes, W: np.ndarray, C: np.ndarray) -> None:
 
 def _caption(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
     """How to read the panels, and which of them are not efficient."""
-    inefficient = (C.sum() for W, C in found.values() if not geometry.is_efficient(W, EXACT))
+    inefficient = (float(C.sum()) for W, C in found.values() if not geometry.is_efficient(W, EXACT))
     return (
         "Embedding vectors in D = 2 dimensions, with their capacities. Colours: blocks, whose features interfere with "
         "one another and are orthogonal to all others; circles: length 1. Where an embedding is efficient (ΣC = D) "

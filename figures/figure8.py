@@ -64,7 +64,7 @@ def shapes(selection: Selection, tolerance: float = TOLERANCE) -> Shapes:
         found.n_blocks + full,
         count / max(count.sum(), 1),
         int(count.sum()),
-        float((crowded > 1).sum() / max((crowded > 0).sum(), 1)),
+        int((crowded > 1).sum()) / max(int((crowded > 0).sum()), 1),
         geometry.is_efficient(selection.W),
     )
 

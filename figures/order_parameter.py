@@ -120,7 +120,7 @@ def _cuts(ax: Axes, results: Results, p: Problem, order: Order) -> None:
     k = np.asarray(p.kurtosis(results.density))
     inside = (results.importance > 0.3) & (results.importance < 3.2)
     v = np.geomspace(0.3, 3.2, 400)  # 1 is not among them
-    rows = [int(abs(np.log(k / wanted)).argmin()) for wanted in KURTOSES]
+    rows = [int(np.argmin(abs(np.log(k / wanted)))) for wanted in KURTOSES]
     for color, row in zip([COLORS[0], COLORS[4], "black", COLORS[1], COLORS[3]], rows, strict=True):
         label = f"{results.density[row]:.2g} ({k[row]:.2g})"
         heights = optimal(p, v, np.full_like(v, k[row]))

@@ -30,13 +30,13 @@ def superposed(capacity: np.ndarray) -> np.ndarray:
 def plateau(capacity: np.ndarray, value: float = 0.5) -> float:
     """The share of cells with a capacity within `MARGIN` of `value`: at 1/2, the antipodal pairs."""
     finite = np.isfinite(capacity)
-    return float((abs(capacity - value) < MARGIN).sum() / max(finite.sum(), 1))
+    return int((abs(capacity - value) < MARGIN).sum()) / max(int(finite.sum()), 1)
 
 
 def steepest(capacity: np.ndarray) -> np.ndarray:
     """The largest rise of capacity from one importance to the next in every row, [P]: 1 is a jump from ignored to
     full."""
-    return np.fmax.reduce(np.diff(capacity, axis=1), axis=1)
+    return np.fmax.reduce(np.diff(capacity, axis=1), axis=1)  # type: ignore[call-overload]
 
 
 def nearest(axis: np.ndarray, value: float) -> int:

@@ -148,7 +148,7 @@ class Engine(NamedTuple):
                 everywhere[block.job] = values
             known[block.job] = True
             if progress:
-                progress.done(known.sum(), known.sum())
+                progress.done(int(known.sum()), int(known.sum()))
         return whole
 
 

@@ -149,7 +149,7 @@ def _train(sweep: Sweep, progress: bool) -> Outcome:
             for everywhere, values in zip(whole, outcome, strict=True):
                 everywhere[block.rows, block.lanes] = values
             trained[block.rows, block.lanes] = True
-            bar.done(trained.sum() // R, trained.sum())
+            bar.done(int(trained.sum()) // R, int(trained.sum()))
     assert whole is not None  # a grid has at least one cell
     return whole
 
