@@ -19,7 +19,7 @@ from matplotlib.text import Annotation
 import polyjax
 from polyjax import captions, plotting
 from polyjax.command import Parser
-from polyjax.results import Results, load
+from polyjax.results import RULES, Results, load
 
 capacities = jax.jit(polyjax.capacities)  # one compilation a shape, not one an operation
 COLORS = np.array([plotting.VARIED, plotting.UNCONVERGED, "#009e73", "#cc79a7", "#56b4e9"])  # Okabe and Ito's
@@ -134,6 +134,31 @@ def command(name: str, draw: Callable[[], Figure], argv: Sequence[str] | None = 
     def work() -> None:
         with plotting.style():
             save(draw(), out)
+
+    parser.report(work)
+
+
+def results_command(
+    name: str,
+    what: str,
+    results: str,
+    out: str,
+    draw: Callable[[Path, str], Figure],
+    argv: Sequence[str] | None = None,
+    rule: str | None = "best",
+) -> None:
+    """The command line of a figure of saved results: `draw(results, rule)` within the style, then saved. Results that
+    do not fit end it with one line on stderr and exit code 2. Without a default rule there is none to choose."""
+    parser = Parser(prog=f"python -m figures.{name}", description=f"Draws {what} from saved results.")
+    parser.add_argument("--results", type=Path, default=Path(results), help="what a sweep saved")
+    parser.add_argument("--out", type=Path, default=Path(out), help="path of the images, without suffix")
+    if rule is not None:
+        parser.add_argument("--rule", choices=RULES, default=rule, help="how the restarts of a cell are combined")
+    arguments = parser.parse_args(argv)
+
+    def work() -> None:
+        with plotting.style():
+            save(draw(arguments.results, getattr(arguments, "rule", "")), arguments.out)
 
     parser.report(work)
 

@@ -8,7 +8,6 @@ Reads a results file and writes OUT.png and OUT.pdf; trains nothing. Array axes:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,10 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from figures.drawing import save
+from figures.drawing import results_command
 from polyjax import captions, distributions, plotting, theory
-from polyjax.command import Parser
-from polyjax.results import RULES, Results, Selection, load
+from polyjax.results import Results, Selection, load
 
 TOLERANCE = 0.05  # cells further than this from the theory are counted as off
 WIDTH, LEFT, PANEL, GAP = 7.0, 0.46, 1.89, 0.16  # inches: the page's two columns; three panels side by side
@@ -249,18 +247,9 @@ def _place(fig: Figure, right: float, down: float) -> tuple[float, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draws the figure; a file that does not fit ends it with one line on stderr and exit code 2."""
-    parser = Parser(prog="python -m figures.figure4", description="Draws figure 4 from saved results.")
-    parser.add_argument("--results", type=Path, default=Path("results/figure4.npz"), help="what a sweep saved")
-    parser.add_argument("--out", type=Path, default=Path("results/figure4"), help="path of the images, without suffix")
-    parser.add_argument("--rule", choices=RULES, default="best", help="how the restarts of a cell are combined")
-    arguments = parser.parse_args(argv)
-
-    def work() -> None:
-        with plotting.style():
-            save(draw(load(arguments.results), arguments.rule), arguments.out)
-
-    parser.report(work)
+    results_command(
+        "figure4", "figure 4", "results/figure4.npz", "results/figure4", lambda path, rule: draw(load(path), rule), argv
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Reads a folder of results files and writes OUT.png and OUT.pdf; trains nothing. 
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +13,10 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.drawing import COLORS, apart, load_panels, page, panel, save
+from figures.drawing import COLORS, apart, load_panels, page, panel, results_command
 from polyjax import captions, plotting, theory
-from polyjax.command import Parser
 from polyjax.diagram import isolated
-from polyjax.results import RULES, Results, Selection
+from polyjax.results import Results, Selection
 
 MODELS = (("Redwood", 3), ("Anthropic", 3), ("Anthropic", 5))  # the rows
 ACTIVATIONS = {"square": "square", "relu": "ReLU", "gelu": "GELU"}  # the columns
@@ -174,18 +172,9 @@ def _letter(index: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draws the figure; a folder that does not fit ends it with one line on stderr and exit code 2."""
-    parser = Parser(prog="python -m figures.figure7", description="Draws figure 7 from saved results.")
-    parser.add_argument("--results", type=Path, default=Path("results/figure7"), help="the folder a sweep wrote into")
-    parser.add_argument("--out", type=Path, default=Path("results/figure7/figure7"), help="the images, without suffix")
-    parser.add_argument("--rule", choices=RULES, default="refined", help="how the restarts of a cell are combined")
-    arguments = parser.parse_args(argv)
-
-    def work() -> None:
-        with plotting.style():
-            save(draw(load_panels(arguments.results, PANELS), arguments.rule), arguments.out)
-
-    parser.report(work)
+    draw_folder = lambda path, rule: draw(load_panels(path, PANELS), rule)  # noqa: E731
+    folder, out = "results/figure7", "results/figure7/figure7"
+    results_command("figure7", "figure 7", folder, out, draw_folder, argv, rule="refined")
 
 
 if __name__ == "__main__":

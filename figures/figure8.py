@@ -7,7 +7,6 @@ density P, importance V, neuron D, feature N.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +17,8 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from figures.drawing import apart, load_panels, page, panel, save
+from figures.drawing import apart, load_panels, page, panel, results_command
 from polyjax import captions, diagram, geometry, plotting
-from polyjax.command import Parser
 from polyjax.results import Results, Selection
 
 # name -> its title and its colour in the histogram: blues for one model, oranges for the other
@@ -182,17 +180,8 @@ def _conclusion(found: Mapping[str, Shapes]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draws the figure; a folder that does not fit ends it with one line on stderr and exit code 2."""
-    parser = Parser(prog="python -m figures.figure8", description="Draws the block sizes of saved results.")
-    parser.add_argument("--results", type=Path, default=Path("results/figure7"), help="figure 7's folder of results")
-    parser.add_argument("--out", type=Path, default=Path("results/figure8"), help="path of the images, without suffix")
-    arguments = parser.parse_args(argv)
-
-    def work() -> None:
-        with plotting.style():
-            save(draw(load_panels(arguments.results, PANELS)), arguments.out)
-
-    parser.report(work)
+    draw_folder = lambda path, _: draw(load_panels(path, PANELS))  # noqa: E731
+    results_command("figure8", "the block sizes", "results/figure7", "results/figure8", draw_folder, argv, rule=None)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the last one does gain 2 (eq. 54), whatever the density; so the jump is 2 - (k -
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,12 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.drawing import COLORS, page, panel, save
+from figures.drawing import COLORS, page, panel, results_command
 from figures.figure4 import Problem, problem
 from polyjax import captions, plotting, theory
 from polyjax.capacity import trained_marginal
-from polyjax.command import Parser
-from polyjax.results import RULES, Results, load
+from polyjax.results import Results, load
 
 KURTOSES = (1.8, 2.2, 3.0, 6.0, 18.0)  # of the cuts: two above the critical point, at it, and two below
 SEEN = 0.05  # capacities below are those of ignored features, whose short embeddings tell nothing
@@ -182,18 +180,9 @@ def _caption(results: Results, rule: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draws the figure; a file that does not fit ends it with one line on stderr and exit code 2."""
-    parser = Parser(prog="python -m figures.order_parameter", description="Draws the order parameter of section 3.6.")
-    parser.add_argument("--results", type=Path, default=Path("results/figure4.npz"), help="what a sweep saved")
-    parser.add_argument("--out", type=Path, default=Path("results/order_parameter"), help="the images, without suffix")
-    parser.add_argument("--rule", choices=RULES, default="best", help="how the restarts of a cell are combined")
-    arguments = parser.parse_args(argv)
-
-    def work() -> None:
-        with plotting.style():
-            save(draw(load(arguments.results), arguments.rule), arguments.out)
-
-    parser.report(work)
+    draw_file = lambda path, rule: draw(load(path), rule)  # noqa: E731
+    what, results = "the order parameter of section 3.6", "results/figure4.npz"
+    results_command("order_parameter", what, results, "results/order_parameter", draw_file, argv)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ LOSSES = 2**21  # in memory at a time; as many as a core's cache holds
 def common_batch(sampler: Sampler, key: Array, density: Array) -> Batch:
     """Samples of the features that `sampler` draws at one density, in S parts that are unbiased each: x [S, B, N].
 
-    Every activity mask with the same lattice of values, or for many features stratified samples.
+    Shifted lattices for every activity mask, or for many features stratified samples.
     """
     return jax.vmap(_lattice if 2**sampler.n_features <= LARGEST_ENUMERATED else _sequence, (None, 0, None))(
         sampler, jax.random.split(key, SHIFTS), density

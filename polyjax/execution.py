@@ -92,7 +92,11 @@ def blocks(n_rows: int, n_lanes: int, chunk: int) -> list[Block]:
 
 def workers() -> int:
     """Blocks at a time: one a core, since a kernel by itself uses one core well; on an accelerator one."""
-    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+    if jax.default_backend() != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def default_chunk(n_lanes: int) -> int:

@@ -1,11 +1,10 @@
 """A caption says what was run, from the configuration alone."""
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from selections import selection
 
 from polyjax import captions, plotting
-from polyjax.results import Selection
 
 CONFIG = {
     "model": {"name": "Redwood", "n_features": 6, "n_neurons": 3, "activation": "square"},
@@ -21,16 +20,6 @@ CONFIG = {
     "eval_batch": 4096,
     "provenance": {"polyjax": "0.1.0", "jax": "0.10.2", "device": "cpu", "wall_time_s": 31.2},
 }
-
-
-def selection(failed=0, unconverged=0):
-    """3 x 4 cells, of which the first `failed` failed and the last `unconverged` did not converge."""
-    loss, converged = np.ones(12), np.ones(12, bool)
-    loss[:failed], converged[:failed] = np.nan, False
-    converged[12 - unconverged :] = False
-    capacity = np.where(np.isnan(loss)[:, None], np.nan, np.full((12, 6), 0.5))
-    loss = loss.reshape(3, 4)
-    return Selection(capacity.reshape(3, 4, 6), loss, loss, converged.reshape(3, 4), None, None)
 
 
 def test_caption_says_everything_that_was_run():

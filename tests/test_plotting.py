@@ -6,10 +6,10 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from selections import selection
 
 from polyjax import plotting, theory
 from polyjax.distributions import UNIFORM_SIGNED
-from polyjax.results import Selection
 
 DENSITY, IMPORTANCE = np.geomspace(0.01, 1, 12), np.geomspace(0.1, 10, 15)
 
@@ -25,16 +25,6 @@ def pixel(ax, x, y):
     column, row = ax.transData.transform((x, y))
     image = np.asarray(ax.figure.canvas.buffer_rgba())
     return image[image.shape[0] - 1 - int(row), int(column), :3] / 255
-
-
-def selection(failed=0, unconverged=0):
-    """3 x 4 cells, of which the first `failed` failed and the last `unconverged` did not converge."""
-    loss, converged = np.ones(12), np.ones(12, bool)
-    loss[:failed], converged[:failed] = np.nan, False
-    converged[12 - unconverged :] = False
-    capacity = np.where(np.isnan(loss)[:, None], np.nan, np.full((12, 6), 0.5))
-    loss = loss.reshape(3, 4)
-    return Selection(capacity.reshape(3, 4, 6), loss, loss, converged.reshape(3, 4), None, None)
 
 
 def test_edges_lie_between_the_values_they_separate():

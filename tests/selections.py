@@ -1,0 +1,15 @@
+"""A small selection with failed and unconverged cells, for the tests of what shows them."""
+
+import numpy as np
+
+from polyjax.results import Selection
+
+
+def selection(failed=0, unconverged=0):
+    """3 x 4 cells, of which the first `failed` failed and the last `unconverged` did not converge."""
+    loss, converged = np.ones(12), np.ones(12, bool)
+    loss[:failed], converged[:failed] = np.nan, False
+    converged[12 - unconverged :] = False
+    capacity = np.where(np.isnan(loss)[:, None], np.nan, np.full((12, 6), 0.5))
+    loss = loss.reshape(3, 4)
+    return Selection(capacity.reshape(3, 4, 6), loss, loss, converged.reshape(3, 4), None, None)
