@@ -20,7 +20,7 @@ from jax import Array, lax
 from polyjax import lanes
 from polyjax.models import Params
 from polyjax.sampling import LARGEST_ENUMERATED, Batch, Sampler, allocate, kronecker, mask_probability, masks
-from polyjax.training import Training
+from polyjax.training import Training, one_model
 
 SHIFTS = 4
 # A Korobov lattice. Its multiplier was found by a search over all, as that of the least largest error of E[min(x, y)^2]
@@ -84,11 +84,10 @@ def evaluate(training: Training, params: Params, importance: Array, density: Arr
     if training.objective == "expected":
         loss = _each_lane(training)(params, importance, training.sampler.distribution.kurtosis(density))
         return loss, jnp.zeros_like(loss)
-    total = _lanes_loss(training) if training.engine == "lanes" else _each_lane(training)
     most = max(64, LOSSES // importance.size)
     batch = _parts(jax.vmap(common_batch, (None, None, 0))(training.sampler, key, density), most)
-    if training.engine == "lanes":  # before the loop, so that its kernels find the samples side by side
-        batch = jax.vmap(jax.vmap(lanes.samples_minor))(batch)
+    prepare, total = (_lanes_loss if training.engine == "lanes" else _arrays_loss)(training)
+    batch = jax.vmap(jax.vmap(prepare))(batch)  # before the loop, so that its kernels find the samples side by side
     of_shift = lambda shift: lax.map(lambda part: total(params, importance, part), shift).sum(0)  # noqa: E731
     losses = lax.map(of_shift, batch)
     return losses.mean(0), losses.std(0, ddof=1) / SHIFTS**0.5
@@ -101,10 +100,14 @@ def _each_lane(training: Training) -> Callable[[Params, Array, Any], Array]:
     return jax.vmap(jax.vmap(one, (0, 0, None)))
 
 
-def _lanes_loss(training: Training) -> Callable[[Params, Array, Batch], Array]:
+def _arrays_loss(training: Training) -> tuple[Callable[[Batch], Any], Callable[[Params, Array, Any], Array]]:
+    return lambda batch: batch, _each_lane(training)
+
+
+def _lanes_loss(training: Training) -> tuple[Callable[[Batch], Any], Callable[[Params, Array, Any], Array]]:
     model = training.model
-    total = lanes.sampled_loss(model.loss, jax.eval_shape(model.init, jax.random.key(0)), model.n_features)
-    return lambda params, importance, batch: total(lanes.last(params), importance, batch)
+    prepare, total = lanes.sampled_loss(model.loss, one_model(model), model.n_features)
+    return prepare, lambda params, importance, samples: total(lanes.last(params), importance, samples)
 
 
 @lru_cache(maxsize=32)

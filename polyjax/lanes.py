@@ -7,6 +7,7 @@ variadic reduction, which XLA compiles to one kernel that keeps nothing in memor
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import jax
@@ -16,76 +17,103 @@ import optax
 from jax import Array, lax
 
 from polyjax.sampling import Batch
-from polyjax.unroll import unroll
+from polyjax.unroll import split, unroll
+
+Scalars = Callable[..., Any]  # of scalars, and arrays of one shape
+NUMBER = jax.ShapeDtypeStruct((), np.float32)
 
 # The reduction vectorises only when it may be reassociated; results then differ from the plain order by rounding.
 # Infinities and NaN are not honoured here, which is why nothing but the training loop is compiled with these.
 CPU_COMPILER_OPTIONS = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
 
 
-def sampled_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Callable[..., Any]:
-    """The gradient of the weighted sum of `loss(params, x, importance)` over a batch, in every lane.
+def gradient_terms(loss: Callable[..., Array], params: Any, n_features: int) -> tuple[Scalars, Scalars]:
+    """The gradient of weight * loss(params, x, importance) of one sample, in scalars and in two stages (see `split`):
+    what (x, weight) alone decide, and the rest, from (params, the importance of feature 0; that of the others is 1).
 
-    `params` has the shapes of one model. The result maps params [..., P, L], the importance [P, L] of feature 0 (that
-    of the others is 1) and a batch of x [N, P, B] and weight [P, B] (see `samples_minor`) to gradients [..., P, L].
+    `params` has the shapes of one model. Parameters, and gradients, are lists of the entries of every leaf.
     """
 
     def one_sample(params: Any, x: Array, importance: Array, weight: Array) -> Any:
         return jax.vjp(lambda p: loss(p, x, importance), params)[1](weight)[0]
 
-    vector, number = jax.ShapeDtypeStruct((n_features,), np.float32), jax.ShapeDtypeStruct((), np.float32)
-    unrolled = unroll(one_sample, params, vector, vector, number)
+    vector = jax.ShapeDtypeStruct((n_features,), np.float32)
+    unrolled = unroll(one_sample, params, vector, vector, NUMBER)
 
-    def scalar(params: list[list[Any]], x: list[Any], importance: Any, weight: Any) -> list[list[Any]]:
+    def terms(sample: tuple[list[Any], Any], lane: tuple[list[list[Any]], Any]) -> list[list[Any]]:
+        (x, weight), (params, importance) = sample, lane
         return unrolled(*params, x, _importances(importance, n_features), [weight])
 
-    terms = jax.vmap(scalar, (None, 0, None, 0))  # samples
-    terms = jax.vmap(jax.vmap(terms, (0, None, 0, None)))  # lanes, then densities
+    return split(terms, ([NUMBER] * n_features, NUMBER), _lane(params))
 
-    def gradient(params: Any, importance: Array, batch: Batch) -> Any:
+
+def sampled_gradient(
+    loss: Callable[..., Array], params: Any, n_features: int
+) -> tuple[Callable[[Batch], Any], Callable[..., Any]]:
+    """The gradient of the weighted sum of `loss` over a batch, in every lane, in two stages.
+
+    The first maps a batch of x [P, B, N] and weight [P, B] to what the second needs of it, a list of arrays [P, B];
+    the second maps params [..., P, L], the importance [P, L] of feature 0 and that list to gradients [..., P, L].
+    """
+    before, after = gradient_terms(loss, params, n_features)
+    terms = _over_samples_and_lanes(after)
+
+    def gradient(params: Any, importance: Array, samples: list[Array]) -> Any:
         # Without the barrier XLA hoists importance x weight out of the training loop, as one large array.
-        importance, x = lax.optimization_barrier((importance, batch.x))
-        shape = (*importance.shape, x.shape[2])
-        return _join(_sum_samples(terms(_split(params), [*x], importance, batch.weight), shape), params)
+        importance = lax.optimization_barrier(importance)
+        shape = (*importance.shape, samples[0].shape[-1])
+        return _join(_sum_samples(terms(samples, (_split(params), importance)), shape), params)
 
-    return gradient
+    return lambda batch: before((_features(batch), batch.weight)), gradient
 
 
-def sampled_loss(loss: Callable[..., Array], params: Any, n_features: int) -> Callable[..., Array]:
-    """The weighted sum of `loss(params, x, importance)` over a batch, [P, L]; arguments as in `sampled_gradient`."""
+def sampled_loss(
+    loss: Callable[..., Array], params: Any, n_features: int
+) -> tuple[Callable[[Batch], Any], Callable[..., Array]]:
+    """The weighted sum of `loss` over a batch, [P, L], in two stages as in `sampled_gradient`."""
     vector = jax.ShapeDtypeStruct((n_features,), np.float32)
     unrolled = unroll(loss, params, vector, vector)
 
-    def scalar(params: list[list[Any]], x: list[Any], importance: Any) -> Any:
+    def one_sample(x: list[Any], lane: tuple[list[list[Any]], Any]) -> Any:
+        params, importance = lane
         return unrolled(*params, x, _importances(importance, n_features))[0][0]
 
-    losses = jax.vmap(scalar, (None, 0, None))  # samples
-    losses = jax.vmap(jax.vmap(losses, (0, None, 0)))  # lanes, then densities
+    before, after = split(one_sample, [NUMBER] * n_features, _lane(params))
+    losses = _over_samples_and_lanes(after)
 
-    def total(params: Any, importance: Array, batch: Batch) -> Array:
+    def prepare(batch: Batch) -> tuple[list[Array], Array]:
+        return before(_features(batch)), batch.weight
+
+    def total(params: Any, importance: Array, samples: tuple[list[Array], Array]) -> Array:
         # Samples and sums apart: without fast-math a sum in the same kernel would keep all of it from being vectorised.
-        x = lax.optimization_barrier(batch.x)
-        each = lax.optimization_barrier(losses(_split(params), [*x], importance))
-        return jnp.einsum("plb,pb->pl", each, batch.weight)
+        values, weight = lax.optimization_barrier(samples)
+        each = lax.optimization_barrier(losses(values, (_split(params), importance)))
+        return jnp.einsum("plb,pb->pl", each, weight)
 
-    return total
+    return prepare, total
+
+
+def _features(batch: Batch) -> list[Array]:
+    """x [P, B, N] as one array [P, B] for every feature."""
+    return [*jnp.moveaxis(batch.x, -1, 0)]
+
+
+def _over_samples_and_lanes(after: Scalars) -> Callable[..., Any]:
+    """`after` on samples [P, B] and lanes [P, L], as arrays [P, L, B]."""
+    lanes = jax.vmap(jax.vmap(after, (0, None)), (None, 0))  # samples, then lanes
+    return jax.vmap(lanes, (0, 0))  # densities
 
 
 def exact_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Callable[..., Any]:
     """The gradient of `loss(params, importance, data)` without samples, where data [P] is one number a density."""
-    vector, number = jax.ShapeDtypeStruct((n_features,), np.float32), jax.ShapeDtypeStruct((), np.float32)
-    unrolled = unroll(jax.grad(loss), params, vector, number)
+    vector = jax.ShapeDtypeStruct((n_features,), np.float32)
+    unrolled = unroll(jax.grad(loss), params, vector, NUMBER)
 
     def scalar(params: list[list[Any]], importance: Any, data: Any) -> list[list[Any]]:
         return unrolled(*params, _importances(importance, n_features), [data])
 
     gradients = jax.vmap(jax.vmap(scalar, (0, 0, None)))  # lanes, then densities
     return lambda params, importance, data: _join(gradients(_split(params), importance, data), params)
-
-
-def samples_minor(batch: Batch) -> Batch:
-    """A batch of x [P, B, N] as x [N, P, B], which a kernel reads in order."""
-    return batch._replace(x=jnp.moveaxis(batch.x, -1, 0))
 
 
 def last(params: Any) -> Any:
@@ -100,6 +128,11 @@ def first(params: Any) -> Any:
 
 def _importances(importance: Any, n_features: int) -> list[Any]:
     return [importance] + [np.float32(1)] * (n_features - 1)
+
+
+def _lane(params: Any) -> Any:
+    """The shapes of a lane's parameters and importance, in scalars."""
+    return [[NUMBER] * prod(leaf.shape) for leaf in jax.tree.leaves(params)], NUMBER
 
 
 def _split(params: Any) -> list[list[Array]]:

@@ -163,7 +163,7 @@ def _initial(fixed: Training, key: Array, density: Array, importance: Array, res
         params = fixed.model.init(
             jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, bits[0]), bits[1]), restart)
         )
-        return fixed.weights(params, fixed.importances(importance))
+        return training.in_weights(params, fixed.model.scale(fixed.importances(importance)))
 
     return jax.vmap(jax.vmap(initial, (None, 0, 0)), (0, 0, None))(density, importance, restart)
 

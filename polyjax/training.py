@@ -21,7 +21,7 @@ from jax import Array, lax
 
 from polyjax import lanes
 from polyjax.models import Model, Params
-from polyjax.sampling import Batch, Sampler
+from polyjax.sampling import Sampler
 from polyjax.theory import expected_loss
 from polyjax.unroll import unroll
 
@@ -40,15 +40,6 @@ class Training:
     steps: int
     engine: str  # "arrays" or "lanes"
 
-    def weights(self, units: Params, importance: Array) -> Params:
-        """The parameters whose columns of W are given in units of the model's scale."""
-        return units._replace(W=units.W * self.model.scale(importance)[None])
-
-    def units(self, params: Params, importance: Array) -> Params:
-        """The inverse of `weights`. A scale of 0, for a feature of importance 0, leaves its column as it is."""
-        scale = self.model.scale(importance)
-        return params._replace(W=params.W / jnp.where(scale > 0, scale, 1)[None])
-
     def loss(self, params: Params, importance: Array, data: Any) -> Array:
         """The objective of one run: the weighted batch mean, or the population loss at kurtosis `data` (eq. 33)."""
         if self.objective == "expected":
@@ -64,6 +55,16 @@ class Training:
         if self.objective == "expected":
             return self.sampler.distribution.kurtosis(density)
         return self.sampler(self.sampler.uniforms(key, step), density)
+
+
+def in_weights(units: Params, scale: Array) -> Params:
+    """The parameters whose columns of W are given in units of the model's scale [N] (and more axes, as W has)."""
+    return units._replace(W=units.W * scale[None])
+
+
+def in_units(params: Params, scale: Array) -> Params:
+    """The inverse of `in_weights`. A scale of 0, for a feature of importance 0, leaves its column as it is."""
+    return params._replace(W=params.W / jnp.where(scale > 0, scale, 1)[None])
 
 
 class Trained(NamedTuple):
@@ -112,36 +113,44 @@ def train_arrays(training: Training, start: Params, importance: Array, density: 
 
     def run(start: Params, importance: Array, density: Array) -> Trained:
         v = training.importances(importance)
-        gradient = jax.grad(lambda units, data: training.loss(training.weights(units, v), v, data))
+        scale = training.model.scale(v)
+        gradient = jax.grad(lambda units, data: training.loss(in_weights(units, scale), v, data))
         draw = lambda step: training.draw(draw_key, step, density)  # noqa: E731
-        trained = fit(gradient, training.optimizer, draw, training.steps, training.units(start, v))
-        return Trained(*(training.weights(units, v) for units in trained))
+        trained = fit(gradient, training.optimizer, draw, training.steps, in_units(start, scale))
+        return Trained(*(in_weights(units, scale) for units in trained))
 
     return jax.vmap(jax.vmap(run, (0, 0, None)))(start, importance, density)
 
 
 def train_lanes(training: Training, start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
     """The same as `train_arrays`, up to rounding."""
-    model = training.model
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[2:], a.dtype), start)
-    if training.objective == "expected":
-        exact = lambda units, v, data: training.loss(training.weights(units, v), v, data)  # noqa: E731
-        lane_gradient = lanes.exact_gradient(exact, one, model.n_features)
-    else:
-        sampled = lambda units, x, v: model.loss(training.weights(units, v), x, v)  # noqa: E731
-        lane_gradient = lanes.sampled_gradient(sampled, one, model.n_features)
+    model, one = training.model, one_model(training.model)
+    prepare, lane_gradient = lane_objective(training)
+    scale = lanes.last(jax.vmap(jax.vmap(lambda v: model.scale(training.importances(v))))(importance))
 
     def draw(step: Array) -> Any:
-        data = jax.vmap(training.draw, (None, None, 0))(draw_key, step, density)
-        return lanes.samples_minor(data) if isinstance(data, Batch) else data
+        return prepare(jax.vmap(training.draw, (None, None, 0))(draw_key, step, density))
 
-    def each(f: Callable[[Params, Array], Params], params: Params) -> Params:
-        return jax.vmap(jax.vmap(lambda p, v: f(p, training.importances(v))))(params, importance)
+    def gradient(units: Params, data: Any) -> Params:
+        weights, pull_back = jax.vjp(lambda units: in_weights(units, scale), units)
+        return pull_back(lane_gradient(weights, importance, data))[0]
 
-    gradient = lambda units, data: lane_gradient(units, importance, data)  # noqa: E731
-    units = lanes.last(each(training.units, start))
+    units = in_units(lanes.last(start), scale)
     trained = fit(gradient, lanes.per_lane(training.optimizer, one), draw, training.steps, units)
-    return Trained(*(each(training.weights, lanes.first(params)) for params in trained))
+    return Trained(*(lanes.first(in_weights(units, scale)) for units in trained))
+
+
+def lane_objective(training: Training) -> tuple[Callable[[Any], Any], Callable[..., Params]]:
+    """What turns the data of a step into what the lanes need of it, and the gradient that they make of that."""
+    model, one = training.model, one_model(training.model)
+    if training.objective == "expected":
+        return lambda kurtosis: kurtosis, lanes.exact_gradient(training.loss, one, model.n_features)
+    return lanes.sampled_gradient(model.loss, one, model.n_features)
+
+
+def one_model(model: Model) -> Params:
+    """The shapes of one model's parameters."""
+    return jax.eval_shape(model.init, jax.random.key(0))
 
 
 @lru_cache(maxsize=32)
@@ -162,7 +171,7 @@ def choose_engine(model: Model) -> str:
     """`lanes` for small models, `arrays` for large ones and for those whose activation cannot be unrolled."""
     if model.n_features * model.n_neurons > LARGEST_LANES:
         return "arrays"
-    one = jax.eval_shape(model.init, jax.random.key(0))
+    one = one_model(model)
     x = jax.ShapeDtypeStruct((model.n_features,), jnp.float32)
     try:
         jax.eval_shape(lambda *leaves: unroll(jax.grad(model.loss), one, x, x)(*leaves), *_scalars((one, x, x)))

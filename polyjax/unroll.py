@@ -37,6 +37,69 @@ def unroll(f: Callable[..., Any], *examples: Any) -> Callable[..., list[list[Any
     return unrolled
 
 
+def split(f: Callable[[Any, Any], Any], shared: Any, own: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`f(shared, own)` as `after(before(shared), own)`, where `before` does all that the shared argument decides, and
+    returns it as a list of scalars.
+
+    So that what depends on a sample alone, such as the target, is computed once and not again by every lane. The
+    arguments are pytrees of scalars, `jax.ShapeDtypeStruct` as examples, and `f` does nothing but scalar arithmetic.
+    """
+    structures: list[Any] = []
+
+    def traced(shared: Any, own: Any) -> Any:
+        result = f(shared, own)
+        structures.append(jax.tree.structure(result))
+        return result
+
+    closed = jax.make_jaxpr(traced)(shared, own)
+    jaxpr, constants = closed.jaxpr, dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    n_shared = len(jax.tree.leaves(shared))
+    first, second, passed = _stages(jaxpr, jaxpr.invars[:n_shared])
+
+    def before(shared: Any) -> list[Any]:
+        given = zip(jaxpr.invars[:n_shared], jax.tree.leaves(shared), strict=True)
+        return _evaluate(first, {**constants, **dict(given)}, passed)
+
+    def after(values: list[Any], own: Any) -> Any:
+        given = zip([*passed, *jaxpr.invars[n_shared:]], [*values, *jax.tree.leaves(own)], strict=True)
+        return jax.tree.unflatten(structures[0], _evaluate(second, {**constants, **dict(given)}, jaxpr.outvars))
+
+    return before, after
+
+
+def _stages(jaxpr: Jaxpr, shared: Sequence[Any]) -> tuple[list[JaxprEqn], list[JaxprEqn], list[Any]]:
+    """The equations that depend on `shared` alone, the others, and the variables that the others need of the first."""
+    constants, known = set(jaxpr.constvars), dict.fromkeys(shared)
+    for eqn in jaxpr.eqns:
+        inputs = [v for v in eqn.invars if not isinstance(v, Literal) and v not in constants]
+        if inputs and all(v in known for v in inputs):
+            known.update(dict.fromkeys(eqn.outvars))
+    second, needed = _useful([e for e in jaxpr.eqns if e.outvars[0] not in known], jaxpr.outvars)
+    passed = [v for v in known if v in needed]
+    first, _ = _useful([e for e in jaxpr.eqns if e.outvars[0] in known], passed)
+    return first, second, passed
+
+
+def _useful(eqns: list[JaxprEqn], results: Sequence[Any]) -> tuple[list[JaxprEqn], set[Any]]:
+    """The equations that the results need, and all variables that these read."""
+    useful: list[JaxprEqn] = []
+    needed = {v for v in results if not isinstance(v, Literal)}
+    for eqn in reversed(eqns):
+        if not needed.isdisjoint(eqn.outvars):
+            useful.insert(0, eqn)
+            needed.update(v for v in eqn.invars if not isinstance(v, Literal))
+    return useful, needed
+
+
+def _evaluate(eqns: Iterable[JaxprEqn], values: dict[Any, Any], results: Iterable[Any]) -> list[Any]:
+    def read(v: Any) -> Any:
+        return v.val if isinstance(v, Literal) else values[v]
+
+    for eqn in eqns:
+        values[eqn.outvars[0]] = eqn.primitive.bind(*map(read, eqn.invars), **eqn.params)
+    return [read(v) for v in results]
+
+
 def _entries(shape: tuple[int, ...], values: Iterable[Any]) -> Entries:
     """An object array of that shape from its entries in row-major order."""
     a = np.empty(shape, object)

@@ -63,11 +63,9 @@ def test_gradients_of_lanes_are_those_of_arrays(model):
         return jax.grad(fixed.loss)(params, fixed.importances(importance), batch)
 
     reference = jax.jit(jax.vmap(jax.vmap(one, (0, 0, None))))
-    in_lanes = jax.jit(
-        lanes.sampled_gradient(model.loss, jax.tree.map(lambda a: a[0, 0], params), model.n_features),
-        compiler_options=lanes.CPU_COMPILER_OPTIONS,
-    )
-    found = lanes.first(in_lanes(lanes.last(params), IMPORTANCE, lanes.samples_minor(batch)))
+    prepare, gradient = lanes.sampled_gradient(model.loss, training.one_model(model), model.n_features)
+    in_lanes = jax.jit(gradient, compiler_options=lanes.CPU_COMPILER_OPTIONS)
+    found = lanes.first(in_lanes(lanes.last(params), IMPORTANCE, prepare(batch)))
     for a, b in zip(found, reference(params, IMPORTANCE, batch), strict=True):
         assert a.shape == b.shape
         # A sum over samples that may cancel: rounding is measured against the largest component of the same model.

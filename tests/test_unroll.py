@@ -8,7 +8,7 @@ from jax import lax
 
 from polyjax.models import Redwood
 from polyjax.theory import expected_loss
-from polyjax.unroll import unroll
+from polyjax.unroll import split, unroll
 
 EPS = float(np.finfo(np.float32).eps)
 W = np.array([[0.3, -0.5, 1.25], [-0.75, 0.2, 0.9]], np.float32)
@@ -217,3 +217,35 @@ def test_the_same_program_is_refused_when_it_stands_in_an_activation():
     model = Redwood(3, 2, jax.nn.softmax)
     with pytest.raises(NotImplementedError, match="reduce_max cannot be unrolled"):
         replayed(model.loss, model.init(jax.random.key(0)), X, abs(X))
+
+
+def staged(sample, lane):
+    """Two results: one that both arguments decide, and one that the sample alone decides."""
+    x, y = sample
+    target = jnp.tanh(x) * y
+    return {"error": (lane * x - target) ** 2, "target": target}
+
+
+NUMBER = jax.ShapeDtypeStruct((), np.float32)
+
+
+def test_the_two_stages_are_the_function():
+    before, after = split(staged, (NUMBER, NUMBER), NUMBER)
+    x, y, lane = np.float32(0.3), np.float32(2), np.float32(-0.7)
+    assert after(before((x, y)), lane) == staged((x, y), lane)
+
+
+def test_what_samples_alone_decide_is_computed_in_the_first_stage():
+    before, after = split(staged, (NUMBER, NUMBER), NUMBER)
+    values = before((jnp.float32(0.3), jnp.float32(2)))
+    first = str(jax.make_jaxpr(before)((NUMBER, NUMBER)))
+    second = str(jax.make_jaxpr(after)(values, NUMBER))
+    assert "tanh" in first
+    assert "tanh" not in second
+    assert len(values) == 2  # x and the target; y has done its part
+
+
+def test_what_nobody_needs_is_left_out():
+    before, after = split(lambda x, lane: (jnp.sin(lane), jnp.cos(x + lane), jnp.exp(x))[0], NUMBER, NUMBER)
+    assert before(jnp.float32(1)) == []
+    assert [str(e.primitive) for e in jax.make_jaxpr(after)([], NUMBER).eqns] == ["sin"]
