@@ -18,8 +18,9 @@ endif
 RUN := $(VENV)/bin/python
 
 # What a results file depends on; the other modules only draw or check it.
-TRAINING := $(addprefix polyjax/,activations.py capacity.py checks.py distributions.py evaluation.py execution.py lanes.py \
-  models.py refinement.py results.py sampling.py sweep.py training.py unroll.py)
+TRAINING := $(addprefix polyjax/,activations.py capacity.py checks.py devices.py distributions.py engines.py evaluation.py \
+  execution.py fused.py kernels.py lanes.py models.py refinement.py results.py sampling.py step.py sweep.py training.py \
+  unroll.py vectors.py)
 DRAWING := $(addprefix polyjax/,captions.py diagram.py geometry.py plotting.py) $(wildcard polyjax/theory/*.py) figures/drawing.py
 
 # Figures that need no training, and figure 7's panels.
@@ -100,9 +101,12 @@ check: $(dev) ## check format, lint and types
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-.PHONY: bench
-bench: $(core) ## measure throughput beside the usual formulation
+.PHONY: bench bench-accuracy
+bench: $(core) ## measure throughput, memory and what it takes elsewhere (ten minutes)
 	$(RUN) -m benchmarks.throughput
+
+bench-accuracy: $(core) ## measure how long training takes to the right phase diagram
+	$(RUN) -m benchmarks.accuracy
 
 .PHONY: clean
 clean: ## remove the results and the environments

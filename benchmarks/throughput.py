@@ -1,100 +1,134 @@
-"""Training throughput inside the real sweep, beside the usual formulation, in one run.
+"""Training throughput inside the real sweep, beside how such grids are trained elsewhere, in one run.
 
-    python -m benchmarks.throughput
+    python -m benchmarks.throughput [--quick] [--out results/bench]
 
-A model-step is one optimiser step of one model. polyjax's figure includes everything that `polyjax.run` does: drawing
-samples, Adam with its schedule, evaluation, capacities, progress, chunks. Only compilation is apart: every sweep runs
-once to compile and then several times, of which the median counts.
+Prints tables as it goes and writes OUT.json, OUT.png and OUT.pdf; about ten minutes on two cores. Every point is
+measured by `point` in a process of its own, with an empty compilation cache of its own. This process stays small and
+does not import JAX, since Linux counts the memory of a parent to the peak of its child.
 """
 
-import platform
-from collections.abc import Callable
-from importlib.metadata import version
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from statistics import median
-from time import perf_counter
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from jax import Array, lax
+from benchmarks.machine import machine, words
+from benchmarks.plan import Point, plan, quick
 
-import polyjax
-
-REPEATS = 5
-LANES = 512  # models on the device at once
-ACTIVATIONS = ("square", "relu", "gelu")
-
-
-def seconds(work: Callable[[], Any]) -> tuple[float, float]:
-    """Of the first run, which compiles, and the median of the others."""
-    times = []
-    for _ in range(1 + REPEATS):
-        start = perf_counter()
-        work()
-        times.append(perf_counter() - start)
-    return times[0], median(times[1:])
-
-
-def sweep_rate(activation: str, batch: int, lanes: int = LANES) -> tuple[float, float]:
-    """Million model-steps a second of a Redwood 6 in 3 sweep, `lanes` at once, and the seconds that compiling took."""
-    grid = polyjax.Sweep(
-        polyjax.Redwood(6, 3, activation),
-        density=np.geomspace(0.01, 1, 16),
-        importance=np.geomspace(0.1, 10, lanes // 8),
-        restarts=8,
-        steps=1000,
-        batch=batch,
-        chunk=lanes,
-    )
-    first, again = seconds(lambda: polyjax.run(grid, progress=False))
-    return int(np.prod(grid.shape)) * grid.steps / again / 1e6, first - again
+ROUNDS = 3  # in which polyjax and its peers take turns
+TITLES = {
+    "models": "Every model and activation",
+    "peers": "polyjax and its peers take turns",
+    "variants": "Samplers, optimisers, and models on the device at once (chunk)",
+    "number of models": "Over the number of models",
+    "size": "Over features and neurons",
+    "samples": "Over samples a step",
+}
+Row = dict[str, Any]
+COLUMNS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (  # heading, alignment and width, text
+    ("who", "<9", lambda row: row["who"]),
+    ("model", "<23", lambda row: Point(**{k: row[k] for k in Point.__dataclass_fields__}).name),
+    ("samples", ">7", lambda row: f"{row['batch']}"),
+    ("models", ">9", lambda row: f"{row['models']:,}"),
+    ("steps", ">6", lambda row: f"{row['steps']:,}"),
+    ("sampler", ">11", lambda row: row["sampler"] or ""),
+    ("optimiser", ">10", lambda row: row["optimizer"]),
+    ("chunk", ">6", lambda row: f"{row['chunk'] or ''}"),
+    ("M steps/s", ">10", lambda row: f"{row['rate']:.4g}"),
+    ("run s", ">8", lambda row: f"{row['run_s']:.2f}"),
+    ("compile s", ">10", lambda row: f"{row['compile_s']:.1f}"),
+    ("peak MB", ">8", lambda row: f"{row['peak_mb']:.0f}"),
+    ("ratio", ">7", lambda row: f"{row['ratio']:,.1f}" if "ratio" in row else ""),
+)
+FIGURES = 5  # the first columns that say what is measured; the others are figures
 
 
-def usual_rate(activation: str, batch: int) -> tuple[float, float]:
-    """The same for the form in which such grids are usually written: `vmap` over models, each of which draws its own
-    independent batch, with matrix products."""
-    model, steps = polyjax.Redwood(6, 3, activation), 50
-    optimizer = optax.adam(1e-3)
-
-    def loss(params: Any, x: Array, v: Array) -> Array:
-        return jax.vmap(model.loss, (None, 0, None))(params, x, v).mean()
-
-    def train(key: Array, v: Array, density: Array) -> Any:
-        def step(carry: Any, key: Array) -> Any:
-            params, state = carry
-            active, values = jax.random.split(key)
-            mask = jax.random.bernoulli(active, density, (batch, 6))
-            x = mask * jax.random.uniform(values, (batch, 6), minval=-1, maxval=1) * jnp.sqrt(3 / density)
-            updates, state = optimizer.update(jax.grad(loss)(params, x, v), state)
-            return (optax.apply_updates(params, updates), state), None
-
-        params = model.init(key)
-        return lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, steps))[0][0]
-
-    keys = jax.random.split(jax.random.key(0), LANES)
-    v = jnp.ones((LANES, 6)).at[:, 0].set(jnp.geomspace(0.1, 10, LANES))
-    density = jnp.geomspace(0.01, 1, LANES)
-    grid = jax.jit(jax.vmap(train))
-    first, again = seconds(lambda: jax.block_until_ready(grid(keys, v, density)))
-    return LANES * steps / again / 1e6, first - again
+def measure(point: Point) -> Row:
+    """The point's row, from a fresh process. One that fails has its reason under `missing`, as a peer that is not
+    installed, so that it does not cost the others."""
+    with TemporaryDirectory() as cache:
+        command = [sys.executable, "-m", "benchmarks.point", json.dumps(asdict(point))]
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        return {**asdict(point), "missing": f"failed: {reason[0]}"}
+    row: Row = json.loads(done.stdout.splitlines()[-1])
+    return row
 
 
-def main() -> None:
-    versions = ", ".join(f"{name} {version(name)}" for name in ("polyjax", "jax", "jaxlib", "optax"))
-    device = jax.devices()[0].device_kind
-    print(f"{versions}, Python {platform.python_version()}, {device}, {len(jax.devices())} device(s)")
-    print("Redwood 6 in 3, 512 lanes; million model-steps a second, and seconds to compile")
-    print(f"{'activation':<12}{'samples':>8}{'polyjax':>10}{'compile':>9}{'usual':>10}{'compile':>9}{'ratio':>8}")
-    for activation in ACTIVATIONS:
-        for batch in (64, 256):
-            (ours, our_compile), (usual, usual_compile) = sweep_rate(activation, batch), usual_rate(activation, batch)
-            row = f"{ours:>10.2f}{our_compile:>9.1f}{usual:>10.4f}{usual_compile:>9.1f}{ours / usual:>8.0f}"
-            print(f"{activation:<12}{batch:>8}{row}", flush=True)
-    print("\nsquare, 64 samples: lanes at once, million model-steps a second")
-    for lanes in (128, 512, 1600, 4096):
-        print(f"{lanes:>8}{sweep_rate('square', 64, lanes)[0]:>10.2f}", flush=True)
+def line(row: Row) -> str:
+    if "missing" in row:
+        return "".join(f"{text(row):{width}}" for _, width, text in COLUMNS[:FIGURES]) + f"  {row['missing']}"
+    return "".join(f"{text(row):{width}}" for _, width, text in COLUMNS)
+
+
+def heading(title: str) -> str:
+    return f"\n{title}\n" + "".join(f"{name:{width}}" for name, width, _ in COLUMNS)
+
+
+def show(row: Row) -> Row:
+    print(line(row), flush=True)
+    return row
+
+
+def section(title: str, points: Sequence[Point]) -> list[Row]:
+    print(heading(title), flush=True)
+    return [show(measure(point)) for point in points]
+
+
+def turns(points: Sequence[Point], rounds: int) -> list[Row]:
+    """Medians over rounds in which all take turns, and how many times faster polyjax is on the same model."""
+    by_round = [section(f"{TITLES['peers']}: round {i + 1} of {rounds}", points) for i in range(rounds)]
+    rows = [_median(measured) for measured in zip(*by_round, strict=True)]
+    ours = {_kind(row): row["rate"] for row in rows if row["who"] == "polyjax" and "rate" in row}
+    print(heading(f"{TITLES['peers']}: medians, and how many times faster polyjax is"), flush=True)
+    for row in rows:
+        if "rate" in row and _kind(row) in ours:
+            row["ratio"] = ours[_kind(row)] / row["rate"]
+        show(row)
+    return rows
+
+
+def _kind(row: Row) -> tuple[str, str]:
+    return row["model"], row["activation"]
+
+
+def _median(rows: Sequence[Row]) -> Row:
+    """Of the rounds that have figures; the first row as it is where none has."""
+    measured = [row for row in rows if "missing" not in row]
+    if not measured:
+        return rows[0]
+    medians = {name: median(row[name] for row in measured) for name in ("rate", "run_s", "compile_s", "peak_mb")}
+    return measured[0] | medians | {"rates": [row["rate"] for row in measured]}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description="Measures throughput.")
+    parser.add_argument("--quick", action="store_true", help="a few tiny points, to see that everything runs")
+    parser.add_argument("--out", type=Path, default=Path("results/bench"), help="path of the files, without suffix")
+    arguments = parser.parse_args(argv)
+    about = machine()
+    print(f"{words(about)}\nMillion model-steps a second; compilation is cold and apart.", flush=True)
+    rounds = 1 if arguments.quick else ROUNDS
+    sections = {
+        name: turns(points, rounds) if name == "peers" else section(TITLES[name], points)
+        for name, points in (quick() if arguments.quick else plan()).items()
+    }
+    about["device"] = next((row["device"] for rows in sections.values() for row in rows if "device" in row), "cpu")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    data = arguments.out.with_name(arguments.out.name + ".json")
+    data.write_text(json.dumps({"machine": about, "sections": sections}, indent=1) + "\n")
+    from benchmarks import picture  # after the last measurement, since it imports JAX
+
+    picture.main(["--data", str(data), "--out", str(arguments.out)])
 
 
 if __name__ == "__main__":

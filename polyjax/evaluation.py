@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from polyjax import lanes
+from polyjax import devices, lanes
 from polyjax.models import Params
 from polyjax.sampling import LARGEST_ENUMERATED, Batch, Sampler, allocate, kronecker, mask_probability, masks
 from polyjax.training import Training, one_model
@@ -86,7 +86,7 @@ def evaluate(training: Training, params: Params, importance: Array, density: Arr
         return loss, jnp.zeros_like(loss)
     most = max(64, LOSSES // importance.size)
     batch = _parts(jax.vmap(common_batch, (None, None, 0))(training.sampler, key, density), most)
-    prepare, total = (_lanes_loss if training.engine == "lanes" else _arrays_loss)(training)
+    prepare, total = (_arrays_loss if training.engine == "arrays" else _lanes_loss)(training)
     batch = jax.vmap(jax.vmap(prepare))(batch)  # before the loop, so that its kernels find the samples side by side
     of_shift = lambda shift: lax.map(lambda part: total(params, importance, part), shift).sum(0)  # noqa: E731
     losses = lax.map(of_shift, batch)
@@ -118,16 +118,17 @@ def compiled(training: Training) -> Callable[..., tuple[Array, Array]]:
         with jax.default_matmul_precision("float32"):
             return evaluate(training, params, importance, density, key)
 
-    return jax.jit(evaluated, compiler_options=_compiler_options())
+    return jax.jit(devices.spread(evaluated), compiler_options=devices.on_cpu(_compiler_options()))
 
 
 @lru_cache(maxsize=1)
-def _compiler_options() -> dict[str, bool] | None:
-    """On the CPU, jax 0.10 vectorises these kernels only without its new fusion emitters, a factor of 5; later versions
-    do it always, and do not know the option."""
-    options = {"xla_cpu_use_fusion_emitters": False}
+def _compiler_options() -> dict[str, bool | int]:
+    """Vectors of full width, which change no result; and jax 0.10 vectorises these kernels only without its
+    new fusion emitters, a factor of 5, where later versions do it always and do not know the option."""
+    wide: dict[str, bool | int] = {"xla_cpu_prefer_vector_width": 512, "xla_backend_optimization_level": 2}
+    with_option = wide | {"xla_cpu_use_fusion_emitters": False}
     try:
-        jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
+        jax.jit(lambda x: x, compiler_options=with_option).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
-        return None
-    return options
+        return wide
+    return with_option

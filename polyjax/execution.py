@@ -3,24 +3,23 @@
 Axis letters: P densities, L lanes a density, N features, D neurons.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from math import ceil
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
+from jax.typing import ArrayLike
 
-from polyjax import evaluation, training
+from polyjax import devices, engines, evaluation, training
 from polyjax.capacity import capacities
 from polyjax.models import Params
 from polyjax.training import Trained, Training
 
-CHUNK = {"cpu": 1600}  # lanes, see `benchmarks.throughput`
-CHUNK_ELSEWHERE = 2**18
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
 
 Work = TypeVar("Work")
@@ -50,13 +49,58 @@ def keys(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), 3))
 
 
+@lru_cache(maxsize=32)
+def compiled_initial(fixed: Training) -> Callable[[Array, ArrayLike, ArrayLike, ArrayLike], Params]:
+    """The jitted `initial`, compiled in a hurry since there is little to do."""
+    return jax.jit(partial(initial, fixed), compiler_options=devices.on_cpu({"xla_backend_optimization_level": 1}))
+
+
+def initial(fixed: Training, key: Array, density: Array, importance: Array, restart: Array) -> Params:
+    """Parameters [P, L, ...] at the start of restarts [L]. The keys are made from values, so that a cell does not
+    depend on the grid around it."""
+
+    def one(density: Array, importance: Array, restart: Array) -> Params:
+        bits = lax.bitcast_convert_type(jnp.stack([density, importance]), jnp.uint32)
+        cell = jax.random.fold_in(jax.random.fold_in(key, bits[0]), bits[1])
+        params = fixed.model.init(jax.random.fold_in(cell, restart))
+        return training.in_weights(params, fixed.model.scale(fixed.importances(importance)))
+
+    return jax.vmap(jax.vmap(one, (None, 0, 0)), (0, 0, None))(density, importance, restart)
+
+
 def train_block(fixed: Training, keys: Keys, start: Params, importance: np.ndarray, density: np.ndarray) -> Outcome:
     """Trains and evaluates lanes from parameters [P, L, ...] at the importance [P, L] and the density [P]."""
-    v, p = jnp.asarray(importance, jnp.float32), jnp.asarray(density, jnp.float32)
-    trained = training.compiled(fixed)(start, v, p, keys.draw)
+    n_lanes = importance.shape[1]
+    start, v = jax.tree.map(partial(_filled_up, devices.evenly(n_lanes)), (start, jnp.asarray(importance, jnp.float32)))
+    p = jnp.asarray(density, jnp.float32)
+    trained = engines.compiled(fixed)(start, v, p, keys.draw)
     loss, loss_se = evaluation.compiled(fixed)(trained.end, v, p, keys.evaluate)
     capacity, settled = measure(trained)
-    return Outcome(*jax.device_get((capacity, loss, loss_se, settled & jnp.isfinite(loss), *trained.end)))
+    outcome = Outcome(*jax.device_get((capacity, loss, loss_se, settled & jnp.isfinite(loss), *trained.end)))
+    return Outcome(*(a[:, :n_lanes] for a in outcome))
+
+
+def _filled_up(n_lanes: int, a: Array) -> Array:
+    """[P, L, ...] with the last lane again, up to `n_lanes`."""
+    more = n_lanes - a.shape[1]
+    return jnp.concatenate([a, jnp.repeat(a[:, -1:], more, axis=1)], axis=1) if more else a
+
+
+def compile_ahead(fixed: Training, shape: tuple[int, int]) -> None:
+    """Compiles what starts, trains and evaluates blocks of [P, L] lanes, all at the same time."""
+    number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+    key, density, importance = jax.eval_shape(partial(jax.random.key, 0)), number(shape[:1]), number(shape)
+    spread = shape[0], devices.evenly(shape[1])
+    start = jax.tree.map(lambda a: number((*spread, *a.shape)), training.one_model(fixed.model))
+    block = start, number(spread), density, key
+    restart = jax.ShapeDtypeStruct(shape[1:], jnp.int32)
+    programs: list[tuple[Any, tuple]] = [
+        (compiled_initial(fixed), (key, density, importance, restart)),
+        (engines.compiled(fixed), block),
+        (evaluation.compiled(fixed), block),
+    ]
+    with ThreadPoolExecutor(len(programs)) as executor:
+        list(executor.map(lambda program: program[0].lower(*program[1]).compile(), programs))
 
 
 @jax.jit
@@ -76,6 +120,11 @@ class Block(NamedTuple):
     rows: slice
     lanes: slice
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[P, L]"""
+        return self.rows.stop - self.rows.start, self.lanes.stop - self.lanes.start
+
 
 def blocks(n_rows: int, n_lanes: int, chunk: int) -> list[Block]:
     """Blocks of equal shape, at most `chunk` lanes in each, that cover a grid of lanes. The last ones of a row or a
@@ -90,24 +139,10 @@ def blocks(n_rows: int, n_lanes: int, chunk: int) -> list[Block]:
     return [Block(r, c) for r in rows for c in lanes]
 
 
-def workers() -> int:
-    """Blocks at a time: one a core, since a kernel by itself uses one core well; on an accelerator one."""
-    if jax.default_backend() != "cpu":
-        return 1
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def default_chunk(n_lanes: int) -> int:
-    """Lanes trained at once: as many as suit the device, and few enough that every core has some."""
-    return min(CHUNK.get(jax.default_backend(), CHUNK_ELSEWHERE), ceil(n_lanes / workers()))
-
-
 def in_parallel(do: Callable[[Work], Result], work: Sequence[Work]) -> Iterator[tuple[Work, Result]]:
     """Each piece of work with its result, in order. The first runs alone, since it compiles what the others use."""
     yield work[0], do(work[0])
-    executor = ThreadPoolExecutor(workers())
+    executor = ThreadPoolExecutor(devices.workers())
     try:
         yield from zip(work[1:], executor.map(do, work[1:]), strict=True)
     finally:

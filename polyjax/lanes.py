@@ -24,7 +24,11 @@ NUMBER = jax.ShapeDtypeStruct((), np.float32)
 
 # The reduction vectorises only when it may be reassociated; results then differ from the plain order by rounding.
 # Infinities and NaN are not honoured here, which is why nothing but the training loop is compiled with these.
-CPU_COMPILER_OPTIONS = {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
+CPU_COMPILER_OPTIONS = {
+    "xla_cpu_enable_fast_math": True,
+    "xla_cpu_prefer_vector_width": 512,
+    "xla_backend_optimization_level": 2,  # as fast as 3, the default, and sooner compiled
+}
 
 
 def gradient_terms(loss: Callable[..., Array], params: Any, n_features: int) -> tuple[Scalars, Scalars]:
@@ -61,8 +65,8 @@ def sampled_gradient(
     def gradient(params: Any, importance: Array, samples: list[Array]) -> Any:
         # Without the barrier XLA hoists importance x weight out of the training loop, as one large array.
         importance = lax.optimization_barrier(importance)
-        shape = (*importance.shape, samples[0].shape[-1])
-        return _join(_sum_samples(terms(samples, (_split(params), importance)), shape), params)
+        P, L = importance.shape
+        return _join(_sum_samples(terms(samples, (_split(params), importance)), (P, L, samples[0].shape[-1])), params)
 
     return lambda batch: before((_features(batch), batch.weight)), gradient
 

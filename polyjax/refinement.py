@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax import evaluation, execution, training
+from polyjax import devices, evaluation, execution, training
 from polyjax.execution import Keys, Outcome, train_block
 from polyjax.models import Params
 from polyjax.progress import Progress
@@ -139,7 +139,7 @@ class Engine(NamedTuple):
 
     def _each(self, jobs: Jobs, work: Callable[[Strips], tuple], progress: Progress | None) -> list[np.ndarray]:
         P, V, _ = self.sweep.shape
-        chunk = self.sweep.chunk or execution.default_chunk(4 * P * V)
+        chunk = self.sweep.chunk or devices.default_chunk(4 * P * V)
         blocks, known = strips(jobs, max(1, chunk // STRIP)), np.zeros(jobs.row.size, bool)
         whole: list[np.ndarray] = []
         for block, outcome in execution.in_parallel(work, blocks):

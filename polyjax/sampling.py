@@ -130,9 +130,17 @@ def _stratified(u: Array, density: Array, n: int) -> tuple[Array, Array]:
     level = (jnp.arange(rest) + u[0, 0]) / rest
     k = 1 + jnp.searchsorted(_binomial_cdf(n - 1, density)[:-1], level, side="right")
     count = jnp.concatenate([jnp.zeros(1, k.dtype), k])
-    rank = jnp.argsort(jnp.argsort(u[:, :n], axis=1), axis=1)
     weight = jnp.concatenate([jnp.reshape((1 - density) ** n, 1), n * density / (k * rest)])
-    return rank < count[:, None], weight
+    return _rank(u[:, :n]) < count[:, None], weight
+
+
+def _rank(u: Array) -> Array:
+    """[B, N]: how many numbers of the same row are smaller, or equal and further to the left. By comparing all pairs,
+    for tens of features many times faster than to sort."""
+    i = np.arange(u.shape[1])
+    left = jnp.asarray(i[:, None] > i[None])[None]
+    this, other = u[:, :, None], u[:, None, :]
+    return jnp.where(left, other <= this, other < this).sum(-1)
 
 
 def _iid(u: Array, density: Array, n: int) -> tuple[Array, Array]:

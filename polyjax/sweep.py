@@ -6,23 +6,20 @@ the device at a time, so memory does not grow with the grid. Axis letters: P den
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import Array
 
-from polyjax import execution, training
+from polyjax import devices, engines, execution, training
 from polyjax.activations import square
 from polyjax.checks import require
 from polyjax.distributions import Distribution, check_density
 from polyjax.execution import Block, Outcome, train_block
-from polyjax.models import Model, Params, Redwood, activation_name
+from polyjax.models import Model, Redwood, activation_name
 from polyjax.progress import Progress
 from polyjax.refinement import refine
 from polyjax.results import Results
@@ -52,7 +49,7 @@ class Sweep:
     optimizer: optax.GradientTransformation | None = None  # None: Adam with cosine decay to 0
     sampler: str | None = None  # "enumerated", "stratified" or "iid"; None: enumerated where the batch has room
     objective: str = "sampled"  # or "expected": the closed-form population loss of the quadratic Redwood model
-    engine: str = "auto"  # "arrays" or "lanes" (see `training`); auto: lanes for small models
+    engine: str = "auto"  # "arrays", "lanes" or "fused" (see `training`); auto: the fastest that can run it here
     refine: int = 0  # most rounds in which cells are continued from their neighbours (see `refine`)
     seed: int = 0
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
@@ -82,8 +79,8 @@ class Sweep:
         distribution = self.distribution or self.model.distribution
         sampler = Sampler(self.sampler or default_sampler(n, self.batch), distribution, n, self.batch)
         optimizer = self.optimizer or training.adam(self.rate, self.steps)
-        engine = training.choose_engine(self.model) if self.engine == "auto" else self.engine
-        return Training(self.model, sampler, self.objective, optimizer, self.steps, engine)
+        fixed = Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine)
+        return engines.with_engine(fixed)
 
     def describe(self) -> dict[str, Any]:
         """The configuration as JSON-serialisable values, with all defaults filled in."""
@@ -117,6 +114,7 @@ def run(sweep: Sweep, progress: bool = True) -> Results:
     """Trains every lane of the sweep, evaluates it, and refines the diagram if the sweep says so. The same sweep on the
     same machine gives the same bits."""
     start = perf_counter()
+    devices.keep_programs()
     lanes = _train(sweep, progress)
     arrays = {name: a.reshape(*sweep.shape, *a.shape[2:]) for name, a in lanes._asdict().items()}
     density, importance = (np.asarray(a, np.float64) for a in (sweep.density, sweep.importance))
@@ -132,15 +130,17 @@ def _train(sweep: Sweep, progress: bool) -> Outcome:
     P, V, R = sweep.shape
     fixed, keys = sweep.training, execution.keys(sweep.seed)
     density, importance = (np.asarray(a, np.float32) for a in (sweep.density, sweep.importance))
+    initial = execution.compiled_initial(fixed)
     restart, column = np.tile(np.arange(R), V), np.repeat(np.arange(V), R)
 
     def train(block: Block) -> Outcome:
         p, lane = density[block.rows], block.lanes
         v = np.broadcast_to(importance[column[lane]], (len(p), lane.stop - lane.start))
-        start = _initial(fixed, keys.start, p, v, restart[lane])
+        start = initial(keys.start, p, v, restart[lane])
         return train_block(fixed, keys, start, v, p)
 
-    plan = execution.blocks(P, V * R, sweep.chunk or execution.default_chunk(P * V * R))
+    plan = execution.blocks(P, V * R, sweep.chunk or devices.default_chunk(P * V * R))
+    execution.compile_ahead(fixed, plan[0].shape)
     whole: Outcome | None = None
     with Progress("training", P * V, sweep.steps, progress) as bar:
         trained = np.zeros((P, V * R), bool)
@@ -152,20 +152,6 @@ def _train(sweep: Sweep, progress: bool) -> Outcome:
             bar.done(int(trained.sum()) // R, int(trained.sum()))
     assert whole is not None  # a grid has at least one cell
     return whole
-
-
-@partial(jax.jit, static_argnums=0)
-def _initial(fixed: Training, key: Array, density: Array, importance: Array, restart: Array) -> Params:
-    """Parameters [P, L, ...]. The keys are made from values, so that a cell does not depend on the grid around it."""
-
-    def initial(density: Array, importance: Array, restart: Array) -> Params:
-        bits = jax.lax.bitcast_convert_type(jnp.stack([density, importance]), jnp.uint32)
-        params = fixed.model.init(
-            jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, bits[0]), bits[1]), restart)
-        )
-        return training.in_weights(params, fixed.model.scale(fixed.importances(importance)))
-
-    return jax.vmap(jax.vmap(initial, (None, 0, 0)), (0, 0, None))(density, importance, restart)
 
 
 def _versions() -> dict[str, Any]:
@@ -195,7 +181,8 @@ def _check(sweep: Sweep) -> None:
     for name in ("refine", "seed"):
         value = getattr(sweep, name)
         require(isinstance(value, int | np.integer) and value >= 0, name, "be a whole number of at least 0", value)
-    require(sweep.engine in ("auto", "arrays", "lanes"), "engine", "be auto, arrays or lanes", sweep.engine)
+    engines = ("auto", "arrays", "lanes", "fused")
+    require(sweep.engine in engines, "engine", "be auto, arrays, lanes or fused", sweep.engine)
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate

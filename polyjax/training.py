@@ -1,14 +1,9 @@
-"""ONE training run as a pure function, then the vmaps that make it a grid.
-
-Two ways to run the same definition of a model, chosen by `choose_engine`:
-
-- `arrays`: plain `vmap` over matrix code. The reference, and the way for large models.
-- `lanes`: unrolled, every weight an array over models (`lanes`). Several times faster for small models.
+"""ONE training run as a pure function, then the vmaps that make it a grid: `train_arrays` on plain matrix code, and
+`train_lanes` unrolled, every weight an array over models.
 
 Axis letters: P densities, L lanes a density (importance and restart), B samples, K steps, D neurons, N features.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -23,10 +18,8 @@ from polyjax import lanes
 from polyjax.models import Model, Params
 from polyjax.sampling import Sampler
 from polyjax.theory import expected_loss
-from polyjax.unroll import unroll
 
 DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
-LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,7 @@ class Training:
     objective: str  # "sampled" or "expected"
     optimizer: optax.GradientTransformation
     steps: int
-    engine: str  # "arrays" or "lanes"
+    engine: str  # "arrays", "lanes" or "fused"
 
     def loss(self, params: Params, importance: Array, data: Any) -> Array:
         """The objective of one run: the weighted batch mean, or the population loss at kurtosis `data` (eq. 33)."""
@@ -92,6 +85,14 @@ def fit(
         # Without the barrier XLA draws every batch again in every kernel that reads it.
         return lax.scan(step, carry, lax.optimization_barrier(jax.vmap(draw)(numbers)))[0]
 
+    (end, _), half_way = in_blocks(several_steps, (params, optimizer.init(params)), steps)
+    return Trained(end, half_way)
+
+
+def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, steps: int) -> tuple[Any, Any]:
+    """All steps in blocks whose data are drawn together, by `several_steps(carry, numbers)`: the last carry, and the
+    first part of the carry where the last block of the first half begins."""
+
     def block(carry: Any, numbers: Array) -> Any:
         carry, half_way = carry
         half_way = jax.tree.map(partial(jnp.where, numbers[0] <= steps // 2), carry[0], half_way)
@@ -100,11 +101,10 @@ def fit(
     at_once = max(1, min(DRAWN_AT_ONCE, steps // 2))
     numbers = jnp.arange(steps)
     whole = steps - steps % at_once
-    start = (params, optimizer.init(params)), params
-    (carry, half_way), _ = lax.scan(block, start, numbers[:whole].reshape(-1, at_once))
+    (carry, half_way), _ = lax.scan(block, (start, start[0]), numbers[:whole].reshape(-1, at_once))
     if whole < steps:
         carry = several_steps(carry, numbers[whole:])
-    return Trained(carry[0], half_way)
+    return carry, half_way
 
 
 def train_arrays(training: Training, start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
@@ -151,39 +151,6 @@ def lane_objective(training: Training) -> tuple[Callable[[Any], Any], Callable[.
 def one_model(model: Model) -> Params:
     """The shapes of one model's parameters."""
     return jax.eval_shape(model.init, jax.random.key(0))
-
-
-@lru_cache(maxsize=32)
-def compiled(training: Training) -> Callable[[Params, Array, Array, Array], Trained]:
-    """The jitted training of a block of lanes; the same object for the same configuration, so compiled once."""
-
-    def train(start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
-        run = train_lanes if training.engine == "lanes" else train_arrays
-        with jax.default_matmul_precision("float32"):  # accelerators would otherwise round the inputs of products
-            return run(training, start, importance, density, draw_key)
-
-    fast_math = training.engine == "lanes" and jax.default_backend() == "cpu"
-    return jax.jit(train, compiler_options=lanes.CPU_COMPILER_OPTIONS if fast_math else None)
-
-
-@lru_cache(maxsize=32)
-def choose_engine(model: Model) -> str:
-    """`lanes` for small models, `arrays` for large ones and for those whose activation cannot be unrolled."""
-    if model.n_features * model.n_neurons > LARGEST_LANES:
-        return "arrays"
-    one = one_model(model)
-    x = jax.ShapeDtypeStruct((model.n_features,), jnp.float32)
-    try:
-        jax.eval_shape(lambda *leaves: unroll(jax.grad(model.loss), one, x, x)(*leaves), *_scalars((one, x, x)))
-    except NotImplementedError:
-        return "arrays"
-    return "lanes"
-
-
-def _scalars(tree: Any) -> list[list[jax.ShapeDtypeStruct]]:
-    """For every leaf one list of its entries."""
-    entry = jax.ShapeDtypeStruct((), jnp.float32)
-    return [[entry] * math.prod(leaf.shape) for leaf in jax.tree.leaves(tree)]
 
 
 @lru_cache(maxsize=32)

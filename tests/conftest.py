@@ -1,4 +1,11 @@
-"""One set of JAX settings for every test: double precision is chosen per test with `jax.enable_x64`, never globally."""
+"""One set of JAX settings for every test: double precision is chosen per test with `jax.enable_x64`, never globally.
+Compiled programs are kept beside pytest's own cache, not in the user's folder, also by the commands that tests run."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "programs"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 

@@ -331,7 +331,7 @@ REFUSED = [
     ({"batch": 7, "sampler": "enumerated"}, "batch must be at least 8 for the enumerated sampler, but is 7"),
     ({"batch": 1}, "batch must be at least 2 for the stratified sampler, but is 1"),
     ({"sampler": "sobol"}, "sampler must be one of enumerated, stratified, iid, but is 'sobol'"),
-    ({"engine": "gpu"}, "engine must be auto, arrays or lanes, but is 'gpu'"),
+    ({"engine": "gpu"}, "engine must be auto, arrays, lanes or fused, but is 'gpu'"),
     ({"objective": "exact"}, "objective must be sampled or expected, but is 'exact'"),
     ({"learning_rate": 0.0}, "learning_rate must be above 0 and finite, but is 0.0"),
     ({"learning_rate": np.nan}, "learning_rate must be above 0 and finite, but is nan"),

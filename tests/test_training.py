@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from polyjax import lanes, training
+from polyjax import engines, lanes, training
 from polyjax.distributions import UNIFORM_SIGNED
 from polyjax.models import Anthropic, Params, Redwood
 from polyjax.sampling import Sampler
@@ -32,7 +32,7 @@ def configuration(model, engine, objective="sampled", optimizer=None, steps=20):
 
 
 def trained(fixed):
-    return training.compiled(fixed)(start(fixed.model), IMPORTANCE, DENSITY, DRAW_KEY)
+    return engines.compiled(fixed)(start(fixed.model), IMPORTANCE, DENSITY, DRAW_KEY)
 
 
 def tanh(z):
@@ -102,7 +102,7 @@ def test_whole_runs_in_lanes_are_those_on_arrays(objective, runs):
 
 @pytest.mark.parametrize("engine", ["arrays", "lanes"])
 def test_a_grid_is_a_loop_over_its_cells(engine, runs):
-    one_lane = training.compiled(configuration(Redwood(3, 2), engine))  # compiled once more, for a grid of one
+    one_lane = engines.compiled(configuration(Redwood(3, 2), engine))  # compiled once more, for a grid of one
     params = start(Redwood(3, 2))
     for p, lane in np.ndindex(IMPORTANCE.shape):
         one = jax.tree.map(lambda a, p=p, lane=lane: a[p, lane][None, None], params)
@@ -256,7 +256,7 @@ def test_first_undoes_last():
 
 
 def test_small_models_run_in_lanes():
-    assert [training.choose_engine(Redwood(n, d)) for n, d in [(6, 3), (20, 10), (201, 1), (67, 3)]] == [
+    assert [engines.ordinary_engine(Redwood(n, d)) for n, d in [(6, 3), (20, 10), (201, 1), (67, 3)]] == [
         "lanes",
         "lanes",
         "arrays",
@@ -267,5 +267,5 @@ def test_small_models_run_in_lanes():
 def test_equal_configurations_share_one_program():
     assert training.adam(0.02, 20) is training.adam(0.02, 20)
     one, other = (configuration(Redwood(3, 2, "relu"), "lanes") for _ in range(2))
-    assert training.compiled(one) is training.compiled(other)
-    assert training.compiled(one) is not training.compiled(configuration(Redwood(3, 2, "relu"), "arrays"))
+    assert engines.compiled(one) is engines.compiled(other)
+    assert engines.compiled(one) is not engines.compiled(configuration(Redwood(3, 2, "relu"), "arrays"))

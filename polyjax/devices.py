@@ -1,0 +1,91 @@
+"""The devices of this process: how many models at a time suit them, how work is spread over them, and where compiled
+programs are kept."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+from jax.sharding import Mesh, PartitionSpec
+
+CHUNK = {"cpu": 1600}  # lanes trained at once, see `benchmarks.throughput`
+CHUNK_ELSEWHERE = 2**18
+LEAST_COMPILE_SECONDS = 0.1  # what compiles faster is not worth a file
+
+
+def workers() -> int:
+    """Blocks of lanes at a time: one a core, since a kernel by itself uses one core well; on accelerators, and where
+    a block is spread over several devices, one."""
+    if jax.default_backend() != "cpu" or jax.local_device_count() > 1:
+        return 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_chunk(n_lanes: int) -> int:
+    """Lanes trained at once: as many as suit the devices, and few enough that every core has some."""
+    each = CHUNK.get(jax.default_backend(), CHUNK_ELSEWHERE)
+    return min(each * jax.local_device_count(), ceil(n_lanes / workers()))
+
+
+def spread(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f(params, importance, density, key)` with the lanes, the second axis of params, importance and all results,
+    shared out evenly among the local devices. They never wait for each other, as lanes have nothing in common."""
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return f
+    mesh = Mesh(np.array(devices), ("lanes",))
+    lanes, whole = PartitionSpec(None, "lanes"), PartitionSpec()
+    return jax.shard_map(f, mesh=mesh, in_specs=(lanes, lanes, whole, whole), out_specs=lanes, check_vma=False)
+
+
+def evenly(n_lanes: int) -> int:
+    """The least number of lanes, from `n_lanes` on, that the devices can share evenly."""
+    n = jax.local_device_count()
+    return ceil(n_lanes / n) * n
+
+
+def on_cpu(options: dict[str, Any]) -> dict[str, Any] | None:
+    """Options of the compiler for CPUs alone, as `jax.jit` takes them."""
+    return options if jax.default_backend() == "cpu" else None
+
+
+@lru_cache(maxsize=1)
+def keep_programs() -> None:
+    """Compiled programs are kept in the user's cache folder, so that the next run need not compile them again.
+
+    Where JAX_COMPILATION_CACHE_DIR or the program itself names a folder, that one is used, with JAX's own settings;
+    JAX_ENABLE_COMPILATION_CACHE=false switches it off.
+    """
+    config: Any = jax.config  # whose settings the type checker does not know
+    if config.jax_compilation_cache_dir is None and config.jax_enable_compilation_cache:
+        config.update("jax_compilation_cache_dir", str(_cache_folder() / "polyjax" / _processor()))
+        config.update("jax_persistent_cache_min_compile_time_secs", LEAST_COMPILE_SECONDS)
+        compilation_cache.reset_cache()  # JAX looks for a folder once, when it first compiles
+
+
+def _cache_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", "~")).expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches").expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+
+
+def _processor() -> str:
+    """Machines that share a home may have processors whose programs do not run on each other."""
+    info = Path("/proc/cpuinfo")  # on Linux
+    lines = info.read_text().splitlines() if info.exists() else [platform.processor()]
+    kind = {
+        line for line in lines if not info.exists() or line.startswith(("model name", "flags", "CPU part", "Features"))
+    }
+    return f"{platform.machine()}-{sha256(repr(sorted(kind)).encode()).hexdigest()[:12]}"
