@@ -6,7 +6,6 @@ rate, on independent samples. The optimiser is AdamW without weight decay, which
 Axis letters: P densities, V importances, R restarts, M = P V R models, B samples, D neurons, N features.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,9 +21,6 @@ from jax import Array, lax
 import polyjax
 from polyjax.models import Model, Params
 
-# Read when PyTorch is imported. Its threads would spin while they wait for each other, which was measured to cost it a
-# factor of 6 where the cores are shared with anything else.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 INSTALL = "not installed (pip install 'polyjax[peers]')"
 Train = Callable[[], Params]  # trains; leaves W [P, V, R, D, N] and b [P, V, R] or [P, V, R, N]
 

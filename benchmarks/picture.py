@@ -57,7 +57,7 @@ def caption(about: dict[str, Any], sections: dict[str, list[Row]]) -> str:
     ratios = [
         f"{row['ratio']:{',.0f' if row['ratio'] >= 10 else '.2g'}} times as fast as {row['who']} ({name(row)})"
         for row in sections["peers"]
-        if "ratio" in row and row["who"] != "polyjax"
+        if "ratio" in row and (row["passive"] or row["who"] == "JAX vmap")
     ]
     turns = f" Taking turns on the same models, polyjax was {', '.join(ratios)}." if ratios else ""
     return (

@@ -27,6 +27,7 @@ class Point:
     optimizer: str = "Adam"
     chunk: int | None = None  # models on the device at once; None: the default
     repeats: int = 3
+    passive: bool = False  # PyTorch's threads sleep while they wait for each other, see `peer`
 
     @property
     def name(self) -> str:
@@ -40,9 +41,13 @@ class Point:
         return rows, cells // rows, RESTARTS
 
 
-def peer(who: str, model: str, activation: str, models: int = 2000) -> Point:
-    """A peer's point: few steps, since its cost a step does not depend on their number."""
-    return Point(who, model, activation, models=models, steps=max(3, PEER_WORK // models), repeats=1)
+def peer(who: str, model: str, activation: str, models: int = 2000, passive: bool = True) -> Point:
+    """A peer's point: few steps, since its cost a step does not depend on their number.
+
+    As installed, PyTorch's threads spin while they wait, which costs a factor of several where anything else runs
+    on the cores; `passive` sets OMP_WAIT_POLICY, as few users do, and shows PyTorch and occhio at their best.
+    """
+    return Point(who, model, activation, models=models, steps=max(3, PEER_WORK // models), repeats=1, passive=passive)
 
 
 def plan() -> dict[str, list[Point]]:
@@ -72,7 +77,9 @@ def quick() -> dict[str, list[Point]]:
 
 
 def _contenders(model: str, activation: str) -> list[Point]:
-    return [Point("polyjax", model, activation), *(peer(who, model, activation) for who in PEERS)]
+    kind = model, activation
+    as_installed = [peer(who, *kind, passive=False) for who in PEERS]
+    return [Point("polyjax", *kind), *as_installed, *(peer(who, *kind) for who in PEERS if who != "JAX vmap")]
 
 
 def _variants(base: Point) -> list[Point]:

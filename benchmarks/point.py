@@ -77,8 +77,7 @@ def of_peer(who: str, whole: polyjax.Sweep, repeats: int) -> dict[str, Any]:
     compiled, train = PEERS[who].compiled(whole)
     train()
     runs = [seconds(train) for _ in range(repeats)]
-    waiting = os.environ.get("OMP_WAIT_POLICY")  # see `peers`
-    return {"compile_s": compiled, "runs_s": runs, "sampler": "iid", "omp_wait_policy": waiting}
+    return {"compile_s": compiled, "runs_s": runs, "sampler": "iid"}
 
 
 def measure(point: Point) -> dict[str, Any]:

@@ -33,7 +33,7 @@ TITLES = {
 }
 Row = dict[str, Any]
 COLUMNS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (  # heading, alignment and width, text
-    ("who", "<9", lambda row: row["who"]),
+    ("who", "<17", lambda row: row["who"] + (", passive" if row["passive"] else "")),
     ("model", "<23", lambda row: Point(**{k: row[k] for k in Point.__dataclass_fields__}).name),
     ("samples", ">7", lambda row: f"{row['batch']}"),
     ("models", ">9", lambda row: f"{row['models']:,}"),
@@ -56,6 +56,7 @@ def measure(point: Point) -> Row:
     with TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "benchmarks.point", json.dumps(asdict(point))]
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+        environment |= {"OMP_WAIT_POLICY": "passive"} if point.passive else {}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
