@@ -86,19 +86,18 @@ def _filled_up(n_lanes: int, a: Array) -> Array:
     return jnp.concatenate([a, jnp.repeat(a[:, -1:], more, axis=1)], axis=1) if more else a
 
 
-def compile_ahead(fixed: Training, shape: tuple[int, int]) -> None:
-    """Compiles what starts, trains and evaluates blocks of [P, L] lanes, all at the same time."""
+def compile_ahead(fixed: Training, shape: tuple[int, int], fresh: bool = True) -> None:
+    """Compiles what trains and evaluates blocks of [P, L] lanes, and starts them if they are `fresh`, all at the same
+    time and before several threads ask for it."""
     number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     key, density, importance = jax.eval_shape(partial(jax.random.key, 0)), number(shape[:1]), number(shape)
     spread = shape[0], devices.evenly(shape[1])
     start = jax.tree.map(lambda a: number((*spread, *a.shape)), training.one_model(fixed.model))
     block = start, number(spread), density, key
-    restart = jax.ShapeDtypeStruct(shape[1:], jnp.int32)
-    programs: list[tuple[Any, tuple]] = [
-        (compiled_initial(fixed), (key, density, importance, restart)),
-        (engines.compiled(fixed), block),
-        (evaluation.compiled(fixed), block),
-    ]
+    programs: list[tuple[Any, tuple]] = [(engines.compiled(fixed), block), (evaluation.compiled(fixed), block)]
+    if fresh:
+        restart = jax.ShapeDtypeStruct(shape[1:], jnp.int32)
+        programs.append((compiled_initial(fixed), (key, density, importance, restart)))
     with ThreadPoolExecutor(len(programs)) as executor:
         list(executor.map(lambda program: program[0].lower(*program[1]).compile(), programs))
 
@@ -140,10 +139,9 @@ def blocks(n_rows: int, n_lanes: int, chunk: int) -> list[Block]:
 
 
 def in_parallel(do: Callable[[Work], Result], work: Sequence[Work]) -> Iterator[tuple[Work, Result]]:
-    """Each piece of work with its result, in order. The first runs alone, since it compiles what the others use."""
-    yield work[0], do(work[0])
+    """Each piece of work with its result, in order."""
     executor = ThreadPoolExecutor(devices.workers())
     try:
-        yield from zip(work[1:], executor.map(do, work[1:]), strict=True)
+        yield from zip(work, executor.map(do, work), strict=True)
     finally:
         executor.shutdown(cancel_futures=True)

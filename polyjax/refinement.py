@@ -141,6 +141,7 @@ class Engine(NamedTuple):
         P, V, _ = self.sweep.shape
         chunk = self.sweep.chunk or devices.default_chunk(4 * P * V)
         blocks, known = strips(jobs, max(1, chunk // STRIP)), np.zeros(jobs.row.size, bool)
+        execution.compile_ahead(self.fixed, blocks[0].job.shape, fresh=False)
         whole: list[np.ndarray] = []
         for block, outcome in execution.in_parallel(work, blocks):
             whole = whole or [np.empty((jobs.row.size, *a.shape[2:]), a.dtype) for a in outcome]

@@ -1,0 +1,57 @@
+"""Which engine runs, and what the compiler's liberties in one of them may change: nothing but rounding."""
+
+import jax
+import numpy as np
+import pytest
+
+import polyjax
+from polyjax import engines, evaluation, lanes, training
+from polyjax.models import Anthropic, Redwood
+from polyjax.sampling import Sampler
+from polyjax.training import Training
+
+
+def configuration(model, engine):
+    sampler = Sampler("enumerated", model.distribution, model.n_features, 2**model.n_features)
+    return Training(model, sampler, "sampled", training.adam(0.02, 20), 20, engine)
+
+
+def test_small_models_run_in_lanes():
+    sizes = [(6, 3), (20, 10), (201, 1), (67, 3)]
+    assert [engines.ordinary_engine(Redwood(n, d)) for n, d in sizes] == ["lanes", "lanes", "arrays", "arrays"]
+
+
+def test_equal_configurations_share_one_program():
+    assert training.adam(0.02, 20) is training.adam(0.02, 20)
+    one, other = (configuration(Redwood(3, 2, "relu"), "lanes") for _ in range(2))
+    assert engines.compiled(one) is engines.compiled(other)
+    assert engines.compiled(one) is not engines.compiled(configuration(Redwood(3, 2, "relu"), "arrays"))
+
+
+@pytest.mark.parametrize("model", [Redwood(4, 2), Anthropic(4, 2, "gelu")], ids=str)
+def test_fast_math_changes_no_phase_diagram(model, monkeypatch):
+    sweep = polyjax.Sweep(model, density=[0.03, 0.2, 1.0], importance=np.geomspace(0.1, 10, 5), steps=500)
+    found = polyjax.run(sweep, progress=False)
+    monkeypatch.setattr(lanes, "CPU_COMPILER_OPTIONS", {})
+    engines.compiled.cache_clear()
+    exact = polyjax.run(sweep, progress=False)
+    engines.compiled.cache_clear()
+    # 500 steps of rounding in another order. Measured: 6e-6 for Redwood, 2e-6 for Anthropic.
+    np.testing.assert_allclose(found.capacity, exact.capacity, atol=1e-4)
+    np.testing.assert_array_equal(found.converged, exact.converged)
+
+
+def fast_math(monkeypatch, program):
+    """Whether the program is compiled with fast-math, asked of the options that JAX is given."""
+    asked = []
+    monkeypatch.setattr(jax, "jit", lambda f, **options: asked.append(options.get("compiler_options") or {}))
+    program()
+    return ["xla_cpu_enable_fast_math" in options for options in asked]
+
+
+def test_only_the_training_of_lanes_is_compiled_with_fast_math(monkeypatch):
+    evaluation._compiler_options()  # asks the compiler for its options, once
+    fixed = {name: configuration(Redwood(3, 2), name) for name in ("lanes", "arrays")}
+    assert fast_math(monkeypatch, lambda: engines.compiled.__wrapped__(fixed["lanes"])) == [True]
+    assert fast_math(monkeypatch, lambda: engines.compiled.__wrapped__(fixed["arrays"])) == [False]
+    assert fast_math(monkeypatch, lambda: evaluation.compiled.__wrapped__(fixed["lanes"])) == [False]
