@@ -54,7 +54,7 @@ def plan() -> dict[str, list[Point]]:
     """The sections of the benchmark, name -> points."""
     relu = Point(activation="relu", batch=64)
     return {
-        "models": [Point("polyjax", *kind, batch=batch) for kind in MODELS for batch in (64, 256)],
+        "models": [Point("polyjax", *kind, models=8000, batch=batch) for kind in MODELS for batch in (64, 256)],
         "peers": _contenders("Redwood", "square") + _contenders("Anthropic", "relu"),
         "variants": _variants(relu),
         "number of models": _over_models(),

@@ -33,10 +33,10 @@ TITLES = {
 }
 Row = dict[str, Any]
 COLUMNS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (  # heading, alignment and width, text
-    ("who", "<17", lambda row: row["who"] + (", passive" if row["passive"] else "")),
+    ("who", "<18", lambda row: row["who"] + (", passive" if row["passive"] else "")),
     ("model", "<23", lambda row: Point(**{k: row[k] for k in Point.__dataclass_fields__}).name),
     ("samples", ">7", lambda row: f"{row['batch']}"),
-    ("models", ">9", lambda row: f"{row['models']:,}"),
+    ("models", ">10", lambda row: f"{row['models']:,}"),
     ("steps", ">6", lambda row: f"{row['steps']:,}"),
     ("sampler", ">11", lambda row: row["sampler"] or ""),
     ("optimiser", ">10", lambda row: row["optimizer"]),

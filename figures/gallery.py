@@ -1,8 +1,10 @@
-"""The pictures of the README: every figure that `make figures` left in results/, small, into docs/.
+"""The pictures of the README: what `make figures`, or `make bench`, left in results/, small, into docs/.
 
-python -m figures.gallery
+python -m figures.gallery [NAME ...]
 """
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -12,8 +14,8 @@ WIDTH = 1400  # pixels; figures 7 in wide are shown at 200 dpi
 COLOURS = 256
 
 
-def main() -> None:
-    for name in NAMES:
+def main(names: Sequence[str] = NAMES) -> None:
+    for name in names:
         with Image.open(Path("results") / f"{name}.png") as image:
             width = min(WIDTH, image.width)
             size = (width, round(image.height * width / image.width))
@@ -22,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or NAMES)

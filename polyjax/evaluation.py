@@ -27,7 +27,7 @@ SHIFTS = 4
 # over the pairs of nine features: the interference of two features, which is all of the loss where few are active.
 POINTS, MULTIPLIER = 251, 54
 STRATIFIED = 16384  # samples a shift where there are too many masks to enumerate
-LOSSES = 2**21  # in memory at a time; as many as a core's cache holds
+LOSSES = 2**21  # in memory at a time, or on arrays as many activations: what a core's cache holds
 
 
 def common_batch(sampler: Sampler, key: Array, density: Array) -> Batch:
@@ -84,7 +84,8 @@ def evaluate(training: Training, params: Params, importance: Array, density: Arr
     if training.objective == "expected":
         loss = _each_lane(training)(params, importance, training.sampler.distribution.kurtosis(density))
         return loss, jnp.zeros_like(loss)
-    most = max(64, LOSSES // importance.size)
+    numbers = training.model.n_features + training.model.n_neurons if training.engine == "arrays" else 1
+    most = max(64, LOSSES // (importance.size * numbers))
     batch = _parts(jax.vmap(common_batch, (None, None, 0))(training.sampler, key, density), most)
     prepare, total = (_arrays_loss if training.engine == "arrays" else _lanes_loss)(training)
     batch = jax.vmap(jax.vmap(prepare))(batch)  # before the loop, so that its kernels find the samples side by side

@@ -46,9 +46,9 @@ def gradient_terms(loss: Callable[..., Array], params: Any, n_features: int) -> 
 
     def terms(sample: tuple[list[Any], Any], lane: tuple[list[list[Any]], Any]) -> list[list[Any]]:
         (x, weight), (params, importance) = sample, lane
-        return unrolled(*params, x, _importances(importance, n_features), [weight])
+        return unrolled(*params, x, importances(importance, n_features), [weight])
 
-    return split(terms, ([NUMBER] * n_features, NUMBER), _lane(params))
+    return split(terms, ([NUMBER] * n_features, NUMBER), lane_scalars(params))
 
 
 def sampled_gradient(
@@ -68,7 +68,8 @@ def sampled_gradient(
         P, L = importance.shape
         return _join(_sum_samples(terms(samples, (_split(params), importance)), (P, L, samples[0].shape[-1])), params)
 
-    return lambda batch: before((_features(batch), batch.weight)), gradient
+    each = _over_samples(before)
+    return lambda batch: each((_features(batch), batch.weight)), gradient
 
 
 def sampled_loss(
@@ -80,13 +81,13 @@ def sampled_loss(
 
     def one_sample(x: list[Any], lane: tuple[list[list[Any]], Any]) -> Any:
         params, importance = lane
-        return unrolled(*params, x, _importances(importance, n_features))[0][0]
+        return unrolled(*params, x, importances(importance, n_features))[0][0]
 
-    before, after = split(one_sample, [NUMBER] * n_features, _lane(params))
-    losses = _over_samples_and_lanes(after)
+    before, after = split(one_sample, [NUMBER] * n_features, lane_scalars(params))
+    each_sample, losses = _over_samples(before), _over_samples_and_lanes(after)
 
     def prepare(batch: Batch) -> tuple[list[Array], Array]:
-        return before(_features(batch)), batch.weight
+        return each_sample(_features(batch)), batch.weight
 
     def total(params: Any, importance: Array, samples: tuple[list[Array], Array]) -> Array:
         # Samples and sums apart: without fast-math a sum in the same kernel would keep all of it from being vectorised.
@@ -102,22 +103,41 @@ def _features(batch: Batch) -> list[Array]:
     return [*jnp.moveaxis(batch.x, -1, 0)]
 
 
+def _over_samples(before: Scalars) -> Scalars:
+    """`before` on samples [P, B]."""
+    return jax.vmap(jax.vmap(before))
+
+
 def _over_samples_and_lanes(after: Scalars) -> Callable[..., Any]:
     """`after` on samples [P, B] and lanes [P, L], as arrays [P, L, B]."""
     lanes = jax.vmap(jax.vmap(after, (0, None)), (None, 0))  # samples, then lanes
     return jax.vmap(lanes, (0, 0))  # densities
 
 
-def exact_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Callable[..., Any]:
-    """The gradient of `loss(params, importance, data)` without samples, where data [P] is one number a density."""
+def exact_terms(loss: Callable[..., Array], params: Any, n_features: int) -> tuple[Scalars, Scalars]:
+    """The gradient of `loss(params, importance, data)` without samples, in scalars and in two stages: what `data`, one
+    number, decides alone, and the rest as in `gradient_terms`."""
     vector = jax.ShapeDtypeStruct((n_features,), np.float32)
     unrolled = unroll(jax.grad(loss), params, vector, NUMBER)
 
-    def scalar(params: list[list[Any]], importance: Any, data: Any) -> list[list[Any]]:
-        return unrolled(*params, _importances(importance, n_features), [data])
+    def terms(data: Any, lane: tuple[list[list[Any]], Any]) -> list[list[Any]]:
+        params, importance = lane
+        return unrolled(*params, importances(importance, n_features), [data])
 
-    gradients = jax.vmap(jax.vmap(scalar, (0, 0, None)))  # lanes, then densities
-    return lambda params, importance, data: _join(gradients(_split(params), importance, data), params)
+    return split(terms, NUMBER, lane_scalars(params))
+
+
+def exact_gradient(
+    loss: Callable[..., Array], params: Any, n_features: int
+) -> tuple[Callable[[Array], Any], Callable[..., Any]]:
+    """The same in every lane, in two stages as in `sampled_gradient`, from data [P], one number a density."""
+    before, after = exact_terms(loss, params, n_features)
+    gradients = jax.vmap(jax.vmap(after, (None, 0)))  # lanes, then densities
+
+    def gradient(params: Any, importance: Array, data: list[Array]) -> Any:
+        return _join(gradients(data, (_split(params), importance)), params)
+
+    return jax.vmap(before), gradient
 
 
 def last(params: Any) -> Any:
@@ -130,11 +150,12 @@ def first(params: Any) -> Any:
     return jax.tree.map(lambda a: jnp.moveaxis(a, (-2, -1), (0, 1)), params)
 
 
-def _importances(importance: Any, n_features: int) -> list[Any]:
+def importances(importance: Any, n_features: int) -> list[Any]:
+    """v in scalars, from the importance of feature 0."""
     return [importance] + [np.float32(1)] * (n_features - 1)
 
 
-def _lane(params: Any) -> Any:
+def lane_scalars(params: Any) -> Any:
     """The shapes of a lane's parameters and importance, in scalars."""
     return [[NUMBER] * prod(leaf.shape) for leaf in jax.tree.leaves(params)], NUMBER
 

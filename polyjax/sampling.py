@@ -25,6 +25,7 @@ from polyjax.checks import require
 from polyjax.distributions import Distribution
 
 LARGEST_ENUMERATED = 512  # masks
+MOST_PAIRED = 40  # features that are ranked by comparing all pairs
 
 
 class Batch(NamedTuple):
@@ -135,8 +136,10 @@ def _stratified(u: Array, density: Array, n: int) -> tuple[Array, Array]:
 
 
 def _rank(u: Array) -> Array:
-    """[B, N]: how many numbers of the same row are smaller, or equal and further to the left. By comparing all pairs,
-    for tens of features many times faster than to sort."""
+    """[B, N]: how many numbers of the same row are smaller, or equal and further to the left. Comparing all pairs is
+    tens of times faster than sorting for tens of features, but takes memory in proportion to N^2."""
+    if u.shape[1] > MOST_PAIRED:
+        return jnp.argsort(jnp.argsort(u, axis=1), axis=1)
     i = np.arange(u.shape[1])
     left = jnp.asarray(i[:, None] > i[None])[None]
     this, other = u[:, :, None], u[:, None, :]

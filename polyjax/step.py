@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from polyjax.lanes import NUMBER, gradient_terms, per_lane
+from polyjax.lanes import NUMBER, exact_terms, gradient_terms, importances, lane_scalars, per_lane
 from polyjax.models import Model, Params
 from polyjax.training import Training, one_model
 from polyjax.unroll import split, unroll
@@ -108,24 +108,17 @@ def _own(optimizer: optax.GradientTransformation, one: Params, state: Any) -> li
 def _gradient_stages(training: Training, one: Params) -> Stages:
     """The gradient with respect to the weights, from the data of one sample, ([x_1, ..., x_N], weight), and from (the
     parameters, the importance of feature 0). For the expected objective the data is the kurtosis instead."""
-    model, lane = training.model, (scalars_of(one), NUMBER)
-    if training.objective == "sampled":
-        sample = [NUMBER] * model.n_features, NUMBER
-        return _stages(gradient_terms(model.loss, one, model.n_features), sample, lane)
-    unrolled = unroll(jax.grad(training.loss), one, _features(model), NUMBER)
-
-    def gradient(kurtosis: Any, lane: tuple[Entries, Any]) -> Entries:
-        params, importance = lane
-        return unrolled(*params, _importances(model, importance), [kurtosis])
-
-    return _stages(split(gradient, NUMBER, lane), NUMBER, lane)
+    n, lane = training.model.n_features, lane_scalars(one)
+    if training.objective == "expected":
+        return _stages(exact_terms(training.loss, one, n), NUMBER, lane)
+    return _stages(gradient_terms(training.model.loss, one, n), ([NUMBER] * n, NUMBER), lane)
 
 
 def scales(model: Model, importance: Array) -> list[Any]:
     """The model's scale of every feature at importances of any shape: an array of that shape, or one number where it
     does not depend on the importance of feature 0."""
-    unrolled = unroll(model.scale, _features(model))
-    return on_vectors(lambda v: unrolled(_importances(model, v))[0], NUMBER)(importance)
+    unrolled = unroll(model.scale, jax.ShapeDtypeStruct((model.n_features,), np.float32))
+    return on_vectors(lambda v: unrolled(importances(v, model.n_features))[0], NUMBER)(importance)
 
 
 def _stages(stages: tuple[Callable[..., Any], Callable[..., Any]], shared: Any, own: Any) -> Stages:
@@ -147,14 +140,6 @@ def _typed(x: Any, dtype: Any) -> Any:
     if dtype == np.bool_:
         return x != 0
     return x if dtype == np.float32 else lax.convert_element_type(x, dtype)
-
-
-def _features(model: Model) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((model.n_features,), np.float32)
-
-
-def _importances(model: Model, importance: Any) -> list[Any]:
-    return [importance] + [np.float32(1)] * (model.n_features - 1)
 
 
 def scalars_of(tree: Any) -> Entries:

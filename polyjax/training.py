@@ -144,7 +144,7 @@ def lane_objective(training: Training) -> tuple[Callable[[Any], Any], Callable[.
     """What turns the data of a step into what the lanes need of it, and the gradient that they make of that."""
     model, one = training.model, one_model(training.model)
     if training.objective == "expected":
-        return lambda kurtosis: kurtosis, lanes.exact_gradient(training.loss, one, model.n_features)
+        return lanes.exact_gradient(training.loss, one, model.n_features)
     return lanes.sampled_gradient(model.loss, one, model.n_features)
 
 

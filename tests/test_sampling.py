@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
+from polyjax import sampling
 from polyjax.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
 from polyjax.models import Redwood
 from polyjax.sampling import SAMPLERS, Batch, Sampler, default_sampler, kronecker
@@ -274,3 +275,10 @@ def test_bad_samplers_are_refused_by_name(name, n, batch, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011
         Sampler(name, UNIFORM_SIGNED, n, batch)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("n", [1, 7, sampling.MOST_PAIRED, sampling.MOST_PAIRED + 1])
+def test_ranks_are_the_places_in_order_and_ties_go_to_the_left(n):
+    u = jnp.round(jax.random.uniform(jax.random.key(0), (50, n)), 1)  # with many ties
+    expected = np.argsort(np.argsort(u, axis=1, kind="stable"), axis=1, kind="stable")
+    np.testing.assert_array_equal(sampling._rank(u), expected)

@@ -35,6 +35,10 @@ def trained(fixed):
     return engines.compiled(fixed)(start(fixed.model), IMPORTANCE, DENSITY, DRAW_KEY)
 
 
+def above_half(z):
+    return jnp.where(z > 0.5, z * z, 0.25)
+
+
 def tanh(z):
     return jnp.tanh(z)
 
@@ -49,6 +53,7 @@ def tanh(z):
         Redwood(6, 3),
         Redwood(3, 2, "gelu"),
         Redwood(2, 3, tanh),
+        Redwood(3, 2, above_half),  # a constant beside an array, also in what samples alone decide
         Anthropic(4, 2),
     ],
     ids=str,
