@@ -125,16 +125,18 @@ class Block(NamedTuple):
         return self.rows.stop - self.rows.start, self.lanes.stop - self.lanes.start
 
 
-def blocks(n_rows: int, n_lanes: int, chunk: int) -> list[Block]:
-    """Blocks of equal shape, at most `chunk` lanes in each, that cover a grid of lanes. The last ones of a row or a
-    column are moved back so as to fit, and so train some lanes again, to the same result."""
+def blocks(n_rows: int, n_lanes: int, chunk: int, at_once: int = 1) -> list[Block]:
+    """Blocks of equal shape, at most `chunk` lanes in each, that cover a grid of lanes: a multiple of `at_once` of them
+    where the rows allow it, so that nobody waits in the end. The last ones of a row or a column are moved back so as
+    to fit, and so train some lanes again, to the same result."""
 
-    def windows(total: int, size: int) -> list[slice]:
-        size = ceil(total / ceil(total / size))
+    def windows(total: int, size: int, multiple: int = 1) -> list[slice]:
+        count = ceil(ceil(total / size) / multiple) * multiple
+        size = ceil(total / min(count, total))
         return [slice(min(i, total - size), min(i, total - size) + size) for i in range(0, total, size)]
 
     lanes = windows(n_lanes, min(chunk, n_lanes))
-    rows = windows(n_rows, max(1, chunk // (lanes[0].stop - lanes[0].start)))
+    rows = windows(n_rows, max(1, chunk // (lanes[0].stop - lanes[0].start)), at_once)
     return [Block(r, c) for r in rows for c in lanes]
 
 

@@ -139,7 +139,8 @@ def _train(sweep: Sweep, progress: bool) -> Outcome:
         start = initial(keys.start, p, v, restart[lane])
         return train_block(fixed, keys, start, v, p)
 
-    plan = execution.blocks(P, V * R, sweep.chunk or devices.default_chunk(P * V * R))
+    chunk = sweep.chunk or devices.default_chunk(P * V * R)
+    plan = execution.blocks(P, V * R, chunk, devices.workers())
     execution.compile_ahead(fixed, plan[0].shape)
     whole: Outcome | None = None
     with Progress("training", P * V, sweep.steps, progress) as bar:

@@ -183,9 +183,9 @@ def test_a_second_sweep_like_the_first_compiles_nothing(caplog, phases):
 
 
 @hypothesis.settings(deadline=None, max_examples=200, derandomize=True)
-@hypothesis.given(st.integers(1, 30), st.integers(1, 60), st.integers(1, 400))
-def test_blocks_cover_the_grid_in_equal_shapes(n_rows, n_lanes, chunk):
-    plan = blocks(n_rows, n_lanes, chunk)
+@hypothesis.given(st.integers(1, 30), st.integers(1, 60), st.integers(1, 400), st.integers(1, 4))
+def test_blocks_cover_the_grid_in_equal_shapes(n_rows, n_lanes, chunk, at_once):
+    plan = blocks(n_rows, n_lanes, chunk, at_once)
     seen = np.zeros((n_rows, n_lanes), int)
     for rows, lanes in plan:
         assert 0 <= rows.start < rows.stop <= n_rows
@@ -196,6 +196,11 @@ def test_blocks_cover_the_grid_in_equal_shapes(n_rows, n_lanes, chunk):
     assert np.prod(shapes.pop()) <= chunk
     assert seen.all()
     assert seen.max() <= 4  # only the last of a row or a column overlaps its predecessor
+
+
+def test_there_are_as_many_blocks_as_keep_every_worker_busy():
+    assert len(blocks(40, 200, 1600)) == 5
+    assert len(blocks(40, 200, 1600, 2)) == 6
 
 
 # --- edges
