@@ -64,13 +64,23 @@ def keep_programs() -> None:
     """Compiled programs are kept in the user's cache folder, so that the next run need not compile them again.
 
     Where JAX_COMPILATION_CACHE_DIR or the program itself names a folder, that one is used, with JAX's own settings;
-    JAX_ENABLE_COMPILATION_CACHE=false switches it off.
+    JAX_ENABLE_COMPILATION_CACHE=false switches it off, as does a folder that cannot be written to.
     """
     config: Any = jax.config  # whose settings the type checker does not know
-    if config.jax_compilation_cache_dir is None and config.jax_enable_compilation_cache:
-        config.update("jax_compilation_cache_dir", str(_cache_folder() / "polyjax" / _processor()))
+    folder = _cache_folder() / "polyjax" / _processor()
+    wanted = config.jax_compilation_cache_dir is None and config.jax_enable_compilation_cache
+    if wanted and _writable(folder):
+        config.update("jax_compilation_cache_dir", str(folder))
         config.update("jax_persistent_cache_min_compile_time_secs", LEAST_COMPILE_SECONDS)
         compilation_cache.reset_cache()  # JAX looks for a folder once, when it first compiles
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _cache_folder() -> Path:

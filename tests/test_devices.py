@@ -68,15 +68,26 @@ def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path):
     bare = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("JAX_")}
     try:
         first, _ = run(tmp_path / "first.npz", **environment)
-        kept = {p.name for p in tmp_path.rglob("jit_*-cache")}
-        assert any(name.startswith("jit_train") for name in kept)
-        assert all("polyjax" in p.parts for p in tmp_path.rglob("jit_*-cache"))
+        kept = set(tmp_path.rglob("jit_train-*-cache"))
+        assert len(kept) == 2  # training, and refining for half as many steps
+        assert all("polyjax" in path.parts for path in kept)
         again, _ = run(tmp_path / "again.npz", **environment)
-        assert {p.name for p in tmp_path.rglob("jit_*-cache")} == kept  # all found, none made
+        assert set(tmp_path.rglob("jit_train-*-cache")) == kept  # found, none made
         np.testing.assert_array_equal(first.W, again.W)  # and what was found is the same program
         environment |= {"XDG_CACHE_HOME": str(tmp_path / "off"), "JAX_ENABLE_COMPILATION_CACHE": "0"}
         run(tmp_path / "off.npz", **environment)
         assert not (tmp_path / "off").exists()
+    finally:
+        os.environ.update(bare)
+
+
+def test_a_cache_folder_that_cannot_be_written_to_disturbs_nobody(tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("a file, not a folder")
+    nowhere = {"XDG_CACHE_HOME": str(taken), "HOME": str(taken), "LOCALAPPDATA": str(taken)}
+    bare = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("JAX_")}
+    try:
+        run(tmp_path / "results.npz", **nowhere)  # warnings are errors there
     finally:
         os.environ.update(bare)
 
