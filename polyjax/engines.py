@@ -19,9 +19,8 @@ from jax import Array
 
 from polyjax import devices, fused, lanes
 from polyjax.models import Model, Params
-from polyjax.step import scalars_of
 from polyjax.training import Trained, Training, one_model, train_arrays, train_lanes
-from polyjax.unroll import unroll
+from polyjax.unroll import scalars_of, unroll
 
 ENGINES: dict[str, Callable[..., Trained]] = {"arrays": train_arrays, "lanes": train_lanes, "fused": fused.train}
 LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile

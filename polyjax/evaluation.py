@@ -119,14 +119,16 @@ def compiled(training: Training) -> Callable[..., tuple[Array, Array]]:
         with jax.default_matmul_precision("float32"):
             return evaluate(training, params, importance, density, key)
 
-    return jax.jit(devices.spread(evaluated), compiler_options=devices.on_cpu(_compiler_options()))
+    return jax.jit(devices.spread(evaluated), compiler_options=_compiler_options())
 
 
 @lru_cache(maxsize=1)
-def _compiler_options() -> dict[str, bool | int]:
-    """Vectors of full width, which change no result; and jax 0.10 vectorises these kernels only without its
+def _compiler_options() -> dict[str, bool | int] | None:
+    """On a CPU, vectors of full width, which change no result; and jax 0.10 vectorises these kernels only without its
     new fusion emitters, a factor of 5, where later versions do it always and do not know the option."""
-    wide: dict[str, bool | int] = {"xla_cpu_prefer_vector_width": 512, "xla_backend_optimization_level": 2}
+    wide = devices.on_cpu({"xla_cpu_prefer_vector_width": 512, "xla_backend_optimization_level": 2})
+    if wide is None:
+        return None
     with_option = wide | {"xla_cpu_use_fusion_emitters": False}
     try:
         jax.jit(lambda x: x, compiler_options=with_option).lower(0.0).compile()

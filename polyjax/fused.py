@@ -19,8 +19,9 @@ from jax import Array, lax
 from polyjax import lanes, training
 from polyjax.kernels import LANES, Kernel, Step, sum_over
 from polyjax.models import Params
-from polyjax.step import Entries, Program, scalars_of, scales
+from polyjax.step import Entries, Program, scales
 from polyjax.training import Trained, Training
+from polyjax.unroll import scalars_of
 
 OLDEST_JAX = (0, 11)
 OLDEST_GPU = 9.0  # compute capability: Hopper, the first that Mosaic GPU compiles for

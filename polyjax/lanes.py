@@ -7,7 +7,6 @@ variadic reduction, which XLA compiles to one kernel that keeps nothing in memor
 """
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import jax
@@ -17,7 +16,7 @@ import optax
 from jax import Array, lax
 
 from polyjax.sampling import Batch
-from polyjax.unroll import split, unroll
+from polyjax.unroll import scalars_of, split, unroll
 
 Scalars = Callable[..., Any]  # of scalars, and arrays of one shape
 NUMBER = jax.ShapeDtypeStruct((), np.float32)
@@ -157,7 +156,7 @@ def importances(importance: Any, n_features: int) -> list[Any]:
 
 def lane_scalars(params: Any) -> Any:
     """The shapes of a lane's parameters and importance, in scalars."""
-    return [[NUMBER] * prod(leaf.shape) for leaf in jax.tree.leaves(params)], NUMBER
+    return scalars_of(params), NUMBER
 
 
 def _split(params: Any) -> list[list[Array]]:

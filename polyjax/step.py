@@ -6,7 +6,6 @@ for every lane. Parameters, gradients and the optimiser's state are lists of the
 """
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ from jax import Array, lax
 from polyjax.lanes import NUMBER, exact_terms, gradient_terms, importances, lane_scalars, per_lane
 from polyjax.models import Model, Params
 from polyjax.training import Training, one_model
-from polyjax.unroll import split, unroll
+from polyjax.unroll import scalars_of, split, unroll
 from polyjax.vectors import on_vectors
 
 Entries = list[list[Any]]  # of every leaf
@@ -140,8 +139,3 @@ def _typed(x: Any, dtype: Any) -> Any:
     if dtype == np.bool_:
         return x != 0
     return x if dtype == np.float32 else lax.convert_element_type(x, dtype)
-
-
-def scalars_of(tree: Any) -> Entries:
-    """For every leaf one list of its entries."""
-    return [[jax.ShapeDtypeStruct((), leaf.dtype)] * prod(leaf.shape) for leaf in jax.tree.leaves(tree)]

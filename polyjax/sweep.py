@@ -49,7 +49,7 @@ class Sweep:
     optimizer: optax.GradientTransformation | None = None  # None: Adam with cosine decay to 0
     sampler: str | None = None  # "enumerated", "stratified" or "iid"; None: enumerated where the batch has room
     objective: str = "sampled"  # or "expected": the closed-form population loss of the quadratic Redwood model
-    engine: str = "auto"  # "arrays", "lanes" or "fused" (see `training`); auto: the fastest that can run it here
+    engine: str = "auto"  # "arrays", "lanes" or "fused" (see `engines`); auto: the fastest that can run it here
     refine: int = 0  # most rounds in which cells are continued from their neighbours (see `refine`)
     seed: int = 0
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
@@ -182,8 +182,7 @@ def _check(sweep: Sweep) -> None:
     for name in ("refine", "seed"):
         value = getattr(sweep, name)
         require(isinstance(value, int | np.integer) and value >= 0, name, "be a whole number of at least 0", value)
-    engines = ("auto", "arrays", "lanes", "fused")
-    require(sweep.engine in engines, "engine", "be auto, arrays, lanes or fused", sweep.engine)
+    require(sweep.engine in ("auto", *engines.ENGINES), "engine", "be auto, arrays, lanes or fused", sweep.engine)
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate

@@ -10,6 +10,7 @@ raises NotImplementedError with the operation's name; such a model runs on plain
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
+from math import prod
 from operator import add
 from typing import Any
 
@@ -37,6 +38,11 @@ def unroll(f: Callable[..., Any], *examples: Any) -> Callable[..., list[list[Any
     return unrolled
 
 
+def scalars_of(tree: Any) -> list[list[jax.ShapeDtypeStruct]]:
+    """For every leaf one list of its entries, as examples."""
+    return [[jax.ShapeDtypeStruct((), leaf.dtype)] * prod(leaf.shape) for leaf in jax.tree.leaves(tree)]
+
+
 def split(f: Callable[[Any, Any], Any], shared: Any, own: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`f(shared, own)` as `after(before(shared), own)`, where `before` does all that the shared argument decides, and
     returns it as a list of scalars.
@@ -44,14 +50,7 @@ def split(f: Callable[[Any, Any], Any], shared: Any, own: Any) -> tuple[Callable
     So that what depends on a sample alone, such as the target, is computed once and not again by every lane. The
     arguments are pytrees of scalars, `jax.ShapeDtypeStruct` as examples, and `f` does nothing but scalar arithmetic.
     """
-    structures: list[Any] = []
-
-    def traced(shared: Any, own: Any) -> Any:
-        result = f(shared, own)
-        structures.append(jax.tree.structure(result))
-        return result
-
-    closed = jax.make_jaxpr(traced)(shared, own)
+    closed, result = jax.make_jaxpr(f, return_shape=True)(shared, own)
     jaxpr, constants = closed.jaxpr, dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
     n_shared = len(jax.tree.leaves(shared))
     first, second, passed = _stages(jaxpr, jaxpr.invars[:n_shared])
@@ -62,7 +61,9 @@ def split(f: Callable[[Any, Any], Any], shared: Any, own: Any) -> tuple[Callable
 
     def after(values: list[Any], own: Any) -> Any:
         given = zip([*passed, *jaxpr.invars[n_shared:]], [*values, *jax.tree.leaves(own)], strict=True)
-        return jax.tree.unflatten(structures[0], _evaluate(second, {**constants, **dict(given)}, jaxpr.outvars))
+        return jax.tree.unflatten(
+            jax.tree.structure(result), _evaluate(second, {**constants, **dict(given)}, jaxpr.outvars)
+        )
 
     return before, after
 

@@ -63,33 +63,34 @@ def test_every_core_of_a_cpu_has_a_block_where_the_grid_is_large_enough():
     assert devices.default_chunk(1) == 1
 
 
+@pytest.fixture
+def no_settings(monkeypatch):
+    """None of JAX's own in the environment, as users have it."""
+    for name in [name for name in os.environ if name.startswith("JAX_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("no_settings")
 def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
-    bare = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("JAX_")}
-    try:
-        first, _ = run(tmp_path / "first.npz", **environment)
-        kept = set(tmp_path.rglob("jit_train-*-cache"))
-        assert len(kept) == 2  # training, and refining for half as many steps
-        assert all("polyjax" in path.parts for path in kept)
-        again, _ = run(tmp_path / "again.npz", **environment)
-        assert set(tmp_path.rglob("jit_train-*-cache")) == kept  # found, none made
-        np.testing.assert_array_equal(first.W, again.W)  # and what was found is the same program
-        environment |= {"XDG_CACHE_HOME": str(tmp_path / "off"), "JAX_ENABLE_COMPILATION_CACHE": "0"}
-        run(tmp_path / "off.npz", **environment)
-        assert not (tmp_path / "off").exists()
-    finally:
-        os.environ.update(bare)
+    first, _ = run(tmp_path / "first.npz", **environment)
+    kept = set(tmp_path.rglob("jit_train-*-cache"))
+    assert len(kept) == 2  # training, and refining for half as many steps
+    assert all("polyjax" in path.parts for path in kept)
+    again, _ = run(tmp_path / "again.npz", **environment)
+    assert set(tmp_path.rglob("jit_train-*-cache")) == kept  # found, none made
+    np.testing.assert_array_equal(first.W, again.W)  # and what was found is the same program
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "off"), "JAX_ENABLE_COMPILATION_CACHE": "0"}
+    run(tmp_path / "off.npz", **environment)
+    assert not (tmp_path / "off").exists()
 
 
+@pytest.mark.usefixtures("no_settings")
 def test_a_cache_folder_that_cannot_be_written_to_disturbs_nobody(tmp_path):
     taken = tmp_path / "taken"
     taken.write_text("a file, not a folder")
     nowhere = {"XDG_CACHE_HOME": str(taken), "HOME": str(taken), "LOCALAPPDATA": str(taken)}
-    bare = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("JAX_")}
-    try:
-        run(tmp_path / "results.npz", **nowhere)  # warnings are errors there
-    finally:
-        os.environ.update(bare)
+    run(tmp_path / "results.npz", **nowhere)  # warnings are errors there
 
 
 def test_a_folder_that_the_user_names_is_used_instead(tmp_path):
