@@ -19,8 +19,10 @@ RUN := $(VENV)/bin/python
 
 # What a results file depends on; the other modules only draw or check it.
 TRAINING := $(addprefix polyjax/,activations.py capacity.py checks.py devices.py distributions.py engines.py evaluation.py \
-  execution.py fused.py kernels.py lanes.py models.py refinement.py results.py sampling.py step.py sweep.py training.py \
-  unroll.py vectors.py)
+  execution.py fused.py kernels.py lanes.py models.py phases.py refinement.py results.py retry.py runs.py sampling.py \
+  step.py store.py sweep.py training.py unroll.py vectors.py)
+# An unfinished run is continued; results that are out of date are discarded.
+SWEEP = $(RUN) -m sweeps.$(1) $(if $(wildcard $@),--restart)
 DRAWING := $(addprefix polyjax/,captions.py diagram.py geometry.py plotting.py) $(wildcard polyjax/theory/*.py) figures/drawing.py
 
 # Figures that need no training, and figure 7's panels.
@@ -61,7 +63,7 @@ $(PLAIN:%=results/figure%.png): results/%.png: figures/%.py $(DRAWING) | $(core)
 figure4: results/figure4.png ## train and draw figure 4, the phase diagram beside the theory
 
 results/figure4.npz: sweeps/figure4.py $(TRAINING) | $(core)
-	$(RUN) -m sweeps.figure4 --out $@
+	$(call SWEEP,figure4) --out $@
 
 results/figure4.png: results/figure4.npz figures/figure4.py $(DRAWING) | $(core)
 	$(RUN) -m figures.figure4 --results $< --out results/figure4
@@ -70,7 +72,7 @@ results/figure4.png: results/figure4.npz figures/figure4.py $(DRAWING) | $(core)
 figure7: results/figure7.png ## train and draw figure 7, nine phase diagrams of both models
 
 $(PANEL_FILES): results/figure7/%.npz: sweeps/figure7.py $(TRAINING) | $(core)
-	$(RUN) -m sweeps.figure7 --panel $* --out results/figure7
+	$(call SWEEP,figure7) --panel $* --out results/figure7
 
 results/figure7.png: $(PANEL_FILES) figures/figure7.py $(DRAWING) | $(core)
 	$(RUN) -m figures.figure7 --results results/figure7 --out results/figure7

@@ -42,7 +42,9 @@ _exact_loss = jax.jit(polyjax.theory.expected_loss)
 def grid(side: int, **fields: Any) -> polyjax.Sweep:
     """Figure 4's ranges with `side` x `side` cells."""
     model = polyjax.Redwood(n_features=6, n_neurons=3, activation="square")
-    return polyjax.Sweep(model, density=np.geomspace(0.01, 1, side), importance=np.geomspace(0.1, 10, side), **fields)
+    return polyjax.Sweep(
+        model, density=np.geomspace(0.01, 1, side), importance=np.geomspace(0.1, 10, side), retries=0, **fields
+    )
 
 
 def _settings() -> Iterator[dict[str, Any]]:

@@ -86,9 +86,7 @@ def _panel(fig: Figure, index: int, results: Results, selection: Selection) -> A
     ax = panel(fig, LEFT + column * (SIDE + GAP), TOP + row * ROW, SIDE, HEIGHT)
     grid, capacity = (results.density, results.importance), selection.capacity[..., 0]
     failed, unconverged = plotting.cell_states(selection)
-    dots = plotting.phase_diagram(ax, *grid, capacity, failed=failed, unconverged=unconverged).unconverged
-    if dots is not None:
-        dots.set_sizes([0.6])  # there are many, and the capacity matters beneath them
+    plotting.phase_diagram(ax, *grid, capacity, failed=failed, unconverged=unconverged)
     plotting.capacity_contours(ax, *grid, capacity, LEVELS, labelled=False)
     model, activation = MODELS[row], list(ACTIVATIONS.values())[column]
     ax.set_title(f"{_letter(index)}  {model[0]}, 6 in {model[1]}, {activation}")
@@ -135,11 +133,11 @@ def _numbers(panels: Mapping[str, Results], chosen: Mapping[str, Selection]) -> 
     told = []
     for i, (name, selection) in enumerate(chosen.items()):
         failed, unconverged = plotting.cell_states(selection)
-        numbers = [f"{unconverged.sum()}", f"{isolated(selection.capacity[..., 0]).sum()}", *_changes(panels[name])]
-        told.append(f"{_letter(i)} {' / '.join(numbers)}" + (f" ({failed.sum()} failed)" if failed.any() else ""))
+        cells = failed, unconverged, isolated(selection.capacity[..., 0])
+        told.append(f"{_letter(i)} {' / '.join([*(f'{c.sum()}' for c in cells), *_changes(panels[name])])}")
     return (
-        "Cells unconverged (dots) / isolated (further than 0.25 from all neighbours) / changed by refining / largest "
-        f"relative fall of a loss by it: {'; '.join(told)}."
+        "Cells failed (hatched grey) / not settled (hatched orange) / isolated (further than 0.25 from all neighbours) "
+        f"/ changed by refining / largest relative fall of a loss by it: {'; '.join(told)}."
     )
 
 

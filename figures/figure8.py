@@ -71,36 +71,39 @@ def draw(panels: Mapping[str, Results]) -> Figure:
     """The whole figure, to be called within `plotting.style()`."""
     chosen = {name: panels[name].select("refined") for name in PANELS}
     found = {name: [shapes(s, t) for t in (TOLERANCE, *TOLERANCES)] for name, s in chosen.items()}
-    fig = page(WIDTH, FOOT, _caption(panels, found))
+    fig = page(WIDTH, FOOT, _caption(panels, chosen, found))
     n_features = len(next(iter(found.values()))[0].share) - 1
     n_blocks = max(int(shape[0].number.max()) for shape in found.values())
     rows = (
-        ("largest", "largest block: features", n_features, "viridis"),
-        ("number", "number of blocks", n_blocks, "plasma"),
+        ("largest", "largest block: features", n_features),
+        ("number", "number of blocks", n_blocks),
     )
-    for row, (field, label, most, colors) in enumerate(rows):
-        cmap, norm = _integers(most, colors)
+    for row, (field, label, most) in enumerate(rows):
+        cmap, norm = _integers(most)
         for column, name in enumerate(PANELS):
             ax = panel(fig, LEFT + column * (SIDE + GAP), TOP + row * ROW, SIDE, HEIGHT)
-            failed = plotting.cell_states(chosen[name])[0]
-            mesh = _map(ax, panels[name], found[name][0], field, failed, {"cmap": cmap, "norm": norm})
+            mesh = _map(ax, panels[name], chosen[name], found[name][0], field, {"cmap": cmap, "norm": norm})
             _label(ax, row, column, f"{LETTERS[name]}  {PANELS[name][0]}")
         _bar(fig, mesh, row, most, label)
     _histogram(fig, {name: np.stack([shape.share for shape in f]) for name, f in found.items()})
     return fig
 
 
-def _integers(most: int, name: str) -> tuple[ListedColormap, BoundaryNorm]:
-    """A colour for each of 1 to `most`; not the palest of the map, on which hatching in white would not show."""
-    colors = colormaps[name](np.linspace(0.05, 0.92, max(most, 2)))[:most]
+def _integers(most: int) -> tuple[ListedColormap, BoundaryNorm]:
+    """A colour for each of 1 to `most`, on which hatching in orange shows, and hatching in white: not the palest."""
+    colors = colormaps["viridis"](np.linspace(0.05, 0.92, max(most, 2)))[:most]
     return ListedColormap(colors), BoundaryNorm(np.arange(most + 1) + 0.5, most)
 
 
-def _map(ax: Axes, results: Results, shape: Shapes, field: str, failed: np.ndarray, colors: dict[str, Any]) -> QuadMesh:
+def _map(
+    ax: Axes, results: Results, selection: Selection, shape: Shapes, field: str, colors: dict[str, Any]
+) -> QuadMesh:
     """Colours the cells by a field of `shape`, blank where there is no block, and hatches the inefficient ones."""
+    failed, unconverged = plotting.cell_states(selection)
     value, cells = getattr(shape, field), ~shape.efficient & ~failed
     value = np.where(value > 0, value, np.nan)
-    mesh = plotting.phase_diagram(ax, results.density, results.importance, value, failed=failed, **colors).mesh
+    marked: dict[str, Any] = {"failed": failed, "unconverged": unconverged}
+    mesh = plotting.phase_diagram(ax, results.density, results.importance, value, **marked, **colors).mesh
     if cells.any():  # as one region: thousands of hatched cells would take half a minute to draw
         grid = results.importance, results.density, cells.astype(float)
         region = ax.contourf(*grid, levels=[0.5, 1.5], colors="none", hatches=["/" * 4])
@@ -142,26 +145,31 @@ def _histogram(fig: Figure, shares: Mapping[str, np.ndarray]) -> None:
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.43, 1), ncols=2)
 
 
-def _caption(panels: Mapping[str, Results], found: Mapping[str, Sequence[Shapes]]) -> str:
+def _caption(
+    panels: Mapping[str, Results], chosen: Mapping[str, Selection], found: Mapping[str, Sequence[Shapes]]
+) -> str:
     text = [
         "Blocks: features linked by cosines above "
         f"{TOLERANCE:g} (in brackets and as whiskers: {TOLERANCES[0]:g} and {TOLERANCES[1]:g}) among those with 0.03 < "
-        "C < 0.97; a feature of higher capacity is a block of one, one of lower capacity is in none. Hatched: the "
-        "embedding is not efficient (its capacities add up to less than 2.99), so that Theorem 2 does not hold and "
+        "C < 0.97; a feature of higher capacity is a block of one, one of lower capacity is in none. Hatched white: "
+        "the embedding is not efficient (its capacities add up to less than 2.99), so that Theorem 2 does not hold and "
         "blocks are approximate. Superposed features in blocks of "
         f"{LARGE} or more / in pairs / cells with two superposed blocks or more, of those with any / cells not "
-        f"efficient: {'; '.join(_numbers(LETTERS[name], found[name]) for name in PANELS)}.",
+        "efficient / cells failed (hatched grey) / not settled (hatched orange): "
+        f"{'; '.join(_numbers(LETTERS[name], chosen[name], found[name]) for name in PANELS)}.",
         _conclusion({LETTERS[name]: shape[0] for name, shape in found.items()}),
     ]
     return captions.of_panels({LETTERS[name]: panels[name].config for name in PANELS}, "refined", *text)
 
 
-def _numbers(letter: str, found: Sequence[Shapes]) -> str:
+def _numbers(letter: str, selection: Selection, found: Sequence[Shapes]) -> str:
     """Of the default tolerance, with those of the others in brackets."""
     large, pairs = ([f"{share:.1%}" for share in shares] for shares in zip(*map(_large_and_pairs, found), strict=True))
     words = [f"{first} ({', '.join(others)})" for first, *others in (large, pairs)]
-    off = (~found[0].efficient).mean()
-    return f"{letter} {' / '.join([*words, f'{found[0].several:.1%}', f'{off:.1%}'])}"
+    failed, unconverged = plotting.cell_states(selection)
+    off = (~found[0].efficient & ~failed).mean()
+    states = f"{failed.sum()}", f"{unconverged.sum()}"
+    return f"{letter} {' / '.join([*words, f'{found[0].several:.1%}', f'{off:.1%}', *states])}"
 
 
 def _large_and_pairs(shape: Shapes) -> tuple[float, float]:

@@ -165,17 +165,17 @@ def _caption(results: Results, rule: str) -> str:
     model = "{name} model, {n_features} features in {n_neurons} neurons, {activation} activation".format(
         **results.config["model"]
     )
-    unconverged = plotting.cell_states(results.select(rule))[1]
+    failed, unconverged = plotting.cell_states(results.select(rule))
     return captions.of_panels(
         {"a": results.config},
         rule,
         f"{model}; {len(results.density)} densities x {len(results.importance)} importances, of which "
-        f"{unconverged.sum()} cells did not converge. Lines: the closed-form optimum. Dots: training. Filled, where "
-        f"feature 0 is embedded (C ≥ {SEEN:g}): 2 (n/C)² of the trained weights alone (eq. 14). Open, where it is "
-        "ignored: its length tells nothing, so the gain of eq. 54 at its trained capacity; these dots verify only that "
-        f"the capacity is the optimal one. b and c: the columns V = {v[0]:.3g} and {v[1]:.3g}, each moved to V = 1 by "
-        "the factor by which the optimum differs. Below the critical density (dotted), at which k = 3, both sides are "
-        "2λ²; above it they are (k - 1)²/2 and 2.",
+        f"{failed.sum()} cells failed and {unconverged.sum()} are not settled. Lines: the closed-form optimum. Dots: "
+        f"training. Filled, where feature 0 is embedded (C ≥ {SEEN:g}): 2 (n/C)² of the trained weights alone (eq. "
+        "14). Open, where it is ignored: its length tells nothing, so the gain of eq. 54 at its trained capacity; "
+        "these dots verify only that the capacity is the optimal one. b and c: the columns "
+        f"V = {v[0]:.3g} and {v[1]:.3g}, each moved to V = 1 by the factor by which the optimum differs. Below the "
+        "critical density (dotted), at which k = 3, both sides are 2λ²; above it they are (k - 1)²/2 and 2.",
     )
 
 

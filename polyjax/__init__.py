@@ -8,7 +8,8 @@ from polyjax import distributions, theory
 from polyjax.capacity import capacities, isotropic_capacities
 from polyjax.models import Anthropic, Params, Redwood
 from polyjax.results import Results, Selection, load
-from polyjax.sweep import Sweep, run
+from polyjax.runs import run, run_to_file
+from polyjax.sweep import Sweep
 
 __all__ = [
     "Anthropic",
@@ -22,5 +23,6 @@ __all__ = [
     "isotropic_capacities",
     "load",
     "run",
+    "run_to_file",
     "theory",
 ]

@@ -11,15 +11,17 @@ from polyjax.results import Selection
 
 _RULE_WORDS = {
     "best": "the restart of lowest loss",
-    "mean": "the mean of all restarts",
-    "drop_worst": "the mean of all restarts but the worst",
+    "mean": "the mean of all restarts that settled",
+    "drop_worst": "the mean of all restarts that settled but the worst",
     "refined": "the restart of lowest loss, or what continuing from a neighbouring cell's solution improved it to",
 }
+_SETTING_WORDS = {"retries": "retries of networks not settled"}
+_UNTOLD = ("block", "room")  # how the work was split: it says nothing of the models
 
 
 def caption(config: Mapping[str, Any], rule: str, selection: Selection, *sentences: str) -> str:
-    """What was run, in words, from the configuration that the results carry; the counts of the cells that failed or did
-    not converge; then `sentences`. One paragraph, not wrapped. Raises ValueError where the configuration lacks a key.
+    """What was run, in words, from the configuration that the results carry; the counts of the cells that failed or are
+    not settled; then `sentences`. One paragraph, not wrapped. Raises ValueError where the configuration lacks a key.
     """
     rest = {key: value for key, value in config.items() if key != "model"}
     try:
@@ -29,44 +31,67 @@ def caption(config: Mapping[str, Any], rule: str, selection: Selection, *sentenc
         text = [f"{model}, {_words(rest.pop('distribution'))} features.", _training(rest), _grid(rest, rule, selection)]
     except (KeyError, TypeError) as error:
         raise ValueError(f"config must describe the whole sweep, but lacks {error}") from error
-    versions = rest.pop("provenance", {})
-    others = {key: value for key, value in rest.items() if isinstance(value, (int, float, str))}
-    return " ".join([*text, *sentences, *_listed("Further settings", others), *_listed("Provenance", versions)])
+    others = _listed("Further settings", _plain(rest))
+    return " ".join([*text, *sentences, *others, *_provenances({"": config})])
 
 
 def of_panels(configs: Mapping[str, Mapping[str, Any]], rule: str, *sentences: str) -> str:
     """What was run for several panels, label -> configuration: what is common to all is said once, what differs is
-    followed by the labels of its panels. The model and the axes are left to the figure; the wall times are added up.
-    Raises ValueError where a configuration lacks a key. One paragraph, not wrapped."""
-    flat = {label: _flat(config) for label, config in configs.items()}
-    order = list(configs)
-    keys = sorted(set().union(*flat.values()))
+    followed by the labels of its panels. The model and the axes are left to the figure. Raises ValueError where a
+    configuration lacks a key. One paragraph, not wrapped."""
+    settings = {label: _settings(config) for label, config in configs.items()}
+    keys = sorted(set().union(*settings.values()))
     try:
-        values = {key: {label: found[key] for label, found in flat.items()} for key in keys}
+        values = {key: {label: found[key] for label, found in settings.items()} for key in keys}
     except KeyError as error:
         raise ValueError(f"config must describe the whole sweep in every panel, but lacks {error}") from error
-    said = {key: _by_panel(panels, order) for key, panels in values.items() if key != "wall_time_s"}
-    if "wall_time_s" in values:
-        said["wall_time_s"] = f"{sum(values['wall_time_s'].values()):.0f}"
+    said = {key: _words(_by_panel(panels, list(configs))) for key, panels in values.items()}
     shown = f"A cell shows {_RULE_WORDS[rule]} ({_words(rule)})."
-    return " ".join([shown, *sentences, *_listed("Settings", said)])
+    return " ".join([shown, *sentences, *_listed("Settings", said), *_provenances(configs)])
 
 
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything but the model and the axes, provenance included."""
-    everything = {**config, **config.get("provenance", {})}
-    rate = everything.get("learning_rate")
-    if rate is not None and f"{rate:g}" in str(everything.get("optimizer")).split():
-        del everything["learning_rate"]  # the optimiser's words tell it
-    return {key: value for key, value in everything.items() if isinstance(value, (int, float, str))}
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything but the model, the axes and the provenance."""
+    rest = _plain(config)
+    rate = rest.get("learning_rate")
+    if rate is not None and f"{rate:g}" in str(rest.get("optimizer")).split():
+        del rest["learning_rate"]  # the optimiser's words tell it
+    return rest
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are one number or word."""
+    return {key: v for key, v in config.items() if isinstance(v, (int, float, str)) and key not in _UNTOLD}
+
+
+def _provenances(configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence, or none. The panels may differ in what is known of them."""
+    told = {label: _provenance(config) for label, config in configs.items()}
+    names = dict.fromkeys(name for found in told.values() for name in found)
+    said = {
+        name: f"{name} " + _by_panel({label: found[name] for label, found in told.items() if name in found}, list(told))
+        for name in names
+    }
+    last = [said.pop(name) for name in ("device", "revision") if name in said]  # their words may hold commas
+    parts = [", ".join(said.values())] * bool(said) + last
+    return [f"Provenance: {'; '.join(parts)}."] if parts else []
+
+
+def _provenance(config: Mapping[str, Any]) -> dict[str, str]:
+    """Versions, device and revision where they are known, name -> words; the command is left to the file."""
+    told = config.get("provenance") or {}
+    flat = {**(told.get("versions") or {}), **told}  # older files have the versions beside the device
+    if told.get("other_sessions"):
+        flat["continued with other software or devices, times"] = str(len(told["other_sessions"]))
+    return {name: value for name, value in flat.items() if isinstance(value, str) and name != "command"}
 
 
 def _by_panel(values: Mapping[str, Any], order: list[str]) -> str:
-    """Such as "64", or "0.05 (a) / 0.02 (b to d)"."""
+    """Such as "64", or "0.05 (a) / 0.02 (b to d)"; labels also where not all panels of `order` have a value."""
     groups: dict[str, list[str]] = {}
     for label, value in values.items():
-        groups.setdefault(_words(f"{value:,}" if isinstance(value, int) else f"{value}"), []).append(label)
-    if len(groups) == 1:
+        groups.setdefault(f"{value:,}" if isinstance(value, int) else f"{value}", []).append(label)
+    if len(groups) == 1 and len(values) == len(order):
         return next(iter(groups))
     return " / ".join(f"{value} ({_range(labels, order)})" for value, labels in groups.items())
 
@@ -113,15 +138,14 @@ def _grid(rest: dict[str, Any], rule: str, selection: Selection) -> str:
     return (
         f"{rows} densities x {columns} importances x {restarts} restarts = {rows * columns * restarts:,} models; "
         f"a cell shows {_RULE_WORDS[rule]} ({_words(rule)}). "
-        f"Failed cells (hatched): {failed:,}. Unconverged cells (dots): {unconverged:,}."
+        f"Failed cells (hatched grey): {failed:,}. Cells not settled (hatched orange): {unconverged:,}."
     )
 
 
 def _listed(title: str, items: Mapping[str, Any]) -> list[str]:
-    """A sentence, or none; a key such as wall_time_s names its unit."""
-    units = {key: (key.removesuffix("_s"), " s") if key.endswith("_s") else (key, "") for key in items}
+    """A sentence, or none."""
     shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in items.items()}
-    pairs = ", ".join(f"{_words(name)} {shown[key]}{unit}" for key, (name, unit) in units.items())
+    pairs = ", ".join(f"{_SETTING_WORDS.get(key) or _words(key)} {value}" for key, value in shown.items())
     return [f"{title}: {pairs}."] if items else []
 
 

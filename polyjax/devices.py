@@ -54,6 +54,15 @@ def evenly(n_lanes: int) -> int:
     return ceil(n_lanes / n) * n
 
 
+def words() -> str:
+    """The devices of this process in words, such as "cpu, AMD EPYC 9554" or "4 x NVIDIA H100"."""
+    devices = jax.local_devices()
+    if jax.default_backend() != "cpu":
+        return f"{len(devices)} x {devices[0].device_kind}"
+    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return f"cpu, {names[0] if names else platform.processor() or platform.machine()}"
+
+
 def on_cpu(options: dict[str, Any]) -> dict[str, Any] | None:
     """Options of the compiler for CPUs alone, as `jax.jit` takes them."""
     return options if jax.default_backend() == "cpu" else None
@@ -93,9 +102,12 @@ def _cache_folder() -> Path:
 
 def _processor() -> str:
     """Machines that share a home may have processors whose programs do not run on each other."""
-    info = Path("/proc/cpuinfo")  # on Linux
-    lines = info.read_text().splitlines() if info.exists() else [platform.processor()]
-    kind = {
-        line for line in lines if not info.exists() or line.startswith(("model name", "flags", "CPU part", "Features"))
-    }
+    of_kind = ("model name", "flags", "CPU part", "Features")
+    kind = {line for line in _cpuinfo() if line.startswith(of_kind)} or {platform.processor()}
     return f"{platform.machine()}-{sha256(repr(sorted(kind)).encode()).hexdigest()[:12]}"
+
+
+def _cpuinfo() -> list[str]:
+    """What Linux tells about the processors; nothing elsewhere."""
+    info = Path("/proc/cpuinfo")
+    return info.read_text().splitlines() if info.exists() else []

@@ -9,12 +9,14 @@ Axis letters: S shifts, C parts of a batch, B samples a part, P densities, L lan
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array, lax
 
 from polyjax import devices, lanes
@@ -27,6 +29,7 @@ SHIFTS = 4
 # over the pairs of nine features: the interference of two features, which is all of the loss where few are active.
 POINTS, MULTIPLIER = 251, 54
 STRATIFIED = 16384  # samples a shift where there are too many masks to enumerate
+_ANY = optax.identity()  # in place of the optimizer, which evaluation does not use
 LOSSES = 2**21  # in memory at a time, or on arrays as many activations: what a core's cache holds
 
 
@@ -111,10 +114,13 @@ def _lanes_loss(training: Training) -> tuple[Callable[[Batch], Any], Callable[[P
     return prepare, lambda params, importance, samples: total(lanes.last(params), importance, samples)
 
 
-@lru_cache(maxsize=32)
 def compiled(training: Training) -> Callable[..., tuple[Array, Array]]:
-    """The jitted `evaluate`; the same object for the same configuration, so compiled once."""
+    """The jitted `evaluate`; the same object for the same configuration, however it was trained, so compiled once."""
+    return _compiled(replace(training, optimizer=_ANY, steps=0))
 
+
+@lru_cache(maxsize=32)
+def _compiled(training: Training) -> Callable[..., tuple[Array, Array]]:
     def evaluated(params: Params, importance: Array, density: Array, key: Array) -> tuple[Array, Array]:
         with jax.default_matmul_precision("float32"):
             return evaluate(training, params, importance, density, key)

@@ -1,13 +1,13 @@
-"""Blocks of lanes on the device: plan them, train them, evaluate them, as many at a time as there are cores.
+"""Blocks of lanes on the device: plan them, train them, evaluate them.
 
 Axis letters: P densities, L lanes a density, N features, D neurons.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from math import ceil
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,6 @@ from polyjax.models import Params
 from polyjax.training import Trained, Training
 
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
-
-Work = TypeVar("Work")
-Result = TypeVar("Result")
 
 
 class Outcome(NamedTuple):
@@ -56,7 +53,7 @@ def compiled_initial(fixed: Training) -> Callable[[Array, ArrayLike, ArrayLike, 
 
 
 def initial(fixed: Training, key: Array, density: Array, importance: Array, restart: Array) -> Params:
-    """Parameters [P, L, ...] at the start of restarts [L]. The keys are made from values, so that a cell does not
+    """Parameters [P, L, ...] at the start of restarts [P, L]. The keys are made from values, so that a cell does not
     depend on the grid around it."""
 
     def one(density: Array, importance: Array, restart: Array) -> Params:
@@ -65,7 +62,7 @@ def initial(fixed: Training, key: Array, density: Array, importance: Array, rest
         params = fixed.model.init(jax.random.fold_in(cell, restart))
         return training.in_weights(params, fixed.model.scale(fixed.importances(importance)))
 
-    return jax.vmap(jax.vmap(one, (None, 0, 0)), (0, 0, None))(density, importance, restart)
+    return jax.vmap(jax.vmap(one, (None, 0, 0)))(density, importance, restart)
 
 
 def train_block(fixed: Training, keys: Keys, start: Params, importance: np.ndarray, density: np.ndarray) -> Outcome:
@@ -96,7 +93,7 @@ def compile_ahead(fixed: Training, shape: tuple[int, int], fresh: bool = True) -
     block = start, number(spread), density, key
     programs: list[tuple[Any, tuple]] = [(engines.compiled(fixed), block), (evaluation.compiled(fixed), block)]
     if fresh:
-        restart = jax.ShapeDtypeStruct(shape[1:], jnp.int32)
+        restart = jax.ShapeDtypeStruct(shape, jnp.int32)
         programs.append((compiled_initial(fixed), (key, density, importance, restart)))
     with ThreadPoolExecutor(len(programs)) as executor:
         list(executor.map(lambda program: program[0].lower(*program[1]).compile(), programs))
@@ -109,7 +106,9 @@ def measure(trained: Trained) -> tuple[Array, Array]:
     end, half_way = capacities(trained.end.W), capacities(trained.half_way.W)
     length, before = (jnp.sqrt((params.W**2).sum((-2, -1))) for params in trained)
     finite = jnp.isfinite(end).all(-1) & jnp.isfinite(trained.end.b).reshape(*end.shape[:2], -1).all(-1)
-    moved = jnp.maximum(jnp.abs(end - half_way).max(-1), jnp.abs(length - before) / jnp.maximum(length, before))
+    longest = jnp.maximum(length, before)
+    stretched = jnp.where(longest > 0, jnp.abs(length - before) / longest, 0)  # a model may do best with no weights
+    moved = jnp.maximum(jnp.abs(end - half_way).max(-1), stretched)
     return end, finite & (moved <= SETTLED)
 
 
@@ -124,26 +123,28 @@ class Block(NamedTuple):
         """[P, L]"""
         return self.rows.stop - self.rows.start, self.lanes.stop - self.lanes.start
 
+    def part(self, rows: slice, lanes: slice) -> "Block":
+        """Some rows and lanes of the block, counted from its own first ones."""
+        row, lane = self.rows.start, self.lanes.start
+        return Block(slice(row + rows.start, row + rows.stop), slice(lane + lanes.start, lane + lanes.stop))
+
 
 def blocks(n_rows: int, n_lanes: int, chunk: int, at_once: int = 1) -> list[Block]:
     """Blocks of equal shape, at most `chunk` lanes in each, that cover a grid of lanes: a multiple of `at_once` of them
-    where the rows allow it, so that nobody waits in the end. The last ones of a row or a column are moved back so as
-    to fit, and so train some lanes again, to the same result."""
+    where the rows allow it, so that nobody waits in the end."""
 
-    def windows(total: int, size: int, multiple: int = 1) -> list[slice]:
-        count = ceil(ceil(total / size) / multiple) * multiple
-        size = ceil(total / min(count, total))
+    def size(total: int, most: int, multiple: int = 1) -> int:
+        return ceil(total / min(ceil(ceil(total / most) / multiple) * multiple, total))
+
+    lanes = size(n_lanes, min(chunk, n_lanes))
+    return tiles(n_rows, n_lanes, size(n_rows, max(1, chunk // lanes), at_once), lanes)
+
+
+def tiles(n_rows: int, n_lanes: int, rows: int, lanes: int) -> list[Block]:
+    """Blocks of [rows, lanes] that cover a grid of lanes. The last ones of a row or a column are moved back so as to
+    fit, and so train some lanes again, to the same result."""
+
+    def windows(total: int, size: int) -> list[slice]:
         return [slice(min(i, total - size), min(i, total - size) + size) for i in range(0, total, size)]
 
-    lanes = windows(n_lanes, min(chunk, n_lanes))
-    rows = windows(n_rows, max(1, chunk // (lanes[0].stop - lanes[0].start)), at_once)
-    return [Block(r, c) for r in rows for c in lanes]
-
-
-def in_parallel(do: Callable[[Work], Result], work: Sequence[Work]) -> Iterator[tuple[Work, Result]]:
-    """Each piece of work with its result, in order."""
-    executor = ThreadPoolExecutor(devices.workers())
-    try:
-        yield from zip(work, executor.map(do, work), strict=True)
-    finally:
-        executor.shutdown(cancel_futures=True)
+    return [Block(r, c) for r in windows(n_rows, rows) for c in windows(n_lanes, lanes)]

@@ -16,11 +16,13 @@ from matplotlib import patheffects
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.collections import Collection, PathCollection, QuadMesh
-from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -54,6 +56,10 @@ CAPACITY_MAP, CAPACITY_NORM = "cividis", Normalize(0, 1)
 # Errors spread over decades: a linear scale would show the few cells at phase boundaries and nothing else.
 ERROR_MAP, ERROR_NORM = "magma_r", LogNorm(1e-3, 1, clip=True)
 VARIED, CONSTANT, LEVEL, UNCONVERGED = "#0072b2", "black", "0.5", "#d55e00"
+# A line crosses every cell whose width and height add up to 24 / (number of slashes) points: here even those of a
+# 100 x 100 panel two inches wide. Where a whole region is hatched, most of the colour beneath is still to be seen.
+FAILED_LOOK: dict[str, Any] = {"facecolor": "0.85", "edgecolor": "0.2", "hatch": "/" * 12}
+UNCONVERGED_LOOK: dict[str, Any] = {"facecolor": "none", "edgecolor": UNCONVERGED, "hatch": "\\" * 16}
 CRITICAL_KURTOSIS = 3.0
 
 # Compiled whole: a drawing needs few values, and compiling operation by operation would take most of its time.
@@ -67,8 +73,8 @@ class Diagram(NamedTuple):
     """What `phase_diagram` drew."""
 
     mesh: QuadMesh
-    failed: Collection | None  # hatched cells
-    unconverged: PathCollection | None  # one dot a cell
+    failed: PathPatch | None  # all of these cells as one patch
+    unconverged: PathPatch | None
 
 
 class Boundaries(NamedTuple):
@@ -97,7 +103,8 @@ def cell_edges(centres: np.ndarray) -> np.ndarray:
 
 
 def cell_states(selection: Selection) -> tuple[np.ndarray, np.ndarray]:
-    """([P, V], [P, V]) bool: the cells that failed (no restart ended finite), and those that are finite, unsettled."""
+    """([P, V], [P, V]) bool: the cells that failed (no restart could be used), and those that are finite but not
+    settled."""
     failed = ~(np.isfinite(selection.loss) & np.isfinite(selection.capacity).all(-1))
     return failed, ~selection.converged & ~failed
 
@@ -115,7 +122,8 @@ def phase_diagram(
 ) -> Diagram:
     """Colours the cells by `value` [P, V] (a capacity in [0, 1] unless a norm says otherwise) and sets both scales.
 
-    Cells of `failed` (default: NaN) are grey and hatched, cells of `unconverged` carry a dot, and other NaN are blank.
+    Cells of `failed` (default: NaN) are grey and hatched, cells of `unconverged` are hatched in orange over their
+    colour, and other NaN are blank.
     """
     x, y = cell_edges(importance), cell_edges(density)
     value = np.ma.masked_invalid(value)
@@ -124,14 +132,11 @@ def phase_diagram(
     plain_log_ticks(ax.xaxis)
     plain_log_ticks(ax.yaxis)
     mesh = ax.pcolormesh(x, y, value, cmap=cmap, norm=norm, shading="flat", rasterized=True)
-    hatched = dots = None
-    if failed.any():
-        grey = np.ma.masked_where(~failed, np.zeros(failed.shape))
-        hatched = ax.pcolor(x, y, grey, cmap=ListedColormap(["0.85"]), hatch="/" * 6, edgecolor="0.2", linewidth=0)
-    if unconverged is not None and unconverged.any():
-        rows, columns = np.nonzero(unconverged)
-        dots = ax.scatter(importance[columns], density[rows], s=1.5, c=UNCONVERGED, linewidths=0, rasterized=True)
-    return Diagram(mesh, hatched, dots)
+    return Diagram(
+        mesh,
+        _hatch(ax, x, y, failed, FAILED_LOOK),
+        None if unconverged is None else _hatch(ax, x, y, unconverged, UNCONVERGED_LOOK),
+    )
 
 
 def capacity_contours(
@@ -269,6 +274,27 @@ def density_at(kurtosis: Kurtosis, value: float, low: float, high: float) -> flo
     # Logarithms, in which the interpolation is exact for features of zero mean: their kurtosis is a power of density.
     found = np.interp(np.log(value), log_k[::-1], np.log(p[::-1]), left=np.inf, right=-np.inf)
     return float(np.exp(found))
+
+
+def _hatch(ax: Axes, x: np.ndarray, y: np.ndarray, cells: np.ndarray, look: Mapping[str, Any]) -> PathPatch | None:
+    """One patch of all `cells` [P, V] between the edges x and y; None if there are none. A path for each cell would be
+    slow to draw and large in a file, and antialiasing would show the seams within a region."""
+    if not cells.any():
+        return None
+    patch = PathPatch(_rectangles(x, y, cells), linewidth=0, snap=False, **look)
+    ax.add_artist(patch)  # add_patch would go through all vertices in Python to update limits that are already set
+    return patch
+
+
+def _rectangles(x: np.ndarray, y: np.ndarray, cells: np.ndarray) -> Path:
+    """A rectangle for each run of neighbouring `cells` in a row."""
+    change = np.diff(np.pad(cells.astype(int), ((0, 0), (1, 1))))
+    rows, first = np.nonzero(change > 0)
+    end = np.nonzero(change < 0)[1]
+    left, right, bottom, top = x[first], x[end], y[rows], y[rows + 1]
+    corners = np.array([[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]])
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+    return Path(corners.transpose(2, 0, 1).reshape(-1, 2), np.tile(codes, len(rows)))
 
 
 def _crossing(

@@ -1,5 +1,6 @@
 """The progress bar: cells done, model-steps a second, time left."""
 
+import sys
 from time import perf_counter
 from types import TracebackType
 
@@ -7,12 +8,13 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A bar over `cells`, each of whose models takes `steps` steps; nothing is shown unless `shown`."""
+    """A bar over `total` cells, each of whose models takes `steps` steps; nothing is shown unless `shown`."""
 
-    def __init__(self, name: str, cells: int, steps: int, shown: bool, unit: str = "cell") -> None:
+    def __init__(self, name: str, total: int, steps: int, shown: bool, unit: str = "cell") -> None:
+        self.total = total
         self._steps = steps
         self._start = perf_counter()
-        self._bar = tqdm(total=cells, desc=name, unit=unit, disable=not shown, dynamic_ncols=True)
+        self._bar = tqdm(total=total, desc=name, unit=unit, disable=not shown, dynamic_ncols=True)
 
     def __enter__(self) -> "Progress":
         return self
@@ -21,7 +23,18 @@ class Progress:
         self._bar.close()
 
     def done(self, cells: int, models: int) -> None:
-        """How many cells are whole, and how many models were trained, up to now."""
+        """How many cells are whole, and how many models were trained here, up to now."""
+        if models == 0:
+            self._bar.initial = cells  # they took no time
         rate = models * self._steps / (perf_counter() - self._start)
         self._bar.set_postfix_str(f"{rate / 1e6:.2f} M model-steps/s", refresh=False)
         self._bar.update(int(cells) - self._bar.n)
+
+    def tell(self, what: str) -> None:
+        """Shows what the run waits for."""
+        self._bar.set_postfix_str(what)
+
+
+def say(line: str) -> None:
+    """One line to the user, above the bar if there is one."""
+    tqdm.write(line, file=sys.stderr)

@@ -10,26 +10,24 @@ Axis letters: P densities, V importances, J jobs (a cell and the neighbour that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax import devices, evaluation, execution, training
-from polyjax.execution import Keys, Outcome, train_block
+from polyjax import evaluation, execution, training
+from polyjax.execution import Outcome, train_block
 from polyjax.models import Params
-from polyjax.progress import Progress
+from polyjax.phases import Run, Size, Strips, strips
 from polyjax.results import Refined, Selection
+from polyjax.store import Arrays, outcomes
+from polyjax.sweep import Sweep
 from polyjax.training import Training
-
-if TYPE_CHECKING:
-    from polyjax.sweep import Sweep
 
 DIFFERENT = 0.05  # capacities that differ by more belong to solutions that may differ in kind
 IMPROVED = 1e-3  # a loss that fell by less, relatively, is not news to the neighbours
-STRIP = 32  # jobs of one density that lie side by side in a block
 
 
 class Jobs(NamedTuple):
@@ -44,17 +42,16 @@ class Jobs(NamedTuple):
         return Jobs(*(a[which] for a in self))
 
 
-def refine(sweep: Sweep, best: Selection, progress: bool) -> Refined:
-    """At most `sweep.refine` rounds, until nothing improves any more, from the diagram of the best restarts."""
+def refine(run: Run, best: Selection) -> Refined:
+    """At most `refine` rounds, until nothing improves any more, from the diagram of the best restarts."""
     now = Outcome(*(np.array(a) for a in best))
     news = np.ones(best.loss.shape, bool)  # cells whose solution their neighbours have not seen
-    engine = Engine(sweep, continued(sweep), execution.keys(sweep.seed))
-    for round in range(sweep.refine):
+    for round in range(1, run.sweep.refine + 1):
+        engine = Engine(run, round)
         jobs = _promising(engine, now, news)
         if not jobs.row.size:
             break
-        with Progress(f"refining, round {round + 1}", jobs.row.size, engine.fixed.steps, progress, "start") as bar:
-            news = _accept(now, jobs, engine.trained(now, jobs, bar))
+        now, news = _accept(now, jobs, engine.trained(now, jobs))
     return Refined(*now, gain=np.where(np.isnan(best.loss), 0, best.loss - now.loss))
 
 
@@ -87,38 +84,22 @@ def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ~(np.maximum(swept, others) <= DIFFERENT)  # true for NaN
 
 
-class Strips(NamedTuple):
-    """Jobs side by side, as the engine takes them: a density for every strip, and in it any cells of that density."""
+@dataclass(frozen=True)
+class Engine:
+    """Trains or evaluates jobs of one round, block by block."""
 
-    row: np.ndarray  # [G], index of density
-    job: np.ndarray  # [G, STRIP]
+    run: Run
+    round: int
 
-
-def strips(jobs: Jobs, most: int) -> list[Strips]:
-    """Blocks of `most` strips each that hold all jobs, filled up with jobs that are there already."""
-    rows, members = [], []
-    for row in np.unique(jobs.row):
-        of_row = np.flatnonzero(jobs.row == row)
-        several = np.pad(of_row, (0, -of_row.size % STRIP), mode="edge").reshape(-1, STRIP)
-        rows += [row] * len(several)
-        members += [*several]
-    fill = -len(rows) % most
-    all_rows = np.pad(np.array(rows), (0, fill), mode="edge").reshape(-1, most)
-    all_members = np.pad(np.array(members), ((0, fill), (0, 0)), mode="edge").reshape(-1, most, STRIP)
-    return [Strips(row, job) for row, job in zip(all_rows, all_members, strict=True)]
-
-
-class Engine(NamedTuple):
-    """Trains or evaluates jobs, block by block."""
-
-    sweep: Sweep
-    fixed: Training
-    keys: Keys
+    @property
+    def fixed(self) -> Training:
+        return continued(self.run.sweep)
 
     def start(self, now: Outcome, jobs: Jobs, block: Strips) -> tuple[Params, np.ndarray, np.ndarray]:
         """The neighbours' parameters [G, STRIP, ...], importance [G, STRIP] and density [G] of a block."""
+        sweep = self.run.sweep
         origin = jobs.from_row[block.job], jobs.from_column[block.job]
-        importance, density = (np.asarray(a, np.float32) for a in (self.sweep.importance, self.sweep.density))
+        importance, density = (np.asarray(a, np.float32) for a in (sweep.importance, sweep.density))
         params = Params(jnp.asarray(now.W[origin]), jnp.asarray(now.b[origin]))
         return params, importance[jobs.column[block.job]], density[block.row]
 
@@ -126,31 +107,39 @@ class Engine(NamedTuple):
         """The loss [J] of the neighbours' solutions as they are, in the cells."""
         evaluate = evaluation.compiled(self.fixed)
 
-        def loss(block: Strips) -> tuple[np.ndarray]:
+        def loss(block: Strips) -> Arrays:
             start, v, p = self.start(now, jobs, block)
-            return (np.asarray(evaluate(start, v, p, self.keys.evaluate)[0]),)
+            return {"loss": np.asarray(evaluate(start, v, p, self.run.keys.evaluate)[0])}
 
-        return self._each(jobs, loss, None)[0]
-
-    def trained(self, now: Outcome, jobs: Jobs, progress: Progress) -> Outcome:
-        """The outcome [J, ...] of continuing the neighbours' solutions in the cells."""
-        train = lambda block: train_block(self.fixed, self.keys, *self.start(now, jobs, block))  # noqa: E731
-        return Outcome(*self._each(jobs, train, progress))
-
-    def _each(self, jobs: Jobs, work: Callable[[Strips], tuple], progress: Progress | None) -> list[np.ndarray]:
-        P, V, _ = self.sweep.shape
-        chunk = self.sweep.chunk or devices.default_chunk(4 * P * V)
-        blocks, known = strips(jobs, max(1, chunk // STRIP)), np.zeros(jobs.row.size, bool)
-        execution.compile_ahead(self.fixed, blocks[0].job.shape, fresh=False)
-        whole: list[np.ndarray] = []
-        for block, outcome in execution.in_parallel(work, blocks):
-            whole = whole or [np.empty((jobs.row.size, *a.shape[2:]), a.dtype) for a in outcome]
-            for everywhere, values in zip(whole, outcome, strict=True):
-                everywhere[block.job] = values
-            known[block.job] = True
-            if progress:
-                progress.done(int(known.sum()), int(known.sum()))
+        whole = np.empty(jobs.row.size, np.float32)
+        for block, found in self._each("look", "looking at neighbours", jobs, loss, 1):
+            whole[block.job] = found["loss"]
         return whole
+
+    def trained(self, now: Outcome, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
+        """Blocks and the outcome [G, STRIP, ...] of continuing the neighbours' solutions in the cells."""
+
+        def train(block: Strips) -> Arrays:
+            return train_block(self.fixed, self.run.keys, *self.start(now, jobs, block))._asdict()
+
+        for block, found in self._each("refine", "refining", jobs, train, self.fixed.steps):
+            yield block, Outcome(**found)
+
+    def _each(
+        self, phase: str, title: str, jobs: Jobs, do: Callable[[Strips], Arrays], steps: int
+    ) -> Iterator[tuple[Strips, Arrays]]:
+        """Every block with its outcome."""
+        run, blocks, name = self.run, strips(jobs.row, self.run.block), f"{phase}{self.round}"
+        shape = blocks[0].job.shape
+        size = Size(jobs.row.size, "start", blocks[0].job.size, steps)
+
+        def whole(block: Strips) -> Arrays:
+            return run.fitting(shape, lambda rows, lanes: do(block.part(rows, lanes)))
+
+        prepare = lambda: execution.compile_ahead(self.fixed, run.fitted(shape), fresh=False)  # noqa: E731
+        run.complete(name, f"{title}, round {self.round}", blocks, whole, size, prepare)
+        fields = Outcome._fields if phase == "refine" else ("loss",)
+        return zip(blocks, outcomes(run.store, name, len(blocks), fields), strict=True)
 
 
 def _promising(engine: Engine, now: Outcome, news: np.ndarray) -> Jobs:
@@ -164,11 +153,18 @@ def _promising(engine: Engine, now: Outcome, news: np.ndarray) -> Jobs:
     return jobs.take(promising)
 
 
-def _accept(now: Outcome, jobs: Jobs, found: Outcome) -> np.ndarray:
-    """Puts what has a lower loss into `now`, and says which cells [P, V] have news for their neighbours."""
-    before = np.where(np.isnan(now.loss), np.inf, now.loss)
-    better = np.flatnonzero(found.loss < before[jobs.row, jobs.column])
-    order = better[np.argsort(-found.loss[better], kind="stable")]  # of several jobs of a cell, the best comes last
-    for everywhere, values in zip(now, found, strict=True):
-        everywhere[jobs.row[order], jobs.column[order]] = values[order]
-    return now.loss < before * (1 - IMPROVED)
+def _accept(now: Outcome, jobs: Jobs, found: Iterator[tuple[Strips, Outcome]]) -> tuple[Outcome, np.ndarray]:
+    """The diagram with what has a lower loss, and which cells [P, V] have news for their neighbours."""
+    then = Outcome(*(np.array(a) for a in now))
+    loss = np.where(np.isnan(now.loss), np.inf, now.loss)
+    before = loss.copy()
+    for block, outcome in found:
+        job, lanes = block.job.ravel(), Outcome(*(a.reshape(-1, *a.shape[2:]) for a in outcome))
+        cell = jobs.row[job], jobs.column[job]
+        better = np.flatnonzero(lanes.loss < loss[cell])
+        order = better[np.argsort(-lanes.loss[better], kind="stable")]  # of several jobs of a cell, the best comes last
+        of_cell = jobs.row[job[order]], jobs.column[job[order]]
+        loss[of_cell] = lanes.loss[order]
+        for everywhere, values in zip(then, lanes, strict=True):
+            everywhere[of_cell] = values[order]
+    return then, loss < before * (1 - IMPROVED)

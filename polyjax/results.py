@@ -5,20 +5,26 @@ Axes: density P (rows), importance V (columns), restart R, then neuron D and fea
 
 import json
 import os
-import secrets
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy
 
-FORMAT = 1
+from polyjax import files
+
+FORMAT = 2  # 1 had no "attempt"
 RULES = ("best", "mean", "drop_worst", "refined")
-_ARRAYS = ("density", "importance", "capacity", "loss", "loss_se", "W", "b", "converged")
+OF_LANES = ("capacity", "loss", "loss_se", "W", "b", "converged", "attempt")  # [P, V, R, ...]
+_ARRAYS = ("density", "importance", *OF_LANES)
 
 
 class Selection(NamedTuple):
-    """A diagram without the restart axis. A cell in which no restart ended finite holds NaN and is not converged."""
+    """A diagram without the restart axis. A cell in which no restart could be used holds NaN and is not converged."""
 
     capacity: np.ndarray  # [P, V, N], in [0, 1]
     loss: np.ndarray  # [P, V]
@@ -52,13 +58,14 @@ class Results:
     W: np.ndarray  # [P, V, R, D, N]
     b: np.ndarray  # [P, V, R] or [P, V, R, N]
     converged: np.ndarray  # [P, V, R], bool: finite and settled
+    attempt: np.ndarray  # [P, V, R], uint8: 0, or which retry it was (see `retry`)
     config: dict[str, Any]  # what was run, JSON-serialisable (see `Sweep.describe`), and its provenance
     refined: Refined | None = None  # where the sweep was told to refine
 
     def select(self, rule: str = "best") -> Selection:
-        """The diagram by one rule over restarts: `best` takes the restart of lowest loss, `mean` averages all, and
-        `drop_worst` averages all but the one of highest loss (Elhage et al. 2022), `refined` is `best` after refining.
-        Restarts that ended in infinities or NaN are never used."""
+        """The diagram by one rule over restarts: `best` takes the restart of lowest loss, settled or not; `mean`
+        averages all that have settled, and `drop_worst` all of these but the one of highest loss (Elhage et al. 2022);
+        `refined` is `best` after refining. Restarts that ended in infinities or NaN are never used."""
         if rule not in RULES:
             raise ValueError(f"rule must be one of {', '.join(RULES)}, but is {rule!r}")
         if rule == "refined":
@@ -68,7 +75,8 @@ class Results:
         finite = np.isfinite(self.loss) & np.isfinite(self.capacity).all(-1)
         if rule == "best":
             return self._best(finite)
-        return self._mean(finite if rule == "mean" else finite & ~_worst(self.loss, finite))
+        settled = finite & self.converged
+        return self._mean(settled if rule == "mean" else settled & ~_worst(self.loss, settled))
 
     def _best(self, finite: np.ndarray) -> Selection:
         r = np.where(finite, self.loss, np.inf).argmin(-1)
@@ -94,48 +102,110 @@ class Results:
             n = count.reshape(*count.shape, *extra)
             return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
-        converged = (count > 0) & (self.converged | ~used).all(-1)
-        return Selection(mean(self.capacity), mean(self.loss), mean(self.loss_se), converged, None, None)
+        return Selection(mean(self.capacity), mean(self.loss), mean(self.loss_se), count > 0, None, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the `.npz` in one step: a reader sees the old file or the whole new one, never a part."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        if self.refined is not None:
-            arrays |= {f"refined_{name}": a for name, a in self.refined._asdict().items()}
-        config = np.array(json.dumps({"format": FORMAT, **self.config}, sort_keys=True))
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        try:
-            with open(temporary, "xb") as file:
-                np.savez(file, config=config, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        arrays = {name: Parts.of(getattr(self, name)) for name in _ARRAYS}
+        write(path, self.config, arrays, self.refined)
+
+
+class Parts(NamedTuple):
+    """An array that is written part by part, so that it need not be in memory as a whole."""
+
+    length: int  # of the first axis
+    arrays: Iterable[np.ndarray]  # along the first axis, at least one
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "Parts":
+        return cls(len(array), [array])
+
+
+def write(
+    path: Path,
+    config: Mapping[str, Any],
+    arrays: Mapping[str, Parts],
+    refined: Refined | None,
+    beside: Path | None = None,
+) -> None:
+    """Writes a results file in one step; `beside` is where it is until it is whole (see `files.write`)."""
+    if refined is not None:
+        arrays = {**arrays} | {f"refined_{name}": Parts.of(a) for name, a in refined._asdict().items()}
+    text = np.array(json.dumps({"format": FORMAT, "arrays": [*arrays], **config}, sort_keys=True))
+
+    def content(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            with archive.open("config.npy", "w") as member:
+                npy.write_array(member, text, allow_pickle=False)
+            for name, parts in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    _write_parts(member, parts)
+
+    files.write(path, content, beside)
+
+
+def _write_parts(member: IO[bytes], parts: Parts) -> None:
+    """The `.npy` of an array that is known part by part."""
+    for i, part in enumerate(parts.arrays):
+        if i == 0:
+            header = npy.header_data_from_array_1_0(part) | {"shape": (parts.length, *part.shape[1:])}
+            npy.write_array_header_1_0(member, header | {"fortran_order": False})
+        member.write(np.ascontiguousarray(part).data)
 
 
 def load(path: str | os.PathLike[str]) -> Results:
     """Reads a file that `Results.save` wrote. Raises FileNotFoundError, or ValueError where the file is truncated, is
     not a polyjax results file, has another format, or holds arrays whose shapes do not fit together."""
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            missing = [name for name in (*_ARRAYS, "config") if name not in file]
-            if missing:
-                raise ValueError(f"it has no {', '.join(missing)}")
-            config = json.loads(str(file["config"]))
-            if config.pop("format", None) != FORMAT:
-                raise ValueError(f"it is not of format {FORMAT}")
-            names = [f"refined_{name}" for name in Refined._fields]
-            found = Refined(*(file[name] for name in names)) if any(name in file for name in names) else None
-            results = Results(**{name: file[name] for name in _ARRAYS}, config=config, refined=found)
+    with _whole(path):
+        file = files.arrays(path)
+        config = read_config(file)
+        arrays = {name: file[name] for name in _ARRAYS if name in file}
+        if config.pop("format") == 1 and "loss" in arrays:
+            arrays["attempt"] = np.zeros(arrays["loss"].shape, np.uint8)
+        written = config.pop("arrays", [])  # zip has no checksum of its list of files
+        missing = [name for name in (*_ARRAYS, *written) if name not in arrays and name not in file]
+        if missing:
+            raise ValueError(f"it has no {', '.join(missing)}")
+        names = [f"refined_{name}" for name in Refined._fields]
+        found = Refined(*(file[name] for name in names)) if any(name in file for name in names) else None
+        results = Results(**arrays, config=config, refined=found)
         _check_shapes(results)
+    return results
+
+
+def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The configuration in a results file, without its arrays. Raises the errors of `load`."""
+    with _whole(path):
+        config = read_config(files.arrays(path, ["config"]))
+    return {key: value for key, value in config.items() if key not in ("format", "arrays")}
+
+
+@contextmanager
+def _whole(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A damaged file can fail in any of the layers that read it."""
+    try:
+        if os.path.exists(path) and not zipfile.is_zipfile(path):
+            raise ValueError("it is no .npz file")
+        yield
     except FileNotFoundError:
         raise
-    except Exception as error:  # a damaged file can fail in any of the layers that read it
+    except Exception as error:
         raise ValueError(f"path must name a whole polyjax results file, but is {os.fspath(path)!r}: {error}") from error
-    return results
+
+
+def read_config(file: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The configuration in a results file, with "format" and "arrays". Raises ValueError unless it can be read."""
+    if "config" not in file:
+        raise ValueError("it has no config")
+    config = json.loads(str(file["config"]))
+    version = config.get("format")
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(f"it is not of format 1 to {FORMAT}")
+    if version > FORMAT:
+        raise ValueError(f"it is of format {version}, from a newer polyjax; this one reads up to {FORMAT}")
+    return config
 
 
 def _worst(loss: np.ndarray, finite: np.ndarray) -> np.ndarray:
@@ -149,7 +219,7 @@ def _check_shapes(results: Results) -> None:
     cells = (*results.density.shape, *results.importance.shape)
     P, V, R, N = results.capacity.shape
     D = results.W.shape[-2] if results.W.ndim == 5 else None
-    expected = {"loss": (P, V, R), "loss_se": (P, V, R), "converged": (P, V, R), "W": (P, V, R, D, N)}
+    expected = dict.fromkeys(("loss", "loss_se", "converged", "attempt"), (P, V, R)) | {"W": (P, V, R, D, N)}
     shapes = {name: getattr(results, name).shape for name in expected}
     if cells != (P, V) or shapes != expected or results.b.shape not in ((P, V, R), (P, V, R, N)):
         raise ValueError("its arrays do not fit together")

@@ -1,28 +1,21 @@
-"""The grid: its configuration, and `run`, which trains it block by block.
+"""The configuration of a sweep: a grid, the models trained in its cells, and how they are trained.
 
-A cell is one (density, importance) pair, a lane one model: one cell and one restart. Only a few blocks of lanes are on
-the device at a time, so memory does not grow with the grid. Axis letters: P densities, V importances, R restarts.
+A cell is one (density, importance) pair, a lane one model: one cell and one restart. Axis letters: P densities,
+V importances, R restarts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from time import perf_counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
-from polyjax import devices, engines, execution, training
+from polyjax import engines, execution, training
 from polyjax.activations import square
 from polyjax.checks import require
-from polyjax.distributions import Distribution, check_density
-from polyjax.execution import Block, Outcome, train_block
-from polyjax.models import Model, Redwood, activation_name
-from polyjax.progress import Progress
-from polyjax.refinement import refine
-from polyjax.results import Results
+from polyjax.distributions import Distribution, by_name, check_density
+from polyjax.models import Anthropic, Model, Redwood, activation_name
 from polyjax.sampling import Sampler, default_sampler
 from polyjax.training import Training
 
@@ -50,6 +43,7 @@ class Sweep:
     sampler: str | None = None  # "enumerated", "stratified" or "iid"; None: enumerated where the batch has room
     objective: str = "sampled"  # or "expected": the closed-form population loss of the quadratic Redwood model
     engine: str = "auto"  # "arrays", "lanes" or "fused" (see `engines`); auto: the fastest that can run it here
+    retries: int = 2  # most times that a model which did not end finite and settled is trained again (see `retry`)
     refine: int = 0  # most rounds in which cells are continued from their neighbours (see `refine`)
     seed: int = 0
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
@@ -58,7 +52,7 @@ class Sweep:
         object.__setattr__(self, "density", _axis("density", self.density))
         object.__setattr__(self, "importance", _axis("importance", self.importance))
         _check(self)
-        for name in ("restarts", "steps", "batch", "refine", "seed"):
+        for name in ("restarts", "steps", "batch", "retries", "refine", "seed"):
             object.__setattr__(self, name, int(getattr(self, name)))
         _ = self.training  # checks model, sampler and batch together
 
@@ -82,6 +76,21 @@ class Sweep:
         fixed = Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine)
         return engines.with_engine(fixed)
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Sweep":
+        """The sweep that a results file describes. Raises ValueError where a description does not suffice: for
+        models, activations, distributions and optimizers of the user's own."""
+        try:
+            model = _model(**config["model"])
+            rate = config["learning_rate"]
+            given = {f.name: config[f.name] for f in fields(cls) if f.name in config}
+            given |= {"model": model, "distribution": by_name(config["distribution"]), "optimizer": None}
+            sweep = cls(**given)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"config must describe a whole sweep, but lacks {error}") from error
+        require(rate is not None, "config", "name an optimizer of polyjax's", config["optimizer"])
+        return sweep
+
     def describe(self) -> dict[str, Any]:
         """The configuration as JSON-serialisable values, with all defaults filled in."""
         fixed = self.training
@@ -104,60 +113,19 @@ class Sweep:
             "optimizer": "given by the caller" if self.optimizer else f"Adam, cosine decay from {rate:g}",
             "learning_rate": rate,
             "engine": fixed.engine,
+            "retries": self.retries,
             "refine": self.refine,
             "settled": execution.SETTLED,
             "seed": self.seed,
+            "chunk": self.chunk,
         }
 
 
-def run(sweep: Sweep, progress: bool = True) -> Results:
-    """Trains every lane of the sweep, evaluates it, and refines the diagram if the sweep says so. The same sweep on the
-    same machine gives the same bits."""
-    start = perf_counter()
-    devices.keep_programs()
-    lanes = _train(sweep, progress)
-    arrays = {name: a.reshape(*sweep.shape, *a.shape[2:]) for name, a in lanes._asdict().items()}
-    density, importance = (np.asarray(a, np.float64) for a in (sweep.density, sweep.importance))
-    results = Results(density, importance, **arrays, config=sweep.describe())
-    if sweep.refine:
-        results = replace(results, refined=refine(sweep, results.select("best"), progress))
-    provenance = {**_versions(), "wall_time_s": round(perf_counter() - start, 2)}
-    return replace(results, config={**results.config, "provenance": provenance})
-
-
-def _train(sweep: Sweep, progress: bool) -> Outcome:
-    """Every lane of the grid, [P, V R, ...]; lane l of a row is restart l % R of importance l // R."""
-    P, V, R = sweep.shape
-    fixed, keys = sweep.training, execution.keys(sweep.seed)
-    density, importance = (np.asarray(a, np.float32) for a in (sweep.density, sweep.importance))
-    initial = execution.compiled_initial(fixed)
-    restart, column = np.tile(np.arange(R), V), np.repeat(np.arange(V), R)
-
-    def train(block: Block) -> Outcome:
-        p, lane = density[block.rows], block.lanes
-        v = np.broadcast_to(importance[column[lane]], (len(p), lane.stop - lane.start))
-        start = initial(keys.start, p, v, restart[lane])
-        return train_block(fixed, keys, start, v, p)
-
-    chunk = sweep.chunk or devices.default_chunk(P * V * R)
-    plan = execution.blocks(P, V * R, chunk, devices.workers())
-    execution.compile_ahead(fixed, plan[0].shape)
-    whole: Outcome | None = None
-    with Progress("training", P * V, sweep.steps, progress) as bar:
-        trained = np.zeros((P, V * R), bool)
-        for block, outcome in execution.in_parallel(train, plan):
-            whole = whole or Outcome(*(np.empty((P, V * R, *a.shape[2:]), a.dtype) for a in outcome))
-            for everywhere, values in zip(whole, outcome, strict=True):
-                everywhere[block.rows, block.lanes] = values
-            trained[block.rows, block.lanes] = True
-            bar.done(int(trained.sum()) // R, int(trained.sum()))
-    assert whole is not None  # a grid has at least one cell
-    return whole
-
-
-def _versions() -> dict[str, Any]:
-    versions = {name: version(name) for name in ("polyjax", "jax", "jaxlib", "optax", "numpy")}
-    return {**versions, "device": jax.devices()[0].device_kind}
+def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model:
+    """The model that `describe` describes so."""
+    models: dict[str, type[Redwood | Anthropic]] = {"Redwood": Redwood, "Anthropic": Anthropic}
+    require(name in models, "model", f"be one of {', '.join(models)}", name)
+    return models[name](n_features, n_neurons, activation)
 
 
 def _axis(name: str, values: Any) -> tuple[float, ...]:
@@ -179,7 +147,7 @@ def _check(sweep: Sweep) -> None:
         value = getattr(sweep, name)
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
         require(whole or (name == "chunk" and value is None), name, "be a whole number of at least 1", value)
-    for name in ("refine", "seed"):
+    for name in ("retries", "refine", "seed"):
         value = getattr(sweep, name)
         require(isinstance(value, int | np.integer) and value >= 0, name, "be a whole number of at least 0", value)
     require(sweep.engine in ("auto", *engines.ENGINES), "engine", "be auto, arrays, lanes or fused", sweep.engine)

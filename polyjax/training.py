@@ -157,3 +157,9 @@ def one_model(model: Model) -> Params:
 def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam whose learning rate decays to 0 along a cosine. Cached, so that equal configurations are one program."""
     return optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+
+
+@lru_cache(maxsize=32)
+def smaller_steps(optimizer: optax.GradientTransformation, factor: float) -> optax.GradientTransformation:
+    """The optimiser with all its steps times `factor`. Cached, so that equal configurations are one program."""
+    return optax.chain(optimizer, optax.scale(factor))

@@ -1,6 +1,6 @@
 """Figure 4's sweep: the quadratic Redwood model, 6 features in 3 neurons, over importance and density.
 
-python -m sweeps.figure4 [--preset quick|paper|full] [--out results/figure4.npz]
+python -m sweeps.figure4 [--preset quick|paper|full] [--out results/figure4.npz] [--restart]
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import polyjax
-from polyjax.command import Parser, results_path
+from polyjax.command import SweepParser, results_path
 
 # cells a side, restarts, steps, samples a step
 PRESETS = {
@@ -33,12 +33,11 @@ def sweep(preset: str = "paper", seed: int = 0) -> polyjax.Sweep:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = Parser(prog="python -m sweeps.figure4", description="Trains figure 4's phase diagram.")
+    parser = SweepParser("python -m sweeps.figure4", "Trains figure 4's phase diagram.")
     parser.add_argument("--preset", choices=PRESETS, default="paper", help="size of the grid (default: paper)")
     parser.add_argument("--out", type=results_path, default="results/figure4.npz", help="the results file to write")
-    parser.add_argument("--seed", type=int, default=0, help="of the initialisations and the samples (default: 0)")
     arguments = parser.parse_args(argv)
-    parser.report(lambda: polyjax.run(sweep(arguments.preset, arguments.seed)).save(arguments.out))
+    parser.run(arguments, {arguments.out: lambda: sweep(arguments.preset, arguments.seed)})
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """Figure 7's sweeps: Redwood 6 in 3, Anthropic 6 in 3 and Anthropic 6 in 5, each with square, ReLU and GELU.
 
-python -m sweeps.figure7 [--panel anthropic-relu-6in5] [--preset quick|paper|full] [--out results/figure7]
+python -m sweeps.figure7 [--panel anthropic-relu-6in5] [--preset quick|paper|full] [--out results/figure7] [--restart]
 """
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
 import polyjax
-from polyjax.command import Parser, results_path
+from polyjax.command import SweepParser, results_path
 
 ROWS = ((polyjax.Redwood, 3), (polyjax.Anthropic, 3), (polyjax.Anthropic, 5))
 ACTIVATIONS = ("square", "relu", "gelu")
@@ -43,20 +44,19 @@ def sweep(panel: str, preset: str = "paper", seed: int = 0) -> polyjax.Sweep:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = Parser(prog="python -m sweeps.figure7", description="Trains figure 7's phase diagrams.")
+    parser = SweepParser("python -m sweeps.figure7", "Trains figure 7's phase diagrams.")
     parser.add_argument("--panel", choices=PANELS, action="append", help="train this one alone; may be repeated")
     parser.add_argument("--preset", choices=PRESETS, default="paper", help="size of the grids (default: paper)")
-    parser.add_argument("--out", type=Path, default=Path("results/figure7"), help="the folder to write PANEL.npz into")
-    parser.add_argument("--seed", type=int, default=0, help="of the initialisations and the samples (default: 0)")
+    parser.add_argument("--out", default="results/figure7", help="the folder to write PANEL.npz into")
     arguments = parser.parse_args(argv)
-
-    def work() -> None:
-        for panel in arguments.panel or PANELS:
-            path = results_path(str(arguments.out / f"{panel}.npz"))
-            print(path, flush=True)
-            polyjax.run(sweep(panel, arguments.preset, arguments.seed)).save(path)
-
-    parser.report(work)
+    try:
+        paths = {panel: results_path(f"{arguments.out}/{panel}.npz") for panel in arguments.panel or PANELS}
+    except ArgumentTypeError as error:
+        parser.error(f"argument --out: {error}")
+    parser.run(
+        arguments,
+        {path: partial(sweep, panel, arguments.preset, arguments.seed) for panel, path in paths.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A small selection with failed and unconverged cells, for the tests of what shows them."""
+"""A small selection with failed and unconverged cells, and which cells a drawing marks, for the tests of both."""
 
 import numpy as np
 
@@ -6,10 +6,16 @@ from polyjax.results import Selection
 
 
 def selection(failed=0, unconverged=0):
-    """3 x 4 cells, of which the first `failed` failed and the last `unconverged` did not converge."""
+    """3 x 4 cells, of which the first `failed` failed and the last `unconverged` are not settled."""
     loss, converged = np.ones(12), np.ones(12, bool)
     loss[:failed], converged[:failed] = np.nan, False
     converged[12 - unconverged :] = False
     capacity = np.where(np.isnan(loss)[:, None], np.nan, np.full((12, 6), 0.5))
     loss = loss.reshape(3, 4)
     return Selection(capacity.reshape(3, 4, 6), loss, loss, converged.reshape(3, 4), None, None)
+
+
+def marked(patch, density, importance):
+    """[P, V] bool: the cells whose centres are within a patch of a diagram."""
+    v, p = np.meshgrid(importance, density)
+    return patch.get_path().contains_points(np.stack([v.ravel(), p.ravel()], axis=1)).reshape(v.shape)

@@ -6,6 +6,12 @@ from selections import selection
 
 from polyjax import captions, plotting
 
+PROVENANCE = {
+    "command": "python -m sweeps.figure4 --out results/figure4.npz",
+    "versions": {"python": "3.11.7", "polyjax": "0.1.0", "jax": "0.10.2"},
+    "device": "cpu, AMD EPYC, 2 cores",
+    "revision": "1a2b3c4d (modified)",
+}
 CONFIG = {
     "model": {"name": "Redwood", "n_features": 6, "n_neurons": 3, "activation": "square"},
     "distribution": "uniform_signed",
@@ -18,8 +24,14 @@ CONFIG = {
     "learning_rate": 0.02,
     "seed": 91,
     "eval_batch": 4096,
-    "provenance": {"polyjax": "0.1.0", "jax": "0.10.2", "device": "cpu", "wall_time_s": 31.2},
+    "retries": 2,
+    "block": [8, 64],
+    "room": None,
+    "provenance": PROVENANCE,
 }
+TOLD = (
+    "Provenance: python 3.11.7, polyjax 0.1.0, jax 0.10.2; device cpu, AMD EPYC, 2 cores; revision 1a2b3c4d (modified)."
+)
 
 
 def test_caption_says_everything_that_was_run():
@@ -29,13 +41,56 @@ def test_caption_says_everything_that_was_run():
         "2,345 steps on 67 samples per step (enumerated sampler, sampled objective)",
         "optimizer: Adam, cosine decay from 0.02; seed 91",
         "3 densities x 4 importances x 8 restarts = 96 models",
-        "all restarts but the worst (drop worst)",
-        "Failed cells (hatched): 2. Unconverged cells (dots): 3.",
+        "all restarts that settled but the worst (drop worst)",
+        "Failed cells (hatched grey): 2. Cells not settled (hatched orange): 3.",
         "A sentence.",
-        "eval batch 4096",
-        "polyjax 0.1.0, jax 0.10.2, device cpu, wall time 31.2 s",
+        "Further settings: eval batch 4096, retries of networks not settled 2.",
     ):
         assert part in text
+    assert text.endswith(TOLD)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "told"),
+    [
+        ({}, None),
+        (None, None),
+        ({"command": "python -m sweeps.figure4"}, None),
+        ({"device": "cpu", "revision": None}, "device cpu"),
+        ({"versions": {"jax": "0.10.2"}, "revision": "1a2b3c4d"}, "jax 0.10.2; revision 1a2b3c4d"),
+        ({"device": "cpu", "jax": "0.10.2", "wall_time_s": 31.2}, "jax 0.10.2; device cpu"),  # an older file
+    ],
+)
+def test_what_is_not_known_of_the_provenance_is_not_told(provenance, told):
+    config = CONFIG | {"provenance": provenance}
+    for text in (captions.caption(config, "best", selection()), captions.of_panels({"a": config}, "best")):
+        _, title, found = text.partition(" Provenance: ")
+        assert (title, found) == ((" Provenance: ", f"{told}.") if told else ("", ""))
+
+
+def test_panels_say_once_what_they_have_in_common():
+    other = PROVENANCE | {"versions": PROVENANCE["versions"] | {"jax": "0.10.3"}, "revision": None}
+    configs = {
+        "a": CONFIG | {"room": 64},
+        "b": CONFIG | {"steps": 10, "batch": 5, "sampler": "coin_flips"},
+        "c": CONFIG | {"provenance": other},
+        "d": {key: value for key, value in CONFIG.items() if key != "provenance"},
+    }
+    text = captions.of_panels(configs, "best", "A sentence.")
+    assert text == (
+        "A cell shows the restart of lowest loss (best). A sentence. Settings: batch 67 (a, c, d) / 5 (b), "
+        "distribution uniform signed, eval batch 4,096, objective sampled, optimizer Adam, cosine decay from 0.02, "
+        "restarts 8, retries of networks not settled 2, sampler enumerated (a, c, d) / coin flips (b), seed 91, "
+        "steps 2,345 (a, c, d) / 10 (b). Provenance: python 3.11.7 (a to c), polyjax 0.1.0 (a to c), jax 0.10.2 (a, b) "
+        "/ 0.10.3 (c); device cpu, AMD EPYC, 2 cores (a to c); revision 1a2b3c4d (modified) (a, b)."
+    )
+    assert captions.of_panels(configs | {"c": CONFIG, "d": CONFIG}, "best").endswith(TOLD)
+
+
+def test_panels_must_have_the_same_settings():
+    lacking = {key: value for key, value in CONFIG.items() if key != "seed"}
+    with pytest.raises(ValueError, match="lacks 'seed'"):
+        captions.of_panels({"a": CONFIG, "b": lacking}, "best")
 
 
 def test_caption_does_not_claim_samples_where_there_are_none():

@@ -1,4 +1,4 @@
-"""Figure 4 from a made-up sweep: the closed form plus noise, with cells that failed and cells that did not converge."""
+"""Figure 4 from a made-up sweep: the closed form plus noise, with cells that failed and cells that are not settled."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from legibility import assert_legible, rendered, words
+from selections import marked
 
 from figures import figure4
 from polyjax.results import Results
@@ -47,10 +48,15 @@ def synthetic(size=24, importance=(0.1, 10), **changes):
         "optimizer": "Adam, cosine decay from 0.02",
         "learning_rate": 0.02,
         "seed": 0,
-        "provenance": {"polyjax": "0.1.0", "jax": "0.10.2", "numpy": "2.4.6", "device": "cpu", "wall_time_s": 31.2},
+        "provenance": {
+            "command": "python -m sweeps.figure4",
+            "versions": {"python": "3.11.7", "polyjax": "0.1.0", "jax": "0.10.2", "numpy": "2.4.6"},
+            "device": "cpu, AMD EPYC, 2 cores",
+            "revision": "1a2b3c4d (modified)",
+        },
     }
     W, b = np.zeros((size, size, 2, 3, 6)), np.zeros((size, size, 2))
-    return Results(density, v, capacity, loss, 0.01 * loss, W, b, converged, config | changes)
+    return Results(density, v, capacity, loss, 0.01 * loss, W, b, converged, 0 * converged, config | changes)
 
 
 def draw(results, **options):
@@ -110,11 +116,15 @@ def test_cells_of_no_unique_optimum_are_left_out_and_counted():
     np.testing.assert_array_equal(np.isfinite(found.cells), e)
 
 
-def test_failed_cells_are_hatched_and_counted(figure):
+def test_failed_and_unsettled_cells_are_hatched_and_counted(results, figure):
     fig, drawn = figure
-    hatched = [c for ax in fig.axes for c in ax.collections if c.get_hatch()]
-    assert [len(c.get_paths()) for c in hatched] == [FAILED] * 2  # in the empirical panel and in the difference
-    assert f"Failed cells (hatched): {FAILED}. Unconverged cells (dots): 3." in words(drawn)
+    grid = results.density, results.importance
+    hatched = {ax.get_title(): [marked(p, *grid) for p in ax.patches if p.get_hatch()] for ax in fig.axes}
+    failed, unsettled = np.isnan(results.loss[..., 0]), np.isfinite(results.loss) & ~results.converged
+    np.testing.assert_array_equal(hatched.pop("Empirical"), [failed, unsettled[..., 0]])
+    np.testing.assert_array_equal(hatched.pop("Difference"), [failed])
+    assert not any(hatched.values())
+    assert f"Failed cells (hatched grey): {FAILED}. Cells not settled (hatched orange): 3." in words(drawn)
 
 
 def test_the_points_are_in_the_phases_of_the_paper(results):
@@ -141,7 +151,7 @@ def test_both_diagrams_share_a_scale_and_show_what_they_should(results, figure):
 
 def test_the_rule_is_printed():
     _, drawn = draw(synthetic(), rule="mean")
-    assert "the mean of all restarts (mean)" in words(drawn)
+    assert "the mean of all restarts that settled (mean)" in words(drawn)
 
 
 @pytest.mark.parametrize(

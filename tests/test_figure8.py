@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from legibility import assert_legible, rendered, words
+from selections import marked
 
 from figures import figure8
 from polyjax.capacity import capacities
@@ -43,11 +44,11 @@ def results(name, rows, size=8, noise=0.0):
     model, activation, _ = name.split("-")
     config = {"model": {"name": model.title(), "n_features": 6, "n_neurons": 3, "activation": activation}}
     config |= {"steps": 100, "optimizer": "Adam, cosine decay from 0.02", "learning_rate": 0.02, "seed": 0}
-    config |= {"distribution": "uniform_signed", "provenance": {"polyjax": "0.1.0", "wall_time_s": 1.5}}
+    config |= {"distribution": "uniform_signed", "provenance": {"versions": {"polyjax": "0.1.0"}}}
     axes = np.geomspace(0.01, 1, size), np.geomspace(0.01, 100, size)
     loss, one = np.ones((size, size)), np.ones((size, size), bool)
     refined = Refined(C, loss, 0.01 * loss, one, W, np.zeros_like(loss), 0 * loss)
-    lone = [a[:, :, None] for a in (C, loss, 0.01 * loss, W, 0 * loss, one)]
+    lone = [a[:, :, None] for a in (C, loss, 0.01 * loss, W, 0 * loss, one, 0 * one)]
     return Results(*axes, *lone, config, refined)
 
 
@@ -93,7 +94,22 @@ def test_an_embedding_that_wastes_capacity_is_not_efficient(panels):
     fig, drawn = rendered(lambda: figure8.draw(panels | {"redwood-relu-6in3": wasteful}))
     hatched = [ax.get_title() for ax in fig.axes for c in ax.collections if getattr(c, "hatches", None)]
     assert hatched == ["b  Redwood, ReLU", ""]  # in both of its maps and in no other
-    assert "/ 0.0% / 50.0%; c" in words(drawn)
+    assert "/ 0.0% / 50.0% / 0 / 0; c" in words(drawn)
+
+
+def test_failed_and_unsettled_cells_are_hatched_and_counted(panels):
+    changed = results("redwood-square-6in3", ["block of six", "full"])
+    for a in changed.refined[:3] + changed.refined[4:6]:
+        a[0, :3] = np.nan
+    changed.refined.converged[0, :3] = changed.refined.converged[4:6, 5] = False
+    fig, drawn = rendered(lambda: figure8.draw(panels | {"redwood-square-6in3": changed}))
+    maps = [ax for ax in fig.axes if ax.get_yscale() == "log"]
+    hatched = [[marked(p, changed.density, changed.importance) for p in ax.patches] for ax in maps]
+    failed = np.isnan(changed.refined.loss)
+    for found in (hatched[0], hatched[4]):
+        np.testing.assert_array_equal(found, [failed, ~changed.refined.converged & ~failed])
+    assert not any(hatched[1:4] + hatched[5:])
+    assert "/ 0.0% / 3 / 2; b" in words(drawn)
 
 
 def test_failed_cells_have_no_blocks():
@@ -117,8 +133,9 @@ def test_the_maps_show_what_was_found(panels, figure):
 
 def test_the_caption_says_which_blocks_hold_most_features(figure):
     text = words(figure[1])
-    assert "a 100.0% (100.0%, 100.0%) / 0.0% (0.0%, 0.0%) / 0.0% / 0.0%;" in text
-    assert "c 45.5% (45.5%, 45.5%) / 54.5% (54.5%, 54.5%) / 50.0% / 0.0%;" in text  # five against six, row by row
+    assert "a 100.0% (100.0%, 100.0%) / 0.0% (0.0%, 0.0%) / 0.0% / 0.0% / 0 / 0;" in text
+    # five against six, row by row
+    assert "c 45.5% (45.5%, 45.5%) / 54.5% (54.5%, 54.5%) / 50.0% / 0.0% / 0 / 0;" in text
     assert "most superposed features are in blocks of 4 or more (a, b), pairs (c, d)." in text
 
 

@@ -44,9 +44,9 @@ def results():
         "steps": 2000,
         "optimizer": "Adam, cosine decay from 0.02",
         "learning_rate": 0.02,
-        "provenance": {"polyjax": "0.1.0", "wall_time_s": 31.2},
+        "provenance": {"versions": {"polyjax": "0.1.0"}, "revision": None},
     }
-    arrays = (np.array(capacities(W)), loss, 0.01 * loss, W, 0 * loss, loss > 0)
+    arrays = (np.array(capacities(W)), loss, 0.01 * loss, W, 0 * loss, loss > 0, 0 * loss)
     return Results(density, importance, *arrays, config)
 
 
@@ -149,6 +149,14 @@ def test_all_text_is_legible(results):
     text = words(drawn)
     assert "2 (n/C)² of the trained weights alone (eq. 14)" in text
     assert "the gain of eq. 54 at its trained capacity" in text
+    assert "0 cells failed and 0 are not settled" in text
+
+
+def test_failed_and_unsettled_cells_are_counted(results):
+    capacity, converged = results.capacity.copy(), results.converged.copy()
+    capacity[3, 4:6], converged[3, 4:9] = np.nan, False
+    _, drawn = rendered(lambda: drawing.draw(replace(results, capacity=capacity, converged=converged)))
+    assert "2 cells failed and 3 are not settled" in words(drawn)
 
 
 def test_the_command_leaves_both_images(tmp_path, results):

@@ -1,12 +1,15 @@
 """The drawing functions put every value where it belongs; pixels are read from the rendered canvas."""
 
+import io
+
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from selections import selection
+from selections import marked, selection
 
 from polyjax import plotting, theory
 from polyjax.distributions import UNIFORM_SIGNED
@@ -18,6 +21,25 @@ def axes():
     fig = Figure(figsize=(3, 3), dpi=200)
     FigureCanvasAgg(fig)
     return fig.add_subplot()
+
+
+def printed(value, **cells):
+    """A panel of `value` [64, 64], two inches wide, at 300 dpi, as it is in print: image [rows, columns, 3] in [0, 1]
+    from the sparse row up, and the edges of the columns and of the rows in pixels."""
+    with plotting.style():
+        fig = Figure(figsize=(2, 1.7), dpi=300)
+        canvas, ax = FigureCanvasAgg(fig), fig.add_axes((0, 0, 1, 1))
+        density, importance = np.geomspace(0.01, 1, 64), np.geomspace(0.1, 10, 64)
+        plotting.phase_diagram(ax, density, importance, value, **cells)
+        ax.set_axis_off()
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[::-1, :, :3] / 255, np.linspace(0, 600, 65), np.linspace(0, 510, 65)
+
+
+def inside(columns, rows, row, column):
+    """The pixels wholly within a cell."""
+    (left, right), (bottom, top) = columns[column : column + 2], rows[row : row + 2]
+    return np.s_[int(np.ceil(bottom)) : int(top), int(np.ceil(left)) : int(right)]
 
 
 def pixel(ax, x, y):
@@ -59,21 +81,80 @@ def test_dense_is_at_the_top_and_important_on_the_right():
     assert (dense_right > sparse_left).all()
 
 
-def test_failed_cells_are_hatched_and_unconverged_ones_dotted():
-    ax = axes()
+def test_failed_and_unconverged_cells_are_hatched_and_no_others():
     value = np.full((DENSITY.size, IMPORTANCE.size), 0.5)
-    value[2, 3], value[4, 4:6] = np.nan, np.nan
+    value[2, 3], value[4:6, 4:8], value[-1, -1] = np.nan, np.nan, np.nan
     unconverged = np.zeros(value.shape, bool)
-    unconverged[1, 2] = True
-    diagram = plotting.phase_diagram(ax, DENSITY, IMPORTANCE, value, unconverged=unconverged)
-    assert diagram.failed is not None
-    assert diagram.failed.get_hatch()
-    assert len(diagram.failed.get_paths()) == 3
-    assert diagram.unconverged is not None
-    np.testing.assert_allclose(diagram.unconverged.get_offsets(), [(IMPORTANCE[2], DENSITY[1])])
-    corner = plotting.cell_edges(IMPORTANCE)[3] * 1.03, plotting.cell_edges(DENSITY)[2] * 1.1  # inside the failed cell
-    ax.figure.canvas.draw()
-    assert np.ptp(pixel(ax, *corner)) == 0  # grey, hatch or ground
+    unconverged[1, 2], unconverged[3, 3:6], unconverged[0, 0], unconverged[:, -2] = True, True, True, True
+    diagram = plotting.phase_diagram(axes(), DENSITY, IMPORTANCE, value, unconverged=unconverged)
+    np.testing.assert_array_equal(marked(diagram.failed, DENSITY, IMPORTANCE), np.isnan(value))
+    np.testing.assert_array_equal(marked(diagram.unconverged, DENSITY, IMPORTANCE), unconverged)
+    assert set(diagram.failed.get_hatch()) == {"/"}
+    assert set(diagram.unconverged.get_hatch()) == {"\\"}
+
+
+@pytest.mark.parametrize("capacity", [0, 0.5, 1])
+def test_a_single_unconverged_cell_is_seen_in_print(capacity):
+    value, unconverged = np.full((64, 64), float(capacity)), np.zeros((64, 64), bool)
+    unconverged[::3, ::3] = True  # apart from each other, and at all places that the hatch's lines may have in a cell
+    plain, *grid = printed(value)
+    image, *_ = printed(value, unconverged=unconverged)
+    away = np.linalg.norm(image - plain, axis=-1)
+    ink = 0.5 * np.linalg.norm(np.array(to_rgb(plotting.UNCONVERGED)) - plain[0, 0])
+    for row, column in np.argwhere(unconverged):
+        found = away[inside(*grid, row, column)] > ink
+        assert 0.1 < found.mean() < 0.7  # some of the colour beneath is left
+        if row < 63:
+            assert away[inside(*grid, row + 1, column)].max() == 0
+
+
+def test_the_capacity_is_legible_where_a_whole_region_is_unconverged():
+    value = np.repeat([0, 0.25, 0.5, 0.75, 1], 13)[:64] * np.ones((64, 1))
+    plain, image = (printed(value, unconverged=cells)[0] for cells in (None, value >= 0))
+    bands = [np.s_[20:-20, left + 20 : left + 80] for left in (0, 122, 244, 366, 488)]
+    orange = np.array(to_rgb(plotting.UNCONVERGED))
+    for band in bands:
+        colour, away = plain[band][0, 0], (image[band] - plain[band]).mean((0, 1))
+        assert np.linalg.norm(away) < 0.45 * np.linalg.norm(orange - colour)
+    means = np.array([image[band].mean((0, 1)) for band in bands])
+    assert np.linalg.norm(np.diff(means, axis=0), axis=1).min() > 0.1
+
+
+def test_failed_and_unconverged_cells_are_distinguishable():
+    value, failed = np.full((64, 64), 0.5), np.zeros((64, 64), bool)
+    failed[:, :32] = True
+    image, *_ = printed(np.where(failed, np.nan, value), failed=failed, unconverged=~failed)
+    left, right = image[20:-20, 20:280], image[20:-20, 320:580]
+    assert np.ptp(left, axis=-1).max() == 0  # grey, and a dark hatch
+    assert np.ptp(right, axis=-1).max() > 0.7  # orange
+    assert np.median(left) > 0.6 > np.median(right)
+
+    def along(a, step):
+        """How much the image changes from one pixel to the next along a diagonal, upwards for step 1."""
+        a = a.mean(-1)
+        return abs(a[1:, 1:] - a[:-1, :-1]).mean() if step == 1 else abs(a[1:, :-1] - a[:-1, 1:]).mean()
+
+    assert along(left, 1) < 0.3 * along(left, -1)
+    assert along(right, -1) < 0.3 * along(right, 1)
+
+
+def test_hatches_are_vectors_in_a_pdf_and_take_little_room():
+    n = 300
+    grid = np.geomspace(0.01, 1, n), np.geomspace(0.1, 10, n)
+    cells = np.random.default_rng(0).random((n, n)) < 0.05
+
+    def pdf(compression, **marks):
+        with plotting.style(), mpl.rc_context({"pdf.compression": compression}):
+            fig, file = Figure(figsize=(2, 2)), io.BytesIO()
+            plotting.phase_diagram(fig.add_subplot(), *grid, np.zeros((n, n)), **marks)
+            fig.savefig(file, format="pdf")
+        return file.getvalue()
+
+    text = pdf(0, unconverged=cells)
+    assert text.count(b"/PatternType 1") == 1
+    assert text.count(b" scn") == 1  # one path, painted once
+    assert text.count(b"/Subtype /Image") == pdf(0).count(b"/Subtype /Image") == 1  # the colours
+    assert len(pdf(6, unconverged=cells)) - len(pdf(6)) < 20 * cells.sum()
 
 
 def test_a_diagram_without_failures_has_no_such_artists():

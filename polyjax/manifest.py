@@ -1,0 +1,80 @@
+"""What a run in progress is: its configuration and how it is cut into chunks, in one JSON file."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from polyjax import files
+
+FORMAT = 1
+
+
+def path(folder: Path) -> Path:
+    return folder / "manifest.json"
+
+
+def write(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Writes `{"config": ..., "command": ..., "block": [P, L], "room": lanes or None}`."""
+    text = json.dumps({"format": FORMAT, **manifest}, indent=1, sort_keys=True)
+
+    def content(file: BinaryIO) -> None:
+        file.write(text.encode())
+
+    files.write(path(folder), content)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Raises FileNotFoundError, or ValueError where it cannot be understood."""
+    try:
+        manifest = json.loads(path(folder).read_text("utf-8"))
+        version = manifest.pop("format")
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path(folder)} is damaged ({error!r}); --restart discards the run in {folder}") from error
+    if version != FORMAT:
+        raise ValueError(
+            f"{path(folder)} is of format {version!r}, from another version of polyjax; this one continues runs of "
+            f"format {FORMAT}; --restart discards the run in {folder}"
+        )
+    missing = {"config", "command", "block", "room"} - manifest.keys()
+    if missing:
+        raise ValueError(
+            f"{path(folder)} is damaged: it has no {sorted(missing)[0]}; --restart discards the run in {folder}"
+        )
+    block, room = manifest["block"], manifest["room"]
+    right = {
+        "config": isinstance(manifest["config"], dict),
+        "block": isinstance(block, list) and len(block) == 2 and all(map(_is_size, block)),
+        "room": room is None or _is_size(room),
+    }
+    wrong = [name for name in right if not right[name]]
+    if wrong:
+        raise ValueError(
+            f"{path(folder)} is damaged: its {wrong[0]} cannot be {json.dumps(manifest[wrong[0]])}; --restart discards "
+            f"the run in {folder}"
+        )
+    return manifest
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], name: str = "") -> list[str]:
+    """The fields in which two configurations differ, in words."""
+    found = []
+    for key in sorted(there.keys() | here.keys()):
+        a, b = there.get(key), here.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += differences(a, b, f"{name}{key}.")
+        elif a != b:
+            found.append(f"{name}{key} ({_shown(a)} there, {_shown(b)} here)")
+    return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 4:
+        return f"{len(value)} values from {value[0]:.6g} to {value[-1]:.6g}"
+    return json.dumps(value)

@@ -1,0 +1,70 @@
+"""Where results come from: the command, the versions, the device and the revision of the code."""
+
+import functools
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Collection, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from polyjax import devices
+
+PACKAGES = ("polyjax", "jax", "jaxlib", "optax", "numpy")
+# Options of the sweep scripts that change how a run is done, but not its results: (name, whether a value follows).
+RUN_OPTIONS = {
+    "--restart": False,
+    "--cluster": False,
+    "--coordinator": True,
+    "--num-processes": True,
+    "--process-id": True,
+}
+
+
+def provenance() -> dict[str, Any]:
+    """JSON-serialisable, and the same for the same software on the same machine: neither date nor duration."""
+    return {
+        "command": command(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "device": devices.words(),
+        "revision": revision(),
+    }
+
+
+def command(without: Collection[str] = tuple(RUN_OPTIONS)) -> str | None:
+    """The command line of this process, without some options, where another process can repeat it; None in a notebook
+    or at a prompt."""
+    if not sys.argv[0] or sys.argv[0] == "-c" or "ipykernel" in sys.argv[0]:
+        return None
+    return shlex.join(["python", *without_options(sys.orig_argv[1:], without)])
+
+
+def without_options(words: Sequence[str], names: Collection[str]) -> list[str]:
+    """A command line without some of RUN_OPTIONS and their values."""
+    kept, skip = [], False
+    for word in words:
+        name, joined, _ = word.partition("=")
+        if not skip and name not in names:
+            kept.append(word)
+        skip = not skip and name in names and RUN_OPTIONS[name] and not joined
+    return kept
+
+
+@functools.cache
+def revision() -> str | None:
+    """The git revision of polyjax, "(modified)" where files differ from it; None where it is no checkout."""
+
+    def git(*arguments: str) -> str:
+        folder = Path(__file__).parent
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # not a copy inside somebody else's checkout
+        modified = git("status", "--porcelain", "--untracked-files=no", ".")  # polyjax itself
+        return git("rev-parse", "--short=12", "HEAD") + (" (modified)" if modified else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

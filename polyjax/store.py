@@ -1,0 +1,80 @@
+"""Where the outcomes of pieces of work are kept until the results are put together: here in memory, see `directory` for
+a store that outlives the process."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Store(Protocol):
+    """Outcomes by name, such as "train-00012"."""
+
+    index: int  # of this process among those that share the work
+    processes: int
+    block: tuple[int, int] | None  # [P, L] lanes of a block of the grid, where the run in progress has decided it
+    room: int | None  # lanes that fit the device at once, where more did not
+
+    def kept(self, name: str) -> bool:
+        """Whether the outcome is there, and whole."""
+
+    def keep(self, name: str, arrays: Arrays) -> None: ...
+
+    def read(self, name: str, fields: Sequence[str]) -> Arrays:
+        """Some arrays of an outcome that is there."""
+
+    def remember(self, **found: object) -> None:
+        """Sets `block` or `room`, for this process and for those that continue the run."""
+
+    def stopping(self) -> bool:
+        """Whether the user has asked this process to stop."""
+
+    def stopped(self, progress: str) -> BaseException:
+        """What to raise then, once everything is kept; `progress` says how far the run is."""
+
+    def others(self, names: Sequence[str], tell: Callable[[str], None]) -> None:
+        """Waits until the other processes have kept all outcomes of these names, and tells for whom it waits."""
+
+
+class Memory:
+    """Outcomes in memory, of one process, which nothing but an exception stops."""
+
+    index, processes = 0, 1
+    block: tuple[int, int] | None = None
+    room: int | None = None
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Arrays] = {}
+
+    def kept(self, name: str) -> bool:
+        return name in self._kept
+
+    def keep(self, name: str, arrays: Arrays) -> None:
+        self._kept[name] = arrays
+
+    def read(self, name: str, fields: Sequence[str]) -> Arrays:
+        return self._kept[name]
+
+    def remember(self, **found: object) -> None:
+        vars(self).update(found)
+
+    def stopping(self) -> bool:
+        return False
+
+    def stopped(self, progress: str) -> BaseException:
+        return KeyboardInterrupt(progress)
+
+    def others(self, names: Sequence[str], tell: Callable[[str], None]) -> None:
+        return None
+
+
+def names(phase: str, count: int) -> list[str]:
+    """The names of a phase's outcomes."""
+    return [f"{phase}-{i:06d}" for i in range(count)]
+
+
+def outcomes(store: Store, phase: str, count: int, fields: Sequence[str]) -> Iterator[Arrays]:
+    """A phase's outcomes, one after the other."""
+    return (store.read(name, fields) for name in names(phase, count))

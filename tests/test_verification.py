@@ -1,0 +1,169 @@
+"""`polyjax info` and `polyjax verify`: what a file says of itself, and that a file which is wrong is found out."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import polyjax
+from polyjax.verification import verify
+
+ROOT = Path(__file__).parents[1]
+# A third of the models has not settled after so few steps, and is retried; everything is refined.
+SWEEP = polyjax.Sweep(
+    polyjax.Anthropic(3, 2), [0.05, 0.3, 1.0], [0.3, 1.0, 3.0], restarts=3, steps=100, batch=16, refine=1
+)
+ALL = 9  # cells
+
+
+@pytest.fixture(scope="module")
+def results():
+    results = polyjax.run(SWEEP, progress=False)
+    assert (results.attempt > 0).any()
+    assert (results.refined.gain > 0).any()
+    return results
+
+
+@pytest.fixture
+def saved(results, tmp_path):
+    """Saves the results with some arrays changed, and returns the path."""
+
+    def save(config=None, **changed):
+        path = tmp_path / "r.npz"
+        refined = {k.removeprefix("refined_"): v for k, v in changed.items() if k.startswith("refined_")}
+        own = {k: v for k, v in changed.items() if not k.startswith("refined_")}
+        other = replace(results, **own, refined=results.refined._replace(**refined))
+        replace(other, config={**results.config, **(config or {})}).save(path)
+        return path
+
+    return save
+
+
+def with_one(array, value, index=(1, 2)):
+    """A copy in which cell `index` has another first number."""
+    changed = array.copy()
+    changed[(*index, *(0,) * (array.ndim - 2))] = value
+    return changed
+
+
+def test_a_file_is_verified_to_the_bit_where_it_was_made(saved):
+    cells = verify(saved(), ALL)
+    assert len(cells) == ALL
+    for cell in cells:
+        assert cell.agrees
+        assert cell.same_bits  # of the models that were not retried
+        assert max(cell.capacity, cell.loss, cell.of_weights) < 1e-5  # evaluated in blocks of another shape
+
+
+@pytest.mark.parametrize("chunk", [4, 7, 12])
+def test_blocks_that_overlap_are_found_again(tmp_path, chunk):
+    # 3 rows of 9 lanes in blocks of 4 or 7 lanes, or of two rows: models at the seams were trained twice.
+    polyjax.run_to_file(replace(SWEEP, chunk=chunk, refine=0), tmp_path / "r.npz", progress=False)
+    assert all(cell.same_bits for cell in verify(tmp_path / "r.npz", ALL))
+
+
+def test_the_cells_are_random_and_may_be_chosen_again(saved):
+    path = saved()
+    place = lambda cells: [(cell.density, cell.importance) for cell in cells]  # noqa: E731
+    assert place(verify(path, 3, seed=1)) == place(verify(path, 3, seed=1))
+    assert place(verify(path, 3, seed=1)) != place(verify(path, 3, seed=2))
+    assert len(set(place(verify(path, 1000)))) == ALL
+
+
+@pytest.mark.parametrize("name", ["capacity", "loss", "W", "b", "refined_capacity", "refined_loss", "refined_W"])
+def test_a_number_that_was_changed_is_found_out(saved, results, name):
+    of = results.refined if name.startswith("refined_") else results
+    array = getattr(of, name.removeprefix("refined_"))
+    found = {
+        (cell.density, cell.importance): cell.agrees for cell in verify(saved(**{name: with_one(array, 0.7)}), ALL)
+    }
+    assert found.pop((0.3, 3.0)) is False
+    assert all(found.values())
+
+
+def test_a_file_of_another_seed_is_found_out(saved):
+    cells = verify(saved({"seed": 1}), ALL)
+    assert not any(cell.same_bits for cell in cells)
+    assert not all(cell.agrees for cell in cells)
+
+
+def test_models_that_diverged_agree_with_themselves(tmp_path):
+    # Losses of infinity and NaN: only the same again is no difference.
+    results = polyjax.run(replace(SWEEP, learning_rate=1e30, retries=0, refine=0), progress=False)
+    assert not np.isfinite(results.loss).any()
+    results.save(tmp_path / "r.npz")
+    assert all(cell.agrees for cell in verify(tmp_path / "r.npz", ALL))
+    replace(results, loss=np.ones_like(results.loss)).save(tmp_path / "r.npz")
+    assert not any(cell.agrees for cell in verify(tmp_path / "r.npz", ALL))
+
+
+def test_a_sweep_is_made_again_from_its_description():
+    for sweep in (SWEEP, replace(SWEEP, seed=3, learning_rate=0.1, chunk=5, sampler="iid")):
+        again = polyjax.Sweep.from_config(sweep.describe())
+        assert again.describe() == sweep.describe()
+        assert again.training == sweep.training
+    quadratic = polyjax.Sweep(polyjax.Redwood(3, 2), [0.5], [1.0], objective="expected")
+    assert polyjax.Sweep.from_config(quadratic.describe()) == dataclasses.replace(
+        quadratic,
+        learning_rate=0.1,
+        sampler="enumerated",
+        engine="lanes",
+        distribution=polyjax.distributions.UNIFORM_SIGNED,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"optimizer": optax.sgd(0.1)}, "optimizer"),
+        ({"model": polyjax.Anthropic(3, 2, jnp.tanh)}, "activation"),
+    ],
+)
+def test_what_a_description_does_not_hold_is_refused(changes, told):
+    with pytest.raises(ValueError, match=told):
+        polyjax.Sweep.from_config(replace(SWEEP, **changes).describe())
+
+
+# --- the commands
+
+
+def command(*words):
+    done = subprocess.run(
+        [sys.executable, "-m", "polyjax", *map(str, words)], cwd=ROOT, env=os.environ, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_info_says_how_to_make_the_file_again(saved):
+    made = {"command": "python -m sweeps.mine --out r.npz", "versions": {"jax": "0.1"}, "device": "cpu, Z80"}
+    code, out, err = command("info", saved({"provenance": made | {"revision": "1a2b3c"}}))
+    assert (code, err) == (0, "")
+    for words in (*made["versions"], "0.1", made["command"], "cpu, Z80", "1a2b3c", "3 values from 0.05 to 1", "27"):
+        assert words in out
+    assert "Sweep.from_config(polyjax.load(" in out
+    assert "retried" in out
+    assert "not settled" in out
+
+
+def test_verify_compares_and_exits_with_1_where_cells_differ(saved, results):
+    code, out, err = command("verify", saved(), "--cells", 2)
+    assert (code, err) == (0, "")
+    assert "all 2 cells agree" in out
+    code, out, err = command("verify", saved(loss=results.loss * 2), "--cells", 2, "--seed", 0)
+    assert (code, err) == (1, "")
+    assert "2 of 2 cells differ" in out
+
+
+@pytest.mark.parametrize("words", [["info", "nowhere.npz"], ["verify", "README.md"], ["verify"], ["sing"], []])
+def test_what_is_no_results_file_ends_in_one_line(words):
+    code, _, err = command(*words)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert err.startswith("polyjax")
