@@ -56,11 +56,11 @@ def refine(run: Run, best: Selection) -> Refined:
 
 
 def continued(sweep: Sweep) -> Training:
-    """Half as many steps at half the learning rate; an optimiser of the caller's is used as it is."""
+    """Half as many steps at a quarter of the learning rate; an optimiser of the caller's is used as it is."""
     fixed = sweep.training
     if sweep.optimizer is not None:
         return fixed
-    rate, steps = sweep.rate / 2, max(1, sweep.steps // 2)
+    rate, steps = sweep.rate / 4, max(1, sweep.steps // 2)
     return replace(fixed, steps=steps, optimizer=training.adam(rate, steps))
 
 
