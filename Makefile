@@ -95,7 +95,11 @@ gallery: figures ## make the small pictures that the README shows
 
 .PHONY: test
 test: $(dev) ## run the tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --dist loadfile
+
+.PHONY: test-faults
+test-faults: $(dev) ## kill, damage and starve real runs, and check that no result is ever wrong (four minutes)
+	$(RUN) -m pytest tests/faults
 
 .PHONY: check
 check: $(dev) ## check format, lint and types

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from polyjax import hosts, runs
+from polyjax.checks import require
 from polyjax.interruption import Interrupted, at_once
 from polyjax.sweep import Sweep
 
@@ -57,10 +58,14 @@ class SweepParser(Parser):
         share = hosts.Share()
         if arguments.restart or not all(path.exists() for path in sweeps):
             share = hosts.join(hosts.Cluster(*asked), [runs.lock(path) for path in sweeps])
+        if arguments.restart:
+            require(share.processes == 1, "--restart", "be left out where several processes share a run", True)
+            for path in sweeps:  # all at once, since the command that continues says no more of it
+                runs.discard(path)
         for path, sweep in sweeps.items():
             if len(sweeps) > 1 and share.process == 0:
                 print(path, flush=True)
-            runs.run_to_file(sweep(), path, restart=arguments.restart, share=share)
+            runs.run_to_file(sweep(), path, share=share)
 
 
 def results_path(text: str) -> Path:

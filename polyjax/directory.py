@@ -42,10 +42,8 @@ class Directory:
     block: tuple[int, int] | None = None
     room: int | None = None
 
-    def __init__(
-        self, folder: Path, config: Mapping[str, Any], index: int = 0, processes: int = 1, restart: bool = False
-    ) -> None:
-        self.folder, self.index, self.processes, self._restart = folder, index, processes, restart
+    def __init__(self, folder: Path, config: Mapping[str, Any], index: int = 0, processes: int = 1) -> None:
+        self.folder, self.index, self.processes = folder, index, processes
         self._config = json.loads(json.dumps(config))
         self._about = provenance.provenance()
         self._requests = Requests()
@@ -68,12 +66,9 @@ class Directory:
 
     def _lock(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._locks.append(Held(self.folder / LOCK, shared=self.processes > 1))
-            if self.processes > 1:
-                self._locks.append(Held(self.folder / f"{LOCK}-{self.index}"))
-        except BlockingIOError as error:
-            raise ValueError(f"the run in {self.folder} is in progress already, by {error}") from None
+        self._locks.append(_locked(self.folder, LOCK, shared=self.processes > 1))
+        if self.processes > 1:
+            self._locks.append(_locked(self.folder, f"{LOCK}-{self.index}"))
 
     def _release(self) -> None:
         while self._locks:
@@ -81,8 +76,6 @@ class Directory:
 
     def _continue(self) -> None:
         """Takes up what the manifest says, if there is one."""
-        if self._restart:
-            self._clear()
         for left in files.unfinished(self.folder, f"{self.index}-" if self.processes > 1 else ""):
             left.unlink(missing_ok=True)
         if self.index > 0:
@@ -203,17 +196,35 @@ class Directory:
         what = self._path(name) if name else self.folder
         return FileNotFoundError(f"{what} was removed during the run, with what was trained")
 
-    def _clear(self) -> None:
-        for path in [manifest.path(self.folder), *self.folder.glob(CHUNKS), *files.unfinished(self.folder)]:
-            path.unlink(missing_ok=True)
-
     def remove(self) -> None:
-        """Removes the run, its locks at last."""
-        self._clear()
-        for path in self.folder.glob(f"{LOCK}*"):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # where there are files that are not ours
-            self.folder.rmdir()
+        """Removes the run."""
+        _remove(self.folder)
+
+
+def discard(folder: Path) -> None:
+    """Removes a run that nobody is at work on. Raises ValueError if somebody is."""
+    if folder.exists():
+        lock = _locked(folder, LOCK)
+        try:
+            _remove(folder)
+        finally:
+            lock.release()
+
+
+def _remove(folder: Path) -> None:
+    """The locks at last."""
+    chunks, locks = folder.glob(CHUNKS), folder.glob(f"{LOCK}*")
+    for path in [manifest.path(folder), *chunks, *files.unfinished(folder), *locks]:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # where there are files that are not ours
+        folder.rmdir()
+
+
+def _locked(folder: Path, name: str, shared: bool = False) -> Held:
+    try:
+        return Held(folder / name, shared)
+    except BlockingIOError as error:
+        raise ValueError(f"the run in {folder} is in progress already, by {error}") from None
 
 
 def refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:

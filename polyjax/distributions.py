@@ -55,11 +55,11 @@ UNIFORM_POSITIVE = Distribution(
 NORMAL = Distribution("normal", jax.scipy.special.ndtri, (0, 1, 0, 3), unit_variance=True)
 RADEMACHER = Distribution("rademacher", lambda u: jnp.where(u < 0.5, -1.0, 1.0), (0, 1, 0, 1), unit_variance=True)
 
-_ALL = (UNIFORM_SIGNED, UNIFORM_POSITIVE, NORMAL, RADEMACHER)
+ALL = (UNIFORM_SIGNED, UNIFORM_POSITIVE, NORMAL, RADEMACHER)
 
 
 def by_name(name: str) -> Distribution:
     """The distribution of that name. Raises ValueError for an unknown one."""
-    names = [d.name for d in _ALL]
+    names = [d.name for d in ALL]
     require(name in names, "distribution", f"be one of {', '.join(names)}", name)
-    return _ALL[names.index(name)]
+    return ALL[names.index(name)]

@@ -3,7 +3,9 @@
 import errno
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import IO
 
 try:
@@ -11,6 +13,7 @@ try:
 except ImportError:  # Windows, where folders are not locked
     fcntl = None  # type: ignore[assignment]
 
+TRIES, TRY_S = 3, 0.05
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems without locks
 
 
@@ -37,8 +40,13 @@ class Held:
     def _lock(self, shared: bool) -> None:
         if fcntl is None:
             return
+        kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
         try:
-            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            for _ in range(TRIES - 1):
+                with suppress(BlockingIOError):
+                    return fcntl.flock(self._file, kind)
+                sleep(TRY_S)  # `held` may look just now
+            fcntl.flock(self._file, kind)
         except BlockingIOError:
             self._file.seek(0)
             raise BlockingIOError(self._file.read() or "another process") from None

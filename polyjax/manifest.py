@@ -59,7 +59,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
+    return type(value) is int and value >= 1  # a bool is none
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], name: str = "") -> list[str]:

@@ -2,13 +2,18 @@
 
 import functools
 import platform
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+import zlib
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import jax
+import numpy as np
 
 from polyjax import devices
 
@@ -50,6 +55,14 @@ def without_options(words: Sequence[str], names: Collection[str]) -> list[str]:
             kept.append(word)
         skip = not skip and name in names and RUN_OPTIONS[name] and not joined
     return kept
+
+
+def fingerprint(f: Callable[..., Any], *arguments: Any) -> str:
+    """A number that tells functions apart by what they compute, the same in every process of one version of JAX."""
+    program = jax.make_jaxpr(f)(*arguments)
+    text = re.sub(r"0x[0-9a-f]+", "", str(program))  # addresses of objects
+    constants = [np.asarray(a).tobytes() for a in program.consts]
+    return f"{zlib.crc32(b''.join([text.encode(), *constants])):08x}"
 
 
 @functools.cache

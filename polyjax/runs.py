@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from polyjax import devices, execution, provenance, results
+from polyjax import devices, directory, execution, provenance, results
 from polyjax.checks import require
 from polyjax.directory import LOCK, WAIT_S, Directory, folder, refuse_other
 from polyjax.execution import Block, Keys, train_block
@@ -60,20 +60,26 @@ def run_to_file(
     require(
         not (restart and share.processes > 1), "restart", "be left out where several processes share a run", restart
     )
-    if not restart and _is_done(path, sweep):
+    if restart:
+        discard(path)
+    if _is_done(path, sweep):
         _clear_up(path, sweep)
         return
     try:
-        with Directory(folder(path), sweep.describe(), *share, restart) as store:
-            if restart:
-                path.unlink(missing_ok=True)
-            elif share.processes == 1 and _is_done(path, sweep):  # by another process, since we looked
+        with Directory(folder(path), sweep.describe(), *share) as store:
+            if share.processes == 1 and _is_done(path, sweep):  # by another process, since we looked
                 store.remove()
                 return
             _train_to_file(sweep, path, store, progress and share.process == 0)
     except FileNotFoundError:
         if not _is_there(path, sweep):  # or process 0 has finished and cleared up
             raise
+
+
+def discard(path: Path) -> None:
+    """Removes a results file, and the unfinished run that makes it. Raises ValueError where a process is at work."""
+    directory.discard(folder(path))
+    path.unlink(missing_ok=True)
 
 
 def lock(path: Path) -> Path:

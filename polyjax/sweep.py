@@ -4,18 +4,20 @@ A cell is one (density, importance) pair, a lane one model: one cell and one res
 V importances, R restarts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 
-from polyjax import engines, execution, training
+from polyjax import distributions, engines, execution, training
 from polyjax.activations import square
 from polyjax.checks import require
 from polyjax.distributions import Distribution, by_name, check_density
 from polyjax.models import Anthropic, Model, Redwood, activation_name
+from polyjax.provenance import fingerprint
 from polyjax.sampling import Sampler, default_sampler
 from polyjax.training import Training
 
@@ -76,6 +78,21 @@ class Sweep:
         fixed = Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine)
         return engines.with_engine(fixed)
 
+    def _given(self) -> dict[str, str]:
+        """What tells functions of the user's apart, whose names need not: fingerprints of what they compute."""
+        x, fixed = jnp.float32(0), self.training
+        functions: dict[str, tuple[Callable[..., Any], Any]] = {}
+        if self.optimizer:
+            one = training.one_model(Redwood(2, 2))  # whatever the model is
+            first = lambda g: fixed.optimizer.update(g, fixed.optimizer.init(g), g)  # noqa: E731
+            functions["optimizer"] = (first, one)
+        activation = getattr(self.model, "activation", None)
+        if callable(activation):
+            functions["activation"] = (activation, x)
+        if self.distribution is not None and self.distribution not in distributions.ALL:
+            functions["distribution"] = (self.distribution.quantile, x)
+        return {name: fingerprint(f, argument) for name, (f, argument) in functions.items()}
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Sweep":
         """The sweep that a results file describes. Raises ValueError where a description does not suffice: for
@@ -118,6 +135,7 @@ class Sweep:
             "settled": execution.SETTLED,
             "seed": self.seed,
             "chunk": self.chunk,
+            "given": self._given(),
         }
 
 
@@ -137,7 +155,7 @@ def _axis(name: str, values: Any) -> tuple[float, ...]:
 def _check(sweep: Sweep) -> None:
     check_density(np.asarray(sweep.density))
     v = np.asarray(sweep.importance)
-    require((v >= 0) & (v < 1e18), "importance", "be at least 0 and below 1e18", v)  # its square is in float32
+    require((v >= 0) & (v < 1e12), "importance", "be at least 0 and below 1e12", v)  # beyond, float32 overflows
     require(
         isinstance(sweep.distribution, Distribution | None), "distribution", "be a Distribution", sweep.distribution
     )

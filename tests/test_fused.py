@@ -80,7 +80,7 @@ CASES = [
 
 
 @needs_kernels
-@pytest.mark.parametrize(("model", "sampler", "optimizer"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("model", "sampler", "optimizer"), CASES, ids=lambda value: str(value).split(" at 0x")[0])
 def test_ten_steps_are_those_of_the_lanes(model, sampler, optimizer):
     fixed = configuration(model, sampler, optimizer)
     reference = engines.compiled(fixed)(*arguments(fixed))
@@ -173,7 +173,7 @@ def pretended(target, monkeypatch):
         Redwood(6, 3, jnp.tanh),
         Redwood(6, 3, lambda z: z * z * z),
     ],
-    ids=str,
+    ids=lambda model: str(model).split(" at 0x")[0],  # the same in every process
 )
 def test_the_kernels_lower_for_devices_that_are_not_here(model, target, monkeypatch):
     with pretended(target, monkeypatch):

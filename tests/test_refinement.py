@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax import refinement
+from polyjax import execution, refinement
+from polyjax.execution import Outcome
+from polyjax.phases import STRIP, Run, strips
+from polyjax.store import Memory
 from polyjax.theory import explicit_losses
 
 CELLS = 12
@@ -76,7 +79,8 @@ def test_a_failed_cell_is_taken_over_by_a_neighbour(results):
     for a in (best.loss, best.loss_se, best.capacity, best.W, best.b):
         a[3, 4] = np.nan
     best.converged[3, 4] = False
-    refined = refinement.refine(SPECKLED, best, progress=False)
+    run = Run(SPECKLED, execution.keys(SPECKLED.seed), Memory(), tuple(results.config["block"]), progress=False)
+    refined = refinement.refine(run, best)
     assert np.isfinite(refined.loss).all()
     assert np.isfinite(refined.W).all()
     assert refined.gain[3, 4] == 0  # there was no loss to fall
@@ -99,13 +103,39 @@ def test_capacities_differ_up_to_the_order_of_the_features_that_are_alike():
     assert refinement.differ(a, np.full(4, np.nan))
 
 
-@pytest.mark.parametrize("most", [1, 3, 50])
-def test_strips_hold_every_job_once_or_more_at_its_density(most):
-    rng = np.random.default_rng(0)
-    row = rng.integers(0, 5, 137)
-    jobs = refinement.Jobs(row, rng.integers(0, 9, 137), row, row)
-    found = refinement.strips(jobs, most)
-    assert {block.job.shape for block in found} == {(most, refinement.STRIP)}
-    assert set(np.concatenate([block.job.ravel() for block in found])) == set(range(137))
-    for block in found:
-        np.testing.assert_array_equal(row[block.job], np.broadcast_to(block.row[:, None], block.job.shape))
+@pytest.mark.parametrize("seed", range(5))
+def test_of_all_starts_in_a_cell_the_best_is_accepted_and_none_that_is_worse_than_what_is_there(seed):
+    rng = np.random.default_rng(seed)
+    P, V, N, D = 4, 5, 3, 2
+
+    def outcomes(*shape):
+        loss = rng.integers(1, 9, shape).astype(np.float32)  # with ties
+        loss[rng.random(shape) < 0.2] = np.nan
+        of_lane = [rng.random((*shape, N)), loss, rng.random(shape), rng.random(shape) < 0.5]
+        return Outcome(*of_lane, rng.normal(size=(*shape, D, N)), rng.normal(size=shape))
+
+    now = outcomes(P, V)
+    jobs = refinement.neighbours(rng.random((P, V)) < 0.7)
+    of_job = outcomes(jobs.row.size)
+    found = [(block, Outcome(*(a[block.job] for a in of_job))) for block in strips(jobs.row, (2, STRIP))]
+    assert len(found) > 1
+    before = Outcome(*(a.copy() for a in now))
+    then, news = refinement._accept(now, jobs, iter(found))
+    for p, v in np.ndindex(P, V):
+        here = [j for j in range(jobs.row.size) if (jobs.row[j], jobs.column[j]) == (p, v)]
+        losses = [before.loss[p, v], *of_job.loss[here]]
+        finite = [loss for loss in losses if not np.isnan(loss)]
+        if not finite:
+            assert np.isnan(then.loss[p, v])
+            assert not news[p, v]
+            continue
+        assert then.loss[p, v] == min(finite)
+        better = np.isnan(losses[0]) or min(finite) < losses[0]
+        assert news[p, v] == better
+        # All arrays are of the same lane, of one of those that are best.
+        sources = [Outcome(*(a[j] for a in of_job)) for j in here if of_job.loss[j] == min(finite)]
+        sources = sources if better else [Outcome(*(a[p, v] for a in before))]
+        same = [all(np.array_equal(a[p, v], b) for a, b in zip(then, one, strict=True)) for one in sources]
+        assert any(same)
+    for a, b in zip(now, before, strict=True):
+        np.testing.assert_array_equal(a, b)  # what was there is left as it was

@@ -1,9 +1,12 @@
-"""Results: the rules over restarts against plain loops, and a file that is whole, safe and the same when it is read."""
+"""Results: the rules over restarts against plain loops, and a file that is whole, safe, small in memory while it is
+written, and the same when it is read."""
 
 import dataclasses
+import io
 import json
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import hypothesis
@@ -11,12 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from polyjax import files
 from polyjax import results as module
-from polyjax.results import Refined, Results, load
+from polyjax.results import Parts, Refined, Results, load
 
 P, V, R, D, N = 2, 3, 4, 2, 3
 OVER_RESTARTS = ("best", "mean", "drop_worst")
-ARRAYS = ("density", "importance", "capacity", "loss", "loss_se", "W", "b", "converged")
+ARRAYS = ("density", "importance", "capacity", "loss", "loss_se", "W", "b", "converged", "attempt")
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = hypothesis.settings(deadline=None, max_examples=30, derandomize=True)
 
@@ -32,6 +36,7 @@ def made_up(rng, restarts=R, bias=(), **changes):
         "W": rng.normal(size=(*shape, D, N)).astype(np.float32),
         "b": rng.normal(size=(*shape, *bias)).astype(np.float32),
         "converged": rng.random(shape) < 0.7,
+        "attempt": rng.integers(0, 3, shape).astype(np.uint8),
     }
     config = {"model": {"name": "Redwood"}, "seed": 3, "learning_rate": 0.02, "note": "κ = 9/5p", "nothing": None}
     return Results(**{**arrays, "config": config, **changes})
@@ -65,9 +70,10 @@ def in_a_loop(results, rule, p, v):
     loss = {r: float(results.loss[p, v, r]) for r in usable}
     if rule == "best":
         return usable and [min(usable, key=loss.get)]
-    if rule == "drop_worst" and len(usable) > 1:
-        return [r for r in usable if r != max(usable, key=loss.get)]
-    return usable
+    settled = [r for r in usable if results.converged[p, v, r]]
+    if rule == "drop_worst" and len(settled) > 1:
+        return [r for r in settled if r != max(settled, key=loss.get)]
+    return settled
 
 
 @FEW
@@ -109,13 +115,26 @@ def test_a_cell_in_which_every_restart_failed_holds_nan_and_is_not_converged(rul
     assert np.isfinite(found.loss).sum() == P * V - 1
 
 
-def test_one_restart_is_never_dropped_and_all_rules_agree_on_it():
-    results = made_up(np.random.default_rng(1), restarts=1)
+def test_one_settled_restart_is_never_dropped_and_all_rules_agree_on_it():
+    settled = np.random.default_rng(1).random((P, V, 1)) < 0.7
+    assert 0 < settled.sum() < settled.size
+    results = made_up(np.random.default_rng(1), restarts=1, converged=settled)
     for rule in OVER_RESTARTS:
-        found = results.select(rule)
-        np.testing.assert_array_equal(found.loss, results.loss[..., 0])
-        np.testing.assert_array_equal(found.capacity, results.capacity[:, :, 0])
-        np.testing.assert_array_equal(found.converged, results.converged[..., 0])
+        found, there = results.select(rule), settled[..., 0] | (rule == "best")
+        np.testing.assert_array_equal(found.loss, np.where(there, results.loss[..., 0], np.nan))
+        np.testing.assert_array_equal(found.capacity, np.where(there[..., None], results.capacity[:, :, 0], np.nan))
+        np.testing.assert_array_equal(found.converged, settled[..., 0])
+
+
+def test_a_restart_that_has_not_settled_is_in_no_mean_but_may_be_the_best_and_says_so():
+    results = made_up(np.random.default_rng(4), converged=np.ones((P, V, R), bool))
+    results.loss[0, 0] = [3, 1, 2, 4]
+    results.converged[0, 0, 1] = False
+    assert results.select("best").loss[0, 0] == 1
+    assert not results.select("best").converged[0, 0]
+    assert results.select("mean").loss[0, 0] == 3
+    assert results.select("drop_worst").loss[0, 0] == 2.5
+    assert results.select("mean").converged.all()
 
 
 def test_of_equal_losses_the_first_restart_is_best():
@@ -206,14 +225,14 @@ def test_saving_replaces_the_old_file_and_leaves_nothing_beside_it(path, results
     assert os.listdir(path.parent) == [path.name]
 
 
-def fail(*_):
+def fail(*_, **__):
     raise OSError("disk full")
 
 
-@pytest.mark.parametrize("step", ["savez", "fsync", "replace"])
+@pytest.mark.parametrize("step", ["write_array_header_1_0", "fsync", "replace"])
 def test_a_failing_save_keeps_the_old_file_and_leaves_nothing_beside_it(step, path, results, monkeypatch):
     before = path.read_bytes()
-    monkeypatch.setattr(module.np if step == "savez" else module.os, step, lambda *args, **_: fail())
+    monkeypatch.setattr(files.os if hasattr(os, step) else module.npy, step, fail)
     with pytest.raises(OSError, match="disk full"):
         dataclasses.replace(results, config={"seed": 4}).save(path)
     monkeypatch.undo()
@@ -221,15 +240,123 @@ def test_a_failing_save_keeps_the_old_file_and_leaves_nothing_beside_it(step, pa
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_save_that_stops_half_way_through_writing_leaves_nothing(path, results, monkeypatch):
-    def write_a_little(file, **_):
-        file.write(b"PK")
+class SmallDisk(io.FileIO):
+    """A file with room for a few bytes."""
+
+    def __init__(self, path, mode, room):
+        super().__init__(path, mode)
+        self.room = room
+
+    def write(self, data):
+        n = min(len(data), self.room - self.tell())
+        if not n:
+            raise OSError("disk full")
+        return super().write(memoryview(data)[:n])
+
+
+def test_a_disk_that_is_full_after_any_number_of_bytes_keeps_the_old_file_and_leaves_nothing_beside_it(
+    path, results, monkeypatch
+):
+    other, before = dataclasses.replace(results, config={"seed": 4}), path.read_bytes()
+    other.save(path.with_name("other.npz"))
+    size = path.with_name("other.npz").stat().st_size
+    path.with_name("other.npz").unlink()
+    for room in (0, 1, 100, *range(500, size, 500), size - 1):
+        small = lambda path, mode, room=room: io.BufferedWriter(SmallDisk(path, mode, room))  # noqa: E731
+        monkeypatch.setattr(files, "open", small, raising=False)
+        with pytest.raises(OSError, match="disk full"):
+            other.save(path)
+        assert path.read_bytes() == before
+        assert os.listdir(path.parent) == [path.name]
+    monkeypatch.setattr(files, "open", lambda path, mode: io.BufferedWriter(SmallDisk(path, mode, size)), raising=False)
+    other.save(path)  # there was no other reason
+    assert load(path).config == {"seed": 4}
+
+
+@pytest.mark.parametrize("name", [*ARRAYS, "refined_W"])
+def test_a_save_that_stops_half_way_through_writing_leaves_nothing(name, path, monkeypatch):
+    def interrupted():
+        yield np.zeros((1, 3), np.float32)
+        unfinished = [p for p in path.parent.iterdir() if p != path]
+        assert len(unfinished) == 1  # or this would test nothing
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.np, "savez", write_a_little)
+    whole = refined(made_up(np.random.default_rng(0)))
+    arrays = {each: Parts.of(getattr(whole, each)) for each in ARRAYS}
+    if name in arrays:
+        arrays[name] = Parts(P, interrupted())
+    else:
+        monkeypatch.setattr(Parts, "of", lambda array: Parts(P, interrupted()))
     with pytest.raises(KeyboardInterrupt):
-        results.save(path.with_name("other.npz"))
+        module.write(path.with_name("other.npz"), whole.config, arrays, whole.refined)
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_an_array_written_in_parts_is_the_array_that_numpy_writes(tmp_path):
+    rng = np.random.default_rng(6)
+    whole = refined(made_up(rng, bias=(N,)))
+    arrays = {name: getattr(whole, name) for name in ARRAYS}
+    arrays["W"] = np.asfortranarray(arrays["W"])  # as a file of another program may have it
+    arrays["capacity"] = arrays["capacity"][::-1]
+    parts = {name: Parts(len(a), np.array_split(a, len(a))) for name, a in arrays.items()}
+    module.write(tmp_path / "parts.npz", whole.config, parts, whole.refined)
+    more = {f"refined_{name}": a for name, a in whole.refined._asdict().items()}
+    words = {"format": module.FORMAT, "arrays": [*arrays, *more], **whole.config}
+    config = np.array(json.dumps(words, sort_keys=True))
+    np.savez(tmp_path / "numpy.npz", config=config, **{n: np.ascontiguousarray(a) for n, a in arrays.items()}, **more)
+    with zipfile.ZipFile(tmp_path / "parts.npz") as found, zipfile.ZipFile(tmp_path / "numpy.npz") as expected:
+        assert found.testzip() is None
+        assert found.namelist() == expected.namelist()
+        for name in expected.namelist():
+            assert found.read(name) == expected.read(name), name  # headers included
+
+
+def test_equal_results_are_equal_files(tmp_path, results):
+    # Zip notes the time of every member, unless told otherwise.
+    results.save(tmp_path / "a.npz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zipfile.time, "localtime", lambda *_: (2031, 5, 6, 7, 8, 9, 0, 0, 0))
+        results.save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_writing_needs_the_memory_of_a_part_and_not_of_the_array(tmp_path):
+    rows, size = 64, 2**18  # a MiB of float32 a row
+
+    def parts():
+        return (np.full((1, size), i, np.float32) for i in range(rows))
+
+    tracemalloc.start()
+    module.write(tmp_path / "large.npz", {}, {"W": Parts(rows, parts())}, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    with np.load(tmp_path / "large.npz") as file:
+        assert file["W"].shape == (rows, size)
+        np.testing.assert_array_equal(file["W"][:, 0], np.arange(rows))
+    assert peak < 5 * 2**20  # the part that is written, the next one being made, and what zip keeps of them
+
+
+def test_a_file_of_format_1_is_read_as_one_without_retries(path, results):
+    with np.load(path) as file:
+        config = json.loads(str(file["config"])) | {"format": 1}
+    del config["arrays"]
+    found = load(rewritten(path, attempt=None, config=np.array(json.dumps(config))))
+    assert (found.attempt.dtype, found.attempt.shape) == (np.uint8, (P, V, R))
+    assert not found.attempt.any()
+    assert found.config == results.config
+    for name in ARRAYS[:-1]:
+        assert getattr(found, name).tobytes() == getattr(results, name).tobytes()
+
+
+def test_the_configuration_is_read_without_the_arrays(path, results):
+    assert module.configuration(path) == results.config
+    rewritten(path, W=np.zeros(3))  # which would not load
+    assert module.configuration(path) == results.config
+    with pytest.raises(FileNotFoundError):
+        module.configuration(path.with_name("nowhere.npz"))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"^path must name a whole polyjax results file, but is .*sweep\.npz"):
+        module.configuration(path)
 
 
 def test_a_configuration_that_is_not_json_is_refused_before_anything_is_written(path, results):
@@ -269,6 +396,27 @@ def test_a_damaged_file_is_refused_or_gives_the_same_arrays(path, results):
     assert refused > 200
 
 
+def test_a_file_in_which_arrays_are_hidden_is_refused(path):
+    # Zip has checksums of its files, but none of the list of them.
+    refined(made_up(np.random.default_rng(0))).save(path)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        start = archive.start_dir
+    hidden = 0
+    for i in range(start, len(whole)):
+        damaged = bytearray(whole)
+        damaged[i] ^= 2
+        path.write_bytes(bytes(damaged))
+        try:
+            with zipfile.ZipFile(path) as archive:
+                hidden += len(archive.namelist()) < len(ARRAYS) + 1 + len(Refined._fields)
+            found = load(path)
+        except (ValueError, zipfile.BadZipFile, NotImplementedError):
+            continue
+        assert found.refined is not None
+    assert hidden > 0  # or this would show nothing
+
+
 def test_a_file_compressed_by_other_means_is_read_or_refused(path):
     with np.load(path) as file:
         arrays = dict(file)
@@ -305,10 +453,16 @@ def test_a_file_without_one_of_its_arrays_is_refused(path, name):
 
 
 @pytest.mark.parametrize(
-    "config", ["", "not json", "[]", "null", "3", '{"seed": 3}', '{"format": 0}', '{"format": 2, "seed": 3}']
+    "config",
+    ["", "not json", "[]", "null", "3", '{"seed": 3}', '{"format": 0}', '{"format": "2"}', '{"format": 3, "seed": 3}'],
 )
 def test_another_format_is_refused(path, config):
     assert_refused(rewritten(path, config=np.array(config)))
+
+
+def test_a_file_of_a_newer_version_says_so(path):
+    with pytest.raises(ValueError, match=r": it is of format 3, from a newer polyjax; this one reads up to 2$"):
+        load(rewritten(path, config=np.array('{"format": 3}')))
 
 
 @pytest.mark.parametrize(
@@ -330,6 +484,7 @@ def test_another_format_is_refused(path, config):
         ("b", (P, V, R, D)),
         ("b", (P, V)),
         ("converged", (P, V, 1)),
+        ("attempt", (P, V)),
     ],
 )
 def test_arrays_that_do_not_fit_together_are_refused(path, name, shape):

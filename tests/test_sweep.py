@@ -12,15 +12,16 @@ import optax
 import pytest
 from hypothesis import strategies as st
 
-from polyjax import distributions, theory
+from polyjax import devices, distributions, theory
 from polyjax.capacity import capacities
 from polyjax.execution import blocks
 from polyjax.models import Anthropic, Redwood
-from polyjax.sweep import Sweep, run
+from polyjax.runs import run
+from polyjax.sweep import Sweep
 
 EPS = float(np.finfo(np.float32).eps)
 PHASES = Sweep(Redwood(6, 3), np.geomspace(0.01, 0.5, 6), np.geomspace(0.1, 10, 6), restarts=4, steps=800)
-SMALL = Sweep(Redwood(3, 2), (0.2, 0.5, 1.0), (0.3, 0.6, 1.0, 1.6, 2.5), restarts=2, steps=20, batch=16)
+SMALL = Sweep(Redwood(3, 2), (0.2, 0.5, 1.0), (0.3, 0.6, 1.0, 1.6, 2.5), restarts=2, steps=20, batch=16, retries=0)
 LANE = ("capacity", "loss", "loss_se", "W", "b", "converged")
 
 
@@ -110,6 +111,8 @@ def test_results_have_the_documented_axes(phases):
     assert phases.density.tolist() == list(PHASES.density)
     assert phases.importance.tolist() == list(PHASES.importance)
     assert [getattr(phases, name).dtype for name in LANE] == [np.float32] * 5 + [bool]
+    assert (phases.attempt.shape, phases.attempt.dtype) == ((P, V, R), np.uint8)
+    assert phases.attempt.max() <= PHASES.retries
     assert phases.refined is None
 
 
@@ -174,8 +177,10 @@ def test_a_cell_does_not_depend_on_the_grid_around_it(small):
 def test_a_second_sweep_like_the_first_compiles_nothing(caplog, phases):
     compiled = lambda: [r.getMessage() for r in caplog.records if "Compiling" in r.getMessage()]  # noqa: E731
     with jax.log_compiles():
-        # All made anew, and other values of everything that is not static.
-        other = Sweep(Redwood(6, 3), np.linspace(0.1, 1, 6), np.linspace(0, 2, 6), restarts=4, steps=800, seed=5)
+        # All made anew, and other values of everything that is not static. Retries are programs that only lanes which
+        # have not settled need, and `test_retry` has their own test.
+        grid = {"density": np.linspace(0.1, 1, 6), "importance": np.linspace(0, 2, 6)}
+        other = Sweep(Redwood(6, 3), **grid, restarts=4, steps=800, retries=0, seed=5)
         silent(other)
         assert compiled() == []
         jax.jit(lambda x: x + 1)(1.0)  # what a compilation would look like
@@ -267,6 +272,9 @@ def test_the_configuration_is_json_with_all_defaults_filled_in(small):
     config = json.loads(json.dumps(small.config))
     assert config == small.config
     provenance = config.pop("provenance")
+    # An equal share for every core of the 3 x 10 lanes.
+    assert tuple(config.pop("block")) == blocks(3, 10, devices.default_chunk(30), devices.workers())[0].shape
+    assert config.pop("room") is None
     assert config == json.loads(json.dumps(SMALL.describe()))
     assert config["model"] == {"name": "Redwood", "n_features": 3, "n_neurons": 2, "activation": "square"}
     assert config["density"] == [0.2, 0.5, 1.0]
@@ -274,7 +282,8 @@ def test_the_configuration_is_json_with_all_defaults_filled_in(small):
     expected |= {"restarts": 2, "steps": 20, "batch": 16, "seed": 0, "learning_rate": 0.02}
     assert {name: config[name] for name in expected} == expected
     assert config["optimizer"] == "Adam, cosine decay from 0.02"
-    assert {"polyjax", "jax", "numpy", "device", "wall_time_s"} <= set(provenance)
+    assert set(provenance) == {"command", "device", "revision", "versions"}
+    assert {"polyjax", "jax", "numpy", "python"} <= set(provenance["versions"])
 
 
 def test_the_configuration_names_what_the_caller_gave():
@@ -288,6 +297,21 @@ def test_the_configuration_names_what_the_caller_gave():
     assert replace(SMALL, learning_rate=0.5).describe()["optimizer"] == "Adam, cosine decay from 0.5"
 
 
+def test_functions_of_the_callers_are_told_apart_by_what_they_compute():
+    def given(**changes):
+        return replace(SMALL, **changes).describe()["given"]
+
+    assert given() == given(distribution=distributions.NORMAL) == {}
+    optimizers = [optax.sgd(0.1), optax.sgd(0.2), optax.adam(0.1), optax.adam(optax.cosine_decay_schedule(0.1, 9))]
+    activations = [jnp.tanh, jnp.sin, lambda z: z, lambda z: z * np.float32([3.0])[0], jax.nn.silu]
+    bases = [replace(distributions.NORMAL, quantile=f) for f in (lambda u: 3 * u, lambda u: 2 * u)]
+    found = [given(optimizer=optimizer)["optimizer"] for optimizer in optimizers]
+    found += [given(model=Redwood(3, 2, activation))["activation"] for activation in activations]
+    found += [given(distribution=base)["distribution"] for base in bases]
+    assert len(set(found)) == len(found) == 11
+    assert given(optimizer=optax.sgd(0.1))["optimizer"] == found[0]  # made anew
+
+
 @pytest.mark.parametrize(
     "numbers",
     [
@@ -295,6 +319,7 @@ def test_the_configuration_names_what_the_caller_gave():
         {"steps": np.int32(20), "batch": np.int64(16)},
         {"seed": np.int64(3)},
         {"refine": np.int64(1)},
+        {"retries": np.int64(1)},
         {"learning_rate": np.float32(0.5)},
         {"model": Redwood(int(np.int64(3)), np.int64(2))},
         {"density": range(1, 2), "importance": np.float32([0.5, 1])},
@@ -304,7 +329,7 @@ def test_the_configuration_names_what_the_caller_gave():
 def test_numbers_of_numpy_are_as_good_as_those_of_python(numbers):
     # A sweep that is accepted must also be saved, after hours of training.
     described = json.loads(json.dumps(replace(SMALL, **numbers).describe()))
-    for name in numbers.keys() & {"restarts", "steps", "batch", "seed", "refine", "learning_rate"}:
+    for name in numbers.keys() & {"restarts", "steps", "batch", "seed", "refine", "retries", "learning_rate"}:
         assert described[name] == numbers[name]
 
 
@@ -322,9 +347,9 @@ REFUSED = [
     ({"density": [1.5]}, "density must be above 0 and at most 1, but is 1.5 at index 0"),
     ({"density": [0.1, np.nan]}, "density must be above 0 and at most 1, but is nan at index 1"),
     ({"importance": []}, "importance must be one-dimensional and hold at least one value, but is []"),
-    ({"importance": [1, -1]}, "importance must be at least 0 and below 1e18, but is -1.0 at index 1"),
-    ({"importance": [np.inf]}, "importance must be at least 0 and below 1e18, but is inf at index 0"),
-    ({"importance": [np.nan]}, "importance must be at least 0 and below 1e18, but is nan at index 0"),
+    ({"importance": [1, -1]}, "importance must be at least 0 and below 1e12, but is -1.0 at index 1"),
+    ({"importance": [np.inf]}, "importance must be at least 0 and below 1e12, but is inf at index 0"),
+    ({"importance": [np.nan]}, "importance must be at least 0 and below 1e12, but is nan at index 0"),
     *(
         ({name: value}, f"{name} must {WHOLE} 1, but is {value!r}")
         for name in ("restarts", "steps", "batch", "chunk")
@@ -333,6 +358,8 @@ REFUSED = [
     ({"seed": -1}, f"seed must {WHOLE} 0, but is -1"),
     ({"seed": 0.5}, f"seed must {WHOLE} 0, but is 0.5"),
     ({"refine": -1}, f"refine must {WHOLE} 0, but is -1"),
+    ({"retries": -1}, f"retries must {WHOLE} 0, but is -1"),
+    ({"retries": 0.5}, f"retries must {WHOLE} 0, but is 0.5"),
     ({"batch": 7, "sampler": "enumerated"}, "batch must be at least 8 for the enumerated sampler, but is 7"),
     ({"batch": 1}, "batch must be at least 2 for the stratified sampler, but is 1"),
     ({"sampler": "sobol"}, "sampler must be one of enumerated, stratified, iid, but is 'sobol'"),

@@ -1,0 +1,30 @@
+"""Processes that are started on the same results file, and locks that are left behind."""
+
+from time import sleep
+
+from harness import Ended, end
+
+
+def has_trained(ended: Ended) -> bool:
+    return ended.code == 0 and not any("is there already" in line for line in ended.lines)
+
+
+def test_of_two_processes_one_trains_and_the_other_does_not(judged, expected, new_place):
+    judge = judged("two processes on one file")
+    for delay in (0, 0, 0, 0.02, 0.3, 0.6, 0.9, 1.0):
+        place = new_place()
+        first = place.start_sweep()
+        sleep(delay * expected.seconds)
+        one, other = sorted((end(process) for process in (place.start_sweep(), first)), key=has_trained)
+        assert not has_trained(one)
+        if one.code == 0:
+            judge.correct(place, other, "one correct, the other finds its file")
+        else:
+            judge.one_line(one, "is in progress already, by")
+            judge.correct(place, other, "one correct, the other one line")
+
+
+def test_a_lock_of_a_dead_process_does_not_matter(judged, new_place, trained):
+    place = new_place().copied(trained)
+    (place.run / "lock").write_text("process 4194305 on another host")
+    judged("a lock of a dead process").correct(place, place.sweep())

@@ -1,0 +1,188 @@
+"""What the scripts share: errors in one line, exit codes that shells understand, and sweeps that are run in turn."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from polyjax import Redwood, Sweep, command, hosts
+from polyjax.command import Parser, SweepParser, results_path
+from polyjax.interruption import Interrupted
+from polyjax.provenance import RUN_OPTIONS, without_options
+
+TINY = Sweep(Redwood(3, 2), [0.5], [1.0], steps=2)
+
+
+def ended(capsys, work):
+    """The exit code of a program that does this, and what it says."""
+    with pytest.raises(SystemExit) as end:
+        work()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return end.value.code, err.rstrip()
+
+
+def raising(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("density must be\n  above 0"), 2, "density must be above 0"),
+        (MemoryError("no memory for a single model"), 2, "no memory for a single model"),
+        (OSError("cannot save in a: disk full"), 2, "cannot save in a: disk full"),
+        (FileNotFoundError(2, "No such file or directory", "a.npz"), 2, "a.npz: No such file or directory"),
+        (Interrupted(signal.SIGINT, "stopped. 3 of 4"), 130, "stopped. 3 of 4"),
+        (Interrupted(signal.SIGTERM, "stopped. 3 of 4"), 143, "stopped. 3 of 4"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_what_goes_wrong_ends_in_one_line_and_the_exit_code_of_its_kind(capsys, error, code, said):
+    parser = Parser(prog="python -m sweeps.figure4")
+    assert ended(capsys, lambda: parser.report(raising(error))) == (code, f"python -m sweeps.figure4: {said}")
+
+
+def test_an_error_of_the_program_itself_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        Parser().report(lambda: 1 / 0)
+
+
+def test_what_goes_well_says_nothing(capsys):
+    done = []
+    Parser().report(lambda: done.append(1))
+    assert done == [1]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bad_argument_ends_in_one_line(capsys):
+    parser = Parser(prog="p")
+    parser.add_argument("--out", type=results_path)
+    code, said = ended(capsys, lambda: parser.parse_args(["--out", "a.txt"]))
+    assert code == 2
+    assert said == "p: argument --out: must end in .npz, but is 'a.txt'"
+
+
+# --- scripts that run sweeps
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """What is asked of `run_to_file`."""
+    asked = []
+    monkeypatch.setattr(command.runs, "run_to_file", lambda *args, **options: asked.append((*args, options)))
+    return asked
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """What is asked of `hosts.join`; this is process 1 of 3."""
+    asked = []
+    monkeypatch.setattr(command.hosts, "join", lambda *args: asked.append(args) or hosts.Share(1, 3))
+    return asked
+
+
+def run(*arguments, paths):
+    parser = SweepParser("p", "Trains.")
+    parser.run(parser.parse_args(arguments), {Path(path): lambda: TINY for path in paths})
+
+
+def test_every_sweep_is_run_into_its_file_and_its_name_printed(runs, tmp_path, capsys):
+    paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    run(paths=paths)
+    alone = {"share": hosts.Share(0, 1)}
+    assert runs == [(TINY, paths[0], alone), (TINY, paths[1], alone)]
+    assert capsys.readouterr().out.split() == [*map(str, paths)]
+    run(paths=paths[:1])
+    assert runs[2] == (TINY, paths[0], alone)
+    assert capsys.readouterr().out == ""
+
+
+def test_several_processes_meet_with_what_the_user_says_and_one_of_them_prints(runs, joined, tmp_path, capsys):
+    paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    run("--coordinator", "host:1", "--num-processes=3", "--process-id", "1", "--cluster", paths=paths)
+    [(cluster, locks)] = joined
+    assert cluster == hosts.Cluster("host:1", 3, 1, True)
+    assert [*locks] == [tmp_path / "a.run" / "lock", tmp_path / "b.run" / "lock"]
+    assert [asked[-1]["share"] for asked in runs] == [hosts.Share(1, 3)] * 2
+    assert capsys.readouterr().out == ""
+
+
+def test_processes_need_not_meet_where_everything_is_there(runs, joined, tmp_path):
+    (tmp_path / "a.npz").touch()
+    run(paths=[tmp_path / "a.npz"])
+    assert not joined
+    assert len(runs) == 1  # which compares the configurations
+    run(paths=[tmp_path / "a.npz", tmp_path / "b.npz"])
+    assert len(joined) == 1
+
+
+def test_a_restart_discards_all_results_before_it_makes_the_first(monkeypatch, tmp_path):
+    # So that the command that continues, which says no more of restarting, keeps none that are old.
+    paths, seen = [tmp_path / "a.npz", tmp_path / "b.npz"], []
+    monkeypatch.setattr(command.runs, "run_to_file", lambda *_, **__: seen.append(os.listdir(tmp_path)))
+    for path in paths:
+        path.touch()
+        path.with_suffix(".run").mkdir()
+    run("--restart", paths=paths)
+    assert seen == [[], []]
+
+
+def test_several_processes_do_not_restart(runs, joined, tmp_path, capsys):
+    words = "--restart", "--coordinator", "host:1", "--num-processes", "3", "--process-id", "1"
+    code, said = ended(capsys, lambda: run(*words, paths=[tmp_path / "a.npz"]))
+    assert code == 2
+    assert said == "p: --restart must be left out where several processes share a run, but is True"
+    assert not runs
+
+
+@pytest.mark.parametrize("error", [ValueError("of another configuration"), Interrupted(signal.SIGTERM, "stopped")])
+def test_a_sweep_that_ends_early_ends_the_program(monkeypatch, capsys, tmp_path, error):
+    monkeypatch.setattr(command.runs, "run_to_file", lambda *_, **__: raising(error)())
+    code, said = ended(capsys, lambda: run(paths=[tmp_path / "a.npz"]))
+    assert code == (143 if isinstance(error, Interrupted) else 2)
+    assert said == f"p: {error}"
+
+
+def test_options_of_the_run_are_those_that_the_provenance_leaves_out():
+    parser = SweepParser("p", "Trains.")
+    words = []
+    for name, has_value in RUN_OPTIONS.items():
+        words += [name, "1"] if has_value else [name]
+    found = parser.parse_args(words)  # they exist, and take a value or none
+    assert all(getattr(found, name.strip("-").replace("-", "_")) for name in RUN_OPTIONS)
+    assert without_options(words, RUN_OPTIONS) == []
+
+
+@pytest.mark.parametrize("short", ["--rest", "--coord=host:1", "--num=3"])
+def test_options_cannot_be_shortened(capsys, short):
+    # Or the command that continues a run would not know them, and discard it with `--rest`.
+    code, said = ended(capsys, lambda: SweepParser("p", "Trains.").parse_args([short]))
+    assert code == 2
+    assert said == f"p: unrecognized arguments: {short}"
+
+
+# --- where results go
+
+
+def test_a_results_path_makes_its_folder_and_leaves_nothing_in_it(tmp_path):
+    path = tmp_path / "new" / "folder" / "r.npz"
+    assert results_path(str(path)) == path
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("name", ["r.txt", "r", "taken/r.npz", "taken/folder/r.npz"])
+def test_a_results_path_that_cannot_be_is_refused_before_anything_is_trained(tmp_path, name, capsys):
+    (tmp_path / "taken").write_text("a file")
+    parser = Parser(prog="p")
+    parser.add_argument("--out", type=results_path)
+    code, said = ended(capsys, lambda: parser.parse_args(["--out", str(tmp_path / name)]))
+    assert code == 2
+    assert repr(str(tmp_path / name)) in said

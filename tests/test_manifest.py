@@ -1,0 +1,142 @@
+"""What a run in progress is, on disk: read back as it was written, or refused in words that help."""
+
+import json
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from polyjax import Redwood, Sweep, manifest
+
+FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
+CONFIG = json.loads(json.dumps(Sweep(Redwood(6, 3), np.geomspace(0.01, 1, 7), [0.5, 1.0]).describe()))
+WHOLE = {"config": CONFIG, "command": "python -m sweeps.figure4", "block": [3, 10], "room": None}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.floats(0, 9), max_size=6),
+    lambda values: st.dictionaries(st.text(max_size=3), values, max_size=4),
+    max_leaves=8,
+)
+CONFIGS = st.dictionaries(st.text(max_size=3), JSON, max_size=5)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    manifest.write(tmp_path, WHOLE)
+    return tmp_path
+
+
+def refused(folder):
+    with pytest.raises(ValueError, match="--restart") as error:  # and no other exception
+        manifest.read(folder)
+    assert str(manifest.path(folder)) in str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_manifest_is_read_as_it_was_written(folder):
+    assert manifest.read(folder) == WHOLE
+    manifest.write(folder, WHOLE | {"room": 7})
+    assert manifest.read(folder) == WHOLE | {"room": 7}
+    assert [path.name for path in folder.iterdir()] == ["manifest.json"]
+
+
+def test_a_folder_without_a_manifest_has_none(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        manifest.read(tmp_path)
+
+
+def test_a_truncated_manifest_is_refused_wherever_it_is_cut(folder):
+    whole = manifest.path(folder).read_bytes()
+    for cut in range(len(whole)):
+        manifest.path(folder).write_bytes(whole[:cut])
+        refused(folder)
+
+
+def test_a_damaged_manifest_is_refused_or_has_all_that_it_needs(folder):
+    whole = manifest.path(folder).read_bytes()
+    unreadable = 0
+    for i in range(len(whole)):
+        manifest.path(folder).write_bytes(whole[:i] + bytes([whole[i] ^ 0x80]) + whole[i + 1 :])
+        refused(folder)  # not ASCII any more
+        manifest.path(folder).write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
+        try:
+            found = manifest.read(folder)
+        except ValueError:
+            unreadable += 1
+        else:
+            assert found.keys() >= WHOLE.keys()
+    assert unreadable > len(whole) / 4
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"text"', "[1]", "{}", "\ud800".encode("utf-8", "surrogatepass")])
+def test_other_json_is_refused(folder, text):
+    manifest.path(folder).write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert "is damaged" in refused(folder)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_manifest_without_one_of_its_fields_is_refused(folder, name):
+    manifest.write(folder, {key: value for key, value in WHOLE.items() if key != name})
+    assert f"it has no {name}" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("block", value)
+            for value in (None, 3, [], [3], [3, 10, 1], [0, 10], [3, -1], [3, 1.5], [True, 10], ["3", 10])
+        ),
+        *(("room", value) for value in (0, -1, 1.5, True, "7", [7])),
+        *(("config", value) for value in (None, [], "text", 3)),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused_by_its_name(folder, name, value):
+    manifest.write(folder, WHOLE | {name: value})
+    assert f"its {name} cannot be {json.dumps(value)}" in refused(folder)
+
+
+def test_another_format_is_refused_by_its_number(folder):
+    path = manifest.path(folder)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 9}))
+    assert "is of format 9, from another version of polyjax" in refused(folder)
+
+
+# --- what differs
+
+
+@FEW
+@hypothesis.given(CONFIGS)
+def test_a_configuration_does_not_differ_from_itself(config):
+    assert manifest.differences(config, json.loads(json.dumps(config))) == []
+
+
+@FEW
+@hypothesis.given(CONFIGS, CONFIGS)
+def test_configurations_differ_in_the_fields_that_are_named_and_in_no_other(there, here):
+    # Null is as good as nothing: a field that a version does not know yet.
+    def fields(a, b, name=""):
+        for key in a.keys() | b.keys():
+            x, y = a.get(key), b.get(key)
+            if isinstance(x, dict) and isinstance(y, dict):
+                yield from fields(x, y, f"{name}{key}.")
+            elif x != y:
+                yield f"{name}{key}"
+
+    found = manifest.differences(there, here)
+    expected = sorted(fields(there, here))
+    assert len(found) == len(expected)
+    assert all(any(words.startswith(f"{name} (") for words in found) for name in expected)
+
+
+def test_what_differs_is_said_in_a_few_words():
+    here = json.loads(json.dumps(Sweep(Redwood(6, 4), np.geomspace(0.01, 1, 9), [0.5, 2.0], seed=3).describe()))
+    assert manifest.differences(CONFIG, here) == [
+        "density (7 values from 0.01 to 1 there, 9 values from 0.01 to 1 here)",
+        "importance ([0.5, 1.0] there, [0.5, 2.0] here)",
+        "model.n_neurons (3 there, 4 here)",
+        "seed (0 there, 3 here)",
+    ]
+    del here["retries"]
+    assert "retries (2 there, null here)" in manifest.differences(CONFIG, here)
