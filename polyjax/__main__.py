@@ -54,9 +54,9 @@ def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in config.items():
         if isinstance(value, list) and key in ("density", "importance"):
             yield key, f"{len(value)} values from {min(value):.6g} to {max(value):.6g}"
-        elif isinstance(value, Mapping) and key != "provenance":
+        elif isinstance(value, Mapping) and value and key != "provenance":
             yield key, ", ".join(f"{name} {each}" for name, each in value.items())
-        elif value is not None and key != "provenance":
+        elif value not in (None, {}) and key != "provenance":
             yield key, " x ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
