@@ -22,7 +22,7 @@ def test_a_folder_that_is_deleted_during_the_run_is_told_in_one_line(judged, exp
     judge = judged(f"{OUT.with_suffix('.run') if what == 'run' else f'{OUT.parent}/'} deleted during the run")
 
     def one(seed):
-        place, moment = new_place(), random.Random(seed).uniform(0.4, 1) * expected.seconds
+        place, moment = new_place(), random.Random(seed).uniform(0.4, 0.9) * expected.seconds
         process, start = place.start_sweep(), monotonic()
         wait_until(lambda: monotonic() - start > moment, process)
         delete(place, getattr(place, what), how)
