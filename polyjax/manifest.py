@@ -32,17 +32,13 @@ def read(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path(folder)} is damaged ({error!r}); --restart discards the run in {folder}") from error
+        raise _refused(folder, f"is damaged ({error!r})") from error
     if version != FORMAT:
-        raise ValueError(
-            f"{path(folder)} is of format {version!r}, from another version of polyjax; this one continues runs of "
-            f"format {FORMAT}; --restart discards the run in {folder}"
-        )
+        another = f"is of format {version!r}, from another version of polyjax"
+        raise _refused(folder, f"{another}; this one continues runs of format {FORMAT}")
     missing = {"config", "command", "block", "room"} - manifest.keys()
     if missing:
-        raise ValueError(
-            f"{path(folder)} is damaged: it has no {sorted(missing)[0]}; --restart discards the run in {folder}"
-        )
+        raise _refused(folder, f"is damaged: it has no {sorted(missing)[0]}")
     block, room = manifest["block"], manifest["room"]
     right = {
         "config": isinstance(manifest["config"], dict),
@@ -51,11 +47,12 @@ def read(folder: Path) -> dict[str, Any]:
     }
     wrong = [name for name in right if not right[name]]
     if wrong:
-        raise ValueError(
-            f"{path(folder)} is damaged: its {wrong[0]} cannot be {json.dumps(manifest[wrong[0]])}; --restart discards "
-            f"the run in {folder}"
-        )
+        raise _refused(folder, f"is damaged: its {wrong[0]} cannot be {json.dumps(manifest[wrong[0]])}")
     return manifest
+
+
+def _refused(folder: Path, why: str) -> ValueError:
+    return ValueError(f"{path(folder)} {why}; --restart discards the run in {folder}")
 
 
 def _is_size(value: Any) -> bool:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, prod
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,15 +15,17 @@ import jax
 import numpy as np
 
 from polyjax import devices
-from polyjax.execution import Block, Keys, blocks
+from polyjax.execution import Block, Keys, blocks, compile_ahead
 from polyjax.progress import Progress, say
 from polyjax.store import Arrays, Store, names
 from polyjax.sweep import Sweep
+from polyjax.training import Training
 
 STRIP = 32  # scattered lanes of one density that lie side by side in a block
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # in the errors of accelerators and of CPUs
 FEWEST_STRIPS = 64  # in a block, unless the plan's blocks are smaller: fewer would only be another program to compile
 
+Piece = TypeVar("Piece", Block, "Strips")
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
@@ -43,28 +45,30 @@ class Run:
         self,
         phase: str,
         title: str,
-        pieces: Sequence[Work],
-        do: Callable[[Work], Arrays],
+        pieces: Sequence[Piece],
+        do: Callable[[Piece], Arrays],
+        fixed: Training,
         size: "Size",
-        prepare: Callable[[], None],
+        fresh: bool = True,
     ) -> None:
-        """Has every piece done: this process's share here and now, the rest by the others. `prepare` is called first
-        where anything is to be done."""
+        """Has every piece done, by `do`, which trains as `fixed` says: this process's share here and now, the rest by
+        the others. All pieces have one shape; their lanes are `fresh` or continued (see `execution.compile_ahead`)."""
         store, all_names = self.store, names(phase, len(pieces))
         share = range(store.index, len(pieces), store.processes)
         missing = [i for i in share if not store.kept(all_names[i])]
         if missing:
-            _as_far_as_it_fits(prepare)
+            self._compile(fixed, pieces[0].shape, fresh)
 
         def one(i: int) -> None:
-            store.keep(all_names[i], do(pieces[i]))
+            piece = pieces[i]
+            store.keep(all_names[i], self.fitting(piece.shape, lambda rows, lanes: do(piece.part(rows, lanes))))
 
         there = len(share) - len(missing)
         with Progress(title, size.units * len(share) // len(pieces), size.steps, self.progress, size.unit) as bar:
             bar.done(bar.total * there // max(1, len(share)), 0)
             for n, _ in enumerate(in_parallel(one, missing, store.stopping), 1):
                 there += 1
-                bar.done(bar.total * there // len(share), n * size.lanes)
+                bar.done(bar.total * there // len(share), n * prod(pieces[0].shape))
             if store.stopping():
                 raise store.stopped(f"{title}: {there} of {len(share)} chunks are saved")
             store.others(all_names, bar.tell)
@@ -82,11 +86,15 @@ class Run:
 
     def room(self, shape: tuple[int, int]) -> int:
         """How many of [P, L] lanes are trained at once."""
-        return min(self.store.room or shape[0] * shape[1], shape[0] * shape[1])
+        return min(self.store.room or prod(shape), prod(shape))
 
-    def fitted(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """The [P, L] lanes of the parts in which `fitting` trains [P, L] lanes."""
-        return blocks(*shape, self.room(shape))[0].shape
+    def _compile(self, fixed: Training, shape: tuple[int, int], fresh: bool) -> None:
+        """Some compilers find out that a program is too large for the device, which `fitting` then meets as well."""
+        try:
+            compile_ahead(fixed, blocks(*shape, self.room(shape))[0].shape, fresh)
+        except jax.errors.JaxRuntimeError as error:
+            if not _of_memory(error):
+                raise
 
     def _halve(self, lanes: int, error: Exception) -> None:
         with self._halving:
@@ -104,17 +112,7 @@ class Size(NamedTuple):
 
     units: int  # in all pieces
     unit: str
-    lanes: int  # a piece
     steps: int  # a lane
-
-
-def _as_far_as_it_fits(prepare: Callable[[], None]) -> None:
-    """Some compilers find out that a program is too large for the device, which `fitting` then meets as well."""
-    try:
-        prepare()
-    except jax.errors.JaxRuntimeError as error:
-        if not _of_memory(error):
-            raise
 
 
 def _of_memory(error: Exception) -> bool:
@@ -164,6 +162,11 @@ class Strips(NamedTuple):
     row: np.ndarray  # [G], index of density
     job: np.ndarray  # [G, STRIP], index into the list of lanes
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[G, STRIP]"""
+        return self.job.shape
+
     def part(self, rows: slice, lanes: slice) -> "Strips":
         return Strips(self.row[rows], self.job[rows, lanes])
 
@@ -177,7 +180,7 @@ def strips(row: np.ndarray, block: tuple[int, int]) -> list[Strips]:
         several = np.pad(of_row, (0, -of_row.size % STRIP), mode="edge").reshape(-1, STRIP)
         rows += [each] * len(several)
         members += [*several]
-    most = max(1, block[0] * block[1] // STRIP)
+    most = max(1, prod(block) // STRIP)
     most = min(most, max(FEWEST_STRIPS, 1 << (len(rows) - 1).bit_length()))
     fill = -len(rows) % most
     all_rows = np.pad(np.array(rows), (0, fill), mode="edge").reshape(-1, most)

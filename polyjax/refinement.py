@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax import evaluation, execution, training
+from polyjax import evaluation, training
 from polyjax.execution import Outcome, train_block
 from polyjax.models import Params
 from polyjax.phases import Run, Size, Strips, strips
@@ -130,14 +130,8 @@ class Engine:
     ) -> Iterator[tuple[Strips, Arrays]]:
         """Every block with its outcome."""
         run, blocks, name = self.run, strips(jobs.row, self.run.block), f"{phase}{self.round}"
-        shape = blocks[0].job.shape
-        size = Size(jobs.row.size, "start", blocks[0].job.size, steps)
-
-        def whole(block: Strips) -> Arrays:
-            return run.fitting(shape, lambda rows, lanes: do(block.part(rows, lanes)))
-
-        prepare = lambda: execution.compile_ahead(self.fixed, run.fitted(shape), fresh=False)  # noqa: E731
-        run.complete(name, f"{title}, round {self.round}", blocks, whole, size, prepare)
+        size = Size(jobs.row.size, "start", steps)
+        run.complete(name, f"{title}, round {self.round}", blocks, do, self.fixed, size, fresh=False)
         fields = Outcome._fields if phase == "refine" else ("loss",)
         return zip(blocks, outcomes(run.store, name, len(blocks), fields), strict=True)
 

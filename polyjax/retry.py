@@ -14,7 +14,7 @@ import numpy as np
 from polyjax import execution, training
 from polyjax.execution import Keys, train_block
 from polyjax.phases import Run, Size, Strips, strips
-from polyjax.store import Arrays, Store, outcomes
+from polyjax.store import Arrays, Store, outcome_name, outcomes
 from polyjax.sweep import Sweep
 from polyjax.training import Training
 
@@ -45,7 +45,7 @@ class Lanes:
         """One array of an outcome, or "attempt", of the lanes of some densities [rows, V R, ...]."""
         parts = []
         for i, block in self._blocks[rows.stop]:
-            found = self._of_block(f"train-{i:06d}", name, block)
+            found = self._of_block(outcome_name("train", i), name, block)
             parts.append((block.lanes, found[rows.start - block.rows.start : rows.stop - block.rows.start]))
         _, first = parts[0]
         values = np.empty((len(first), self.shape[1] * self.shape[2], *first.shape[2:]), first.dtype)
@@ -77,7 +77,7 @@ class Replaced:
             return
         for block in np.unique(place[:, 0]):
             here = place[:, 0] == block
-            found = store.read(f"{phase(self.number)}-{block:06d}", [name])[name]
+            found = store.read(outcome_name(phase(self.number), block), [name])[name]
             values[row[here], lane[here]] = found[place[here, 1], place[here, 2]]
 
 
@@ -106,18 +106,13 @@ def train(run: Run, attempt: int, row: np.ndarray, lane: np.ndarray, blocks: lis
     column, restart = np.divmod(lane, sweep.restarts)
     initial = execution.compiled_initial(sweep.training)
 
-    def some(block: Strips) -> Arrays:
+    def do(block: Strips) -> Arrays:
         p, v = density[block.row], importance[column[block.job]]
         start = initial(keys.start, p, v, restart[block.job])
         return train_block(fixed, keys, start, v, p)._asdict()
 
-    def whole(block: Strips) -> Arrays:
-        return run.fitting(block.job.shape, lambda rows, lanes: some(block.part(rows, lanes)))
-
-    shape = blocks[0].job.shape
-    size = Size(row.size, "model", blocks[0].job.size, fixed.steps)
-    prepare = lambda: execution.compile_ahead(fixed, run.fitted(shape))  # noqa: E731
-    run.complete(phase(attempt), f"retrying, attempt {attempt}", blocks, whole, size, prepare)
+    size = Size(row.size, "model", fixed.steps)
+    run.complete(phase(attempt), f"retrying, attempt {attempt}", blocks, do, fixed, size)
 
 
 def as_attempted(sweep: Sweep, keys: Keys, attempt: int) -> tuple[Training, Keys]:

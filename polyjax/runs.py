@@ -145,21 +145,10 @@ def _begin(sweep: Sweep, store: Store, progress: bool) -> Run:
 def _train(run: Run) -> tuple[Lanes, Refined | None]:
     P, V, R = run.sweep.shape
     lanes = Lanes(run.store, run.sweep.shape, execution.tiles(P, V * R, *run.block))
-    _first_attempt(run, lanes.plan)
+    do, size = first_attempt(run.sweep, run.keys), Size(P * V, "cell", run.sweep.steps)
+    run.complete("train", "training", lanes.plan, do, run.sweep.training, size)
     retry(run, lanes)
     return lanes, refine(run, _best(run.sweep, lanes)) if run.sweep.refine else None
-
-
-def _first_attempt(run: Run, plan: list[Block]) -> None:
-    shape, P, V = plan[0].shape, *run.sweep.shape[:2]
-    some = first_attempt(run.sweep, run.keys)
-
-    def whole(block: Block) -> Arrays:
-        return run.fitting(shape, lambda rows, lanes: some(block.part(rows, lanes)))
-
-    prepare = lambda: execution.compile_ahead(run.sweep.training, run.fitted(shape))  # noqa: E731
-    size = Size(P * V, "cell", shape[0] * shape[1], run.sweep.steps)
-    run.complete("train", "training", plan, whole, size, prepare)
 
 
 def first_attempt(sweep: Sweep, keys: Keys) -> Callable[[Block], Arrays]:

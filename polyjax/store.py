@@ -10,7 +10,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Store(Protocol):
-    """Outcomes by name, such as "train-00012"."""
+    """Outcomes by name, such as "train-000012"."""
 
     index: int  # of this process among those that share the work
     processes: int
@@ -70,9 +70,13 @@ class Memory:
         return None
 
 
+def outcome_name(phase: str, i: int) -> str:
+    return f"{phase}-{i:06d}"
+
+
 def names(phase: str, count: int) -> list[str]:
     """The names of a phase's outcomes."""
-    return [f"{phase}-{i:06d}" for i in range(count)]
+    return [outcome_name(phase, i) for i in range(count)]
 
 
 def outcomes(store: Store, phase: str, count: int, fields: Sequence[str]) -> Iterator[Arrays]:

@@ -7,26 +7,15 @@ import jax
 import numpy as np
 import optax
 import pytest
+from diverging import DIVERGING as SWEEP
 from hypothesis import strategies as st
 
-from polyjax import Redwood, Sweep, execution, retry, run, training
+from polyjax import execution, retry, run, training
 from polyjax.phases import STRIP
 from polyjax.results import OF_LANES
 from polyjax.retry import Lanes, Replaced
 from polyjax.store import Memory
 
-# Plain gradient descent with steps of which most lanes diverge at first, and fewer with half and a quarter of them. The
-# shapes of `test_runs`.
-SWEEP = Sweep(
-    Redwood(3, 2),
-    density=np.geomspace(0.05, 1, 4),
-    importance=(0.3, 1.0, 3.0),
-    restarts=2,
-    steps=20,
-    batch=16,
-    chunk=6,
-    optimizer=optax.sgd(0.03),
-)
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
 

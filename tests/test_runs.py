@@ -16,11 +16,11 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
-import optax
 import pytest
+from diverging import DIVERGING
 
 import polyjax
-from polyjax import Redwood, Sweep, directory, evaluation, execution, manifest, results, runs
+from polyjax import Redwood, directory, evaluation, execution, manifest, results, runs
 from polyjax.directory import Directory
 from polyjax.hosts import Share
 from polyjax.interruption import Interrupted
@@ -28,19 +28,7 @@ from polyjax.results import OF_LANES, Parts
 from polyjax.retry import Lanes
 from polyjax.runs import run_to_file
 
-# Four chunks in the first phase; of the steps of plain gradient descent some lanes diverge, so that every phase there
-# is has something to do: some lanes settle at the first attempt, some at the second or third, and some at none.
-TINY = Sweep(
-    Redwood(3, 2),
-    density=np.geomspace(0.05, 1, 4),
-    importance=(0.3, 1.0, 3.0),
-    restarts=2,
-    steps=20,
-    batch=16,
-    chunk=6,
-    optimizer=optax.sgd(0.03),
-    refine=2,
-)
+TINY = replace(DIVERGING, refine=2)
 OTHER = replace(TINY, seed=1)
 PHASES = ("train", "retry1", "retry2", "look1", "refine1", "look2", "refine2")
 TRAINING = {name: f"polyjax.{name}.train_block" for name in ("runs", "retry", "refinement")}  # where it is called
