@@ -56,6 +56,8 @@ class Sweep:
         _check(self)
         for name in ("restarts", "steps", "batch", "retries", "refine", "seed"):
             object.__setattr__(self, name, int(getattr(self, name)))
+        if self.chunk is not None:
+            object.__setattr__(self, "chunk", int(self.chunk))
         _ = self.training  # checks model, sampler and batch together
 
     @property

@@ -319,6 +319,7 @@ def test_functions_of_the_callers_are_told_apart_by_what_they_compute():
         {"steps": np.int32(20), "batch": np.int64(16)},
         {"seed": np.int64(3)},
         {"refine": np.int64(1)},
+        {"retries": np.int64(1), "chunk": np.int64(4)},
         {"retries": np.int64(1)},
         {"learning_rate": np.float32(0.5)},
         {"model": Redwood(int(np.int64(3)), np.int64(2))},
