@@ -71,8 +71,8 @@ def run_to_file(
                 store.remove()
                 return
             _train_to_file(sweep, path, store, progress and share.process == 0)
-    except FileNotFoundError:
-        if not _is_there(path, sweep):  # or process 0 has finished and cleared up
+    except FileNotFoundError:  # of the folder, which another process clears up when the file is whole
+        if not (_is_there if share.processes > 1 else _is_done)(path, sweep):
             raise
 
 

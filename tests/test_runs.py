@@ -548,6 +548,31 @@ def test_results_that_are_there_are_not_trained_again_which_is_said_in_one_line(
     )
 
 
+@pytest.mark.parametrize("when", ["before its lock is opened", "when its lock is open"])
+def test_results_that_another_process_finishes_just_now_are_found_which_is_said_in_one_line(
+    path, whole, capfd, monkeypatch, when
+):
+    def finish():
+        path.write_bytes(whole.bytes)
+        shutil.rmtree(directory.folder(path))
+
+    def lock(file, shared=False):
+        if when == "before its lock is opened":
+            finish()
+            return held(file, shared)
+        lock = held(file, shared)
+        finish()
+        return lock
+
+    held = directory.Held
+    monkeypatch.setattr(directory, "Held", lock)
+    with watched() as seen:
+        run_to_file(TINY, path, progress=False)
+    assert seen.trained == 0
+    assert_whole(path, whole)
+    assert capfd.readouterr().err == f"{path} is there already, of the same configuration; --restart trains it again\n"
+
+
 def test_a_damaged_results_file_is_refused_and_left_as_it_is(path, whole):
     path.write_bytes(whole.bytes[:-100])
     with watched() as seen, pytest.raises(ValueError, match="whole polyjax results file"):
