@@ -5,14 +5,16 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, PartitionSpec
 
@@ -39,19 +41,23 @@ def default_chunk(n_lanes: int) -> int:
 
 def spread(f: Callable[..., Any]) -> Callable[..., Any]:
     """`f(params, importance, density, key)` with the lanes, the second axis of params, importance and all results,
-    shared out evenly among the local devices. They never wait for each other, as lanes have nothing in common."""
+    shared out evenly among the local devices, filled up with the last one where they do not divide. The devices never
+    wait for each other, as lanes have nothing in common."""
     devices = jax.local_devices()
     if len(devices) == 1:
         return f
     mesh = Mesh(np.array(devices), ("lanes",))
     lanes, whole = PartitionSpec(None, "lanes"), PartitionSpec()
-    return jax.shard_map(f, mesh=mesh, in_specs=(lanes, lanes, whole, whole), out_specs=lanes, check_vma=False)
+    shared = jax.shard_map(f, mesh=mesh, in_specs=(lanes, lanes, whole, whole), out_specs=lanes, check_vma=False)
 
+    @wraps(f)
+    def filled_up(params: Any, importance: Array, density: Array, key: Array) -> Any:
+        n = importance.shape[1]
+        fill = [(0, 0), (0, -n % len(devices))]
+        more = jax.tree.map(lambda a: jnp.pad(a, fill + [(0, 0)] * (a.ndim - 2), mode="edge"), (params, importance))
+        return jax.tree.map(lambda a: a[:, :n], shared(*more, density, key))
 
-def evenly(n_lanes: int) -> int:
-    """The least number of lanes, from `n_lanes` on, that the devices can share evenly."""
-    n = jax.local_device_count()
-    return ceil(n_lanes / n) * n
+    return filled_up
 
 
 def words() -> str:

@@ -67,20 +67,11 @@ def initial(fixed: Training, key: Array, density: Array, importance: Array, rest
 
 def train_block(fixed: Training, keys: Keys, start: Params, importance: np.ndarray, density: np.ndarray) -> Outcome:
     """Trains and evaluates lanes from parameters [P, L, ...] at the importance [P, L] and the density [P]."""
-    n_lanes = importance.shape[1]
-    start, v = jax.tree.map(partial(_filled_up, devices.evenly(n_lanes)), (start, jnp.asarray(importance, jnp.float32)))
-    p = jnp.asarray(density, jnp.float32)
+    v, p = jnp.asarray(importance, jnp.float32), jnp.asarray(density, jnp.float32)
     trained = engines.compiled(fixed)(start, v, p, keys.draw)
     loss, loss_se = evaluation.compiled(fixed)(trained.end, v, p, keys.evaluate)
     capacity, settled = measure(trained)
-    outcome = Outcome(*jax.device_get((capacity, loss, loss_se, settled & jnp.isfinite(loss), *trained.end)))
-    return Outcome(*(a[:, :n_lanes] for a in outcome))
-
-
-def _filled_up(n_lanes: int, a: Array) -> Array:
-    """[P, L, ...] with the last lane again, up to `n_lanes`."""
-    more = n_lanes - a.shape[1]
-    return jnp.concatenate([a, jnp.repeat(a[:, -1:], more, axis=1)], axis=1) if more else a
+    return Outcome(*jax.device_get((capacity, loss, loss_se, settled & jnp.isfinite(loss), *trained.end)))
 
 
 def compile_ahead(fixed: Training, shape: tuple[int, int], fresh: bool = True) -> None:
@@ -88,9 +79,8 @@ def compile_ahead(fixed: Training, shape: tuple[int, int], fresh: bool = True) -
     time and before several threads ask for it."""
     number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     key, density, importance = jax.eval_shape(partial(jax.random.key, 0)), number(shape[:1]), number(shape)
-    spread = shape[0], devices.evenly(shape[1])
-    start = jax.tree.map(lambda a: number((*spread, *a.shape)), training.one_model(fixed.model))
-    block = start, number(spread), density, key
+    start = jax.tree.map(lambda a: number((*shape, *a.shape)), training.one_model(fixed.model))
+    block = start, importance, density, key
     programs: list[tuple[Any, tuple]] = [(engines.compiled(fixed), block), (evaluation.compiled(fixed), block)]
     if fresh:
         restart = jax.ShapeDtypeStruct(shape, jnp.int32)
