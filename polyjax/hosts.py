@@ -7,7 +7,9 @@ that one that dies takes nobody with it. One that is started again while the oth
 
 import os
 from collections.abc import Iterable
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +18,7 @@ from polyjax.checks import require
 from polyjax.lock import held
 from polyjax.progress import say
 
+MEETING_S = 300
 SLURM = {"processes": "SLURM_STEP_NUM_TASKS", "process": "SLURM_PROCID", "device": "SLURM_LOCALID"}  # within `srun`
 
 
@@ -47,7 +50,7 @@ def join(cluster: Cluster, locks: Iterable[Path]) -> Share:
     elif not cluster.detect and int(os.environ.get(SLURM["processes"], 1)) > 1:
         share = Share(int(os.environ[SLURM["process"]]), int(os.environ[SLURM["processes"]]))
     elif cluster.detect:
-        return _meet({})
+        return _detected()
     else:
         return Share()
     if share.processes == 1:
@@ -77,13 +80,34 @@ def _given(cluster: Cluster) -> Share:
     return Share(i, n)
 
 
+def _detected() -> Share:
+    try:
+        return _meet({})
+    except ValueError as error:
+        raise ValueError(f"--cluster must be left out where JAX finds no other processes: {error}") from error
+
+
 def _meet(explicit: dict[str, Any]) -> Share:
     """Waits for all processes, and leaves when everybody knows the devices."""
     # A compiler that shares work with other hosts would wait for programs which they do not compile.
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_shard_autotuning=false"
+    jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM from now on
     if explicit:
         say("process {process_id} of {num_processes}: waiting for all at {coordinator_address}".format(**explicit))
-    jax.distributed.initialize(**explicit)
-    share = Share(jax.process_index(), jax.process_count())
-    jax.distributed.shutdown()
-    return share
+    # In a thread of its own, as JAX hears no Ctrl-C while it waits, and kills the process when it has waited long.
+    met: Future[Share] = Future()
+    Thread(target=_initialize, args=(met, explicit), daemon=True).start()
+    try:
+        return met.result(MEETING_S)
+    except TimeoutError:
+        raise TimeoutError(f"not all processes were there within {MEETING_S} s; start them all again") from None
+
+
+def _initialize(met: "Future[Share]", explicit: dict[str, Any]) -> None:
+    try:
+        jax.distributed.initialize(**explicit, initialization_timeout=2 * MEETING_S)
+        share = Share(jax.process_index(), jax.process_count())
+        jax.distributed.shutdown()
+        met.set_result(share)
+    except BaseException as error:
+        met.set_exception(error)

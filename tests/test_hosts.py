@@ -2,6 +2,7 @@
 survive each other's death is in `tests/faults`."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -71,6 +72,49 @@ def test_slurm_needs_no_options(alone, tmp_path):
     tasks = ({"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2))
     ended(*(start(tmp_path / "r.npz", **step, **task) for task in tasks))
     assert_same(tmp_path / "r.npz", alone)
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_the_meeting_does_not_last_for_ever(tmp_path, i):
+    options = ["--coordinator", f"localhost:{free_port()}", "--num-processes", "2", "--process-id", str(i)]
+    code = "from polyjax import hosts; from sweeps import figure4; hosts.MEETING_S = 1; figure4.main({})"
+    command = [sys.executable, "-c", code.format(["--out", str(tmp_path / "r.npz"), *options])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1] == (
+        "python -m sweeps.figure4: not all processes were there within 1 s; start them all again"
+    )
+    assert "Traceback" not in done.stderr  # JAX may say more
+
+
+def test_ctrl_c_ends_the_wait_for_the_others(tmp_path):
+    options = "--coordinator", f"localhost:{free_port()}", "--num-processes", 2, "--process-id", 1
+    with start(tmp_path / "r.npz", *options) as process:
+        assert "waiting for all" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20)[1] == "\npython -m sweeps.figure4: interrupted\n"
+    assert process.returncode == 130
+
+
+def test_sigterm_ends_a_process_after_the_meeting_as_before():
+    code = """
+import os, signal, sys, time
+from polyjax.hosts import Cluster, join
+join(Cluster(sys.argv[1], 2, int(sys.argv[2])), [])
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(5)
+"""
+    at = f"localhost:{free_port()}"
+    both = [subprocess.Popen([sys.executable, "-c", code, at, str(i)], stderr=subprocess.DEVNULL) for i in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [-signal.SIGTERM] * 2
+
+
+def test_a_cluster_where_there_is_none_is_refused_in_the_users_words(tmp_path):
+    with start(tmp_path / "r.npz", "--cluster") as process:
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+    assert said.startswith("python -m sweeps.figure4: --cluster must be left out where JAX finds no other processes: ")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_process_that_comes_when_all_is_done_needs_nobody(alone, tmp_path):
