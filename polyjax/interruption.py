@@ -19,7 +19,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Requests:
-    """Context manager: the first signal is noted in `number`, another one does what it did before.
+    """Context manager: the first signal is noted in `number` and said to be, another one does what it did before.
 
     Outside the main thread, where Python delivers no signals, nothing is noted.
     """
@@ -38,6 +38,8 @@ class Requests:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        _say_now(f"stopping when what is in hand is saved; {name} again stops at once")
         for each, handler in self._before.items():
             signal.signal(each, handler)
 
@@ -47,8 +49,7 @@ def at_once(prog: str) -> Iterator[None]:
     """Ctrl-C ends the program with one line, at once: Python would wait for the threads that train."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        with suppress(OSError):  # not through Python's stream, which may be in the middle of a line
-            os.write(2, f"\n{prog}: interrupted\n".encode())
+        _say_now(f"{prog}: interrupted")
         os._exit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -59,3 +60,9 @@ def at_once(prog: str) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _say_now(words: str) -> None:
+    """Not through Python's stream, which may be in the middle of a line."""
+    with suppress(OSError):
+        os.write(2, f"\n{words}\n".encode())

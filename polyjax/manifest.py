@@ -1,6 +1,7 @@
 """What a run in progress is: its configuration and how it is cut into chunks, in one JSON file."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +17,8 @@ def path(folder: Path) -> Path:
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Writes `{"config": ..., "command": ..., "block": [P, L], "room": lanes or None}`."""
-    text = json.dumps({"format": FORMAT, **manifest}, indent=1, sort_keys=True)
+    described = {"format": FORMAT, "checksum": _checksum(manifest), **manifest}
+    text = json.dumps(described, indent=1, sort_keys=True)
 
     def content(file: BinaryIO) -> None:
         file.write(text.encode())
@@ -28,7 +30,7 @@ def read(folder: Path) -> dict[str, Any]:
     """Raises FileNotFoundError, or ValueError where it cannot be understood."""
     try:
         manifest = json.loads(path(folder).read_text("utf-8"))
-        version = manifest.pop("format")
+        version, checksum = manifest.pop("format"), manifest.pop("checksum", None)
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -36,27 +38,17 @@ def read(folder: Path) -> dict[str, Any]:
     if version != FORMAT:
         another = f"is of format {version!r}, from another version of polyjax"
         raise _refused(folder, f"{another}; this one continues runs of format {FORMAT}")
-    missing = {"config", "command", "block", "room"} - manifest.keys()
-    if missing:
-        raise _refused(folder, f"is damaged: it has no {sorted(missing)[0]}")
-    block, room = manifest["block"], manifest["room"]
-    right = {
-        "config": isinstance(manifest["config"], dict),
-        "block": isinstance(block, list) and len(block) == 2 and all(map(_is_size, block)),
-        "room": room is None or _is_size(room),
-    }
-    wrong = [name for name in right if not right[name]]
-    if wrong:
-        raise _refused(folder, f"is damaged: its {wrong[0]} cannot be {json.dumps(manifest[wrong[0]])}")
+    if checksum != _checksum(manifest):
+        raise _refused(folder, "is damaged: its content is not what was written")
     return manifest
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(manifest, sort_keys=True).encode()):08x}"
 
 
 def _refused(folder: Path, why: str) -> ValueError:
     return ValueError(f"{path(folder)} {why}; --restart discards the run in {folder}")
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and value >= 1  # a bool is none
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], name: str = "") -> list[str]:

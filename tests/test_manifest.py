@@ -53,20 +53,18 @@ def test_a_truncated_manifest_is_refused_wherever_it_is_cut(folder):
         refused(folder)
 
 
-def test_a_damaged_manifest_is_refused_or_has_all_that_it_needs(folder):
+def test_a_damaged_manifest_is_refused_or_read_as_it_was_written(folder):
     whole = manifest.path(folder).read_bytes()
-    unreadable = 0
+    refusals = 0
     for i in range(len(whole)):
         manifest.path(folder).write_bytes(whole[:i] + bytes([whole[i] ^ 0x80]) + whole[i + 1 :])
         refused(folder)  # not ASCII any more
         manifest.path(folder).write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
         try:
-            found = manifest.read(folder)
+            assert manifest.read(folder) == WHOLE  # between its words
         except ValueError:
-            unreadable += 1
-        else:
-            assert found.keys() >= WHOLE.keys()
-    assert unreadable > len(whole) / 4
+            refusals += 1
+    assert refusals > 0.9 * len(json.dumps(WHOLE))
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "3", '"text"', "[1]", "{}", "\ud800".encode("utf-8", "surrogatepass")])
@@ -76,25 +74,11 @@ def test_other_json_is_refused(folder, text):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_manifest_without_one_of_its_fields_is_refused(folder, name):
-    manifest.write(folder, {key: value for key, value in WHOLE.items() if key != name})
-    assert f"it has no {name}" in refused(folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(
-            ("block", value)
-            for value in (None, 3, [], [3], [3, 10, 1], [0, 10], [3, -1], [3, 1.5], [True, 10], ["3", 10])
-        ),
-        *(("room", value) for value in (0, -1, 1.5, True, "7", [7])),
-        *(("config", value) for value in (None, [], "text", 3)),
-    ],
-)
-def test_a_field_that_cannot_be_is_refused_by_its_name(folder, name, value):
-    manifest.write(folder, WHOLE | {name: value})
-    assert f"its {name} cannot be {json.dumps(value)}" in refused(folder)
+def test_a_field_that_is_missing_or_was_changed_is_refused(folder, name):
+    written = json.loads(manifest.path(folder).read_text())
+    for changed in ({key: value for key, value in written.items() if key != name}, written | {name: 3}):
+        manifest.path(folder).write_text(json.dumps(changed))
+        assert "is damaged: its content is not what was written" in refused(folder)
 
 
 def test_another_format_is_refused_by_its_number(folder):

@@ -263,6 +263,8 @@ def test_a_signal_finishes_the_chunks_in_hand_and_tells_how_to_go_on(
     assert len(there) < after + total
     assert str(stopped.value).startswith(f"stopped. {title}: {len(there) - after} of {total} chunks are saved; ")
     assert "\n" not in str(stopped.value)
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert capfd.readouterr() == ("", f"\nstopping when what is in hand is saved; {name} again stops at once\n")
     assert_continues(path, whole, set(whole.chunks) - set(there))
     assert capfd.readouterr() == ("", "")
 

@@ -17,6 +17,7 @@ ROOT = HERE.parents[1]
 PHASES = ("train", "retry1", "look1", "refine1")
 OUT = Path("results", "grid.npz")
 LIMIT_S = 120  # no run takes longer, however busy the machine is
+MEANWHILE = ("process ", "stopping when what is in hand is saved; ")  # what is said before the end
 THEN_CORRECT = "one line, then correct"
 OUTCOMES: dict[str, Counter[str]] = {}  # of each fault, how often it ended so
 
@@ -119,7 +120,7 @@ class Judge:
         """An end in one line, which says this. It is counted when the run was continued."""
         assert ended.code == code, ended.text
         line = ended.lines[-1]
-        assert [said for said in ended.lines if not said.startswith("process ")] == [line], ended.text
+        assert [said for said in ended.lines if not said.startswith(MEANWHILE)] == [line], ended.text
         assert line.startswith("python -m "), ended.text
         for words in map(str, told):
             assert words in line

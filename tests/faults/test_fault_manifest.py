@@ -18,11 +18,11 @@ DAMAGED = {
     "empty": (lambda text: "", "is damaged"),
     "not JSON": (lambda text: "PK\x03\x04", "is damaged"),
     "a list": (lambda text: "[1, 2]", "is damaged"),
-    "without a configuration": (changed(config=...), "config"),
-    "without its blocks": (changed(block=...), "block"),
-    "with blocks of a wrong type": (changed(block="4 x 16"), "block"),
-    "with empty blocks": (changed(block=[0, 16]), "block"),
-    "with a configuration of a wrong type": (changed(config=[]), "config"),
+    "without a configuration": (changed(config=...), "is damaged"),
+    "without its blocks": (changed(block=...), "is damaged"),
+    "with blocks of another size": (lambda text: text.replace('"block": [\n  1,', '"block": [\n  2,'), "is damaged"),
+    "with empty blocks": (changed(block=[0, 16]), "is damaged"),
+    "with a configuration of a wrong type": (changed(config=[]), "is damaged"),
 }
 
 

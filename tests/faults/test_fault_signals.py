@@ -60,5 +60,9 @@ def test_a_second_signal_does_not_wait_for_a_chunk_that_takes_long(judged, new_p
     ended = end(process)
     assert monotonic() - start < 5
     assert ended.code == code
-    assert ended.lines == (["python -m sweep: interrupted"] if signal == "SIGINT" else [])
+    name = "Ctrl-C" if signal == "SIGINT" else signal
+    assert ended.lines == [
+        f"stopping when what is in hand is saved; {name} again stops at once",
+        *(["python -m sweep: interrupted"] if signal == "SIGINT" else []),
+    ]
     judge.count("ended at once")
