@@ -25,20 +25,19 @@ sweep = polyjax.Sweep(
     engine={engine!r},
 )
 polyjax.run(sweep, progress=False).save(sys.argv[1])
-print(jax.local_device_count(), all(cell.agrees for cell in verify(sys.argv[1], cells={verified}, seed=0)))
+print(jax.local_device_count())
+assert not {verified} or all(cell.agrees for cell in verify(sys.argv[1], cells={verified}, seed=0))
 """
 
 
-def run(path, activation="square", engine="auto", retries=0, verified=1, **environment):
-    """The results of the sweep in a process with this environment, and the number of its devices. Some of the cells are
+def run(path, activation="square", engine="auto", retries=0, verified=0, **environment):
+    """The results of the sweep in a process with this environment, and the number of its devices; as many cells are
     verified there."""
     code = SWEEP.format(activation=activation, engine=engine, retries=retries, verified=verified)
     command = [sys.executable, "-W", "error", "-c", code, str(path)]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    n, agree = done.stdout.split()
-    assert agree == "True"
-    return polyjax.load(path), int(n)
+    return polyjax.load(path), int(done.stdout)
 
 
 @pytest.mark.parametrize(
