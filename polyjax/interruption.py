@@ -21,7 +21,8 @@ class Interrupted(KeyboardInterrupt):
 class Requests:
     """Context manager: the first signal is noted in `number` and said to be, another one does what it did before.
 
-    Outside the main thread, where Python delivers no signals, nothing is noted.
+    Outside the main thread, where Python delivers no signals, nothing is noted; nor is a signal that the program was
+    started to ignore, as Ctrl-C is by jobs in the background.
     """
 
     number: int | None = None
@@ -29,7 +30,8 @@ class Requests:
     def __enter__(self) -> "Requests":
         self._before = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,7 +54,8 @@ def at_once(prog: str) -> Iterator[None]:
         _say_now(f"{prog}: interrupted")
         os._exit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # by a job in the background
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, end)

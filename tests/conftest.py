@@ -2,6 +2,7 @@
 Compiled programs are kept beside pytest's own cache, not in the user's folder, also by the commands that tests run."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "programs"))
@@ -11,3 +12,6 @@ import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_platforms", "cpu")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a job in the background, whose children would ignore it as well
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -76,6 +76,20 @@ def test_a_request_is_of_its_own_run_alone():
     assert first.number == signal.SIGINT
 
 
+def test_a_signal_that_the_program_ignores_stays_ignored(handlers):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with at_once("p"), Requests() as requests:
+            signal.raise_signal(signal.SIGINT)
+            assert requests.number is None
+            signal.raise_signal(signal.SIGTERM)
+            assert requests.number == signal.SIGTERM
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handlers[0])
+
+
 def test_outside_the_main_thread_nothing_is_noted_and_nothing_changes(handlers):
     def work():
         assert threading.current_thread() is not threading.main_thread()
