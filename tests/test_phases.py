@@ -77,8 +77,9 @@ def test_no_new_work_is_begun_after_being_told_to_stop(workers):
 
     found = [*in_parallel(do, range(1000), stop.is_set)]
     assert found[:8] == [*range(8)]
-    # What had been handed to the workers by then may have been begun, and all that was begun is finished and told.
-    assert sorted(begun) == found == [*range(len(found))]
+    # What had been handed to the workers by then may have been begun, and all that was begun is finished and told. A
+    # worker may have taken a piece just before, and have it taken back while the next one has begun another.
+    assert sorted(begun) == found
     assert len(found) <= 8 + 2 * workers
 
 
@@ -102,7 +103,7 @@ def test_work_that_was_handed_out_but_not_begun_is_taken_back_when_told_to_stop(
 
     results = in_parallel(do, work(), stop.is_set)
     assert next(results) == 0
-    timer = threading.Timer(0.1, release.set)  # the others finish when the rest is long taken back
+    timer = threading.Timer(0.5, release.set)  # the others finish when the rest is long taken back
     timer.start()
     assert [0, *results] == sorted(begun)
     timer.join()
