@@ -69,6 +69,11 @@ def words() -> str:
     return f"cpu, {names[0] if names else platform.processor() or platform.machine()}"
 
 
+def first_line(error: Exception) -> str:
+    """What a device or its compiler says of an error, which may go on for pages."""
+    return str(error).strip().splitlines()[0]
+
+
 def on_cpu(options: dict[str, Any]) -> dict[str, Any] | None:
     """Options of the compiler for CPUs alone, as `jax.jit` takes them."""
     return options if jax.default_backend() == "cpu" else None

@@ -5,7 +5,6 @@ processes may share the folder, each of which does its own part of the work.
 """
 
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -44,7 +43,7 @@ class Directory:
 
     def __init__(self, folder: Path, config: Mapping[str, Any], index: int = 0, processes: int = 1) -> None:
         self.folder, self.index, self.processes = folder, index, processes
-        self._config = json.loads(json.dumps(config))
+        self._config = config
         self._about = provenance.provenance()
         self._requests = Requests()
         self._locks: list[Held] = []
@@ -153,7 +152,7 @@ class Directory:
     @property
     def _run(self) -> str:
         """What tells this run's outcomes from those of another in the same place."""
-        return f"{zlib.crc32(json.dumps([self._config, self.block], sort_keys=True).encode()):08x}"
+        return manifest.checksum([self._config, self.block])
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
@@ -229,7 +228,7 @@ def _locked(folder: Path, name: str, shared: bool = False) -> Held:
 
 def refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
     """Raises ValueError, with the fields that differ, unless two configurations are the same."""
-    fields = manifest.differences(there, here)
+    fields = manifest.differences(there, json.loads(json.dumps(here)))  # as it comes back from a file
     if fields:
         raise ValueError(f"{what} is of another configuration: {'; '.join(fields)}. --restart discards it")
 

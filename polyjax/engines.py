@@ -81,7 +81,7 @@ def trial(training: Training) -> str | None:
     try:
         found, expected = (jax.jit(ENGINES[name], static_argnums=0)(few, *arguments).end for name in ("fused", "lanes"))
     except jax.errors.JaxRuntimeError as error:
-        return f"it fails on this device: {str(error).strip().splitlines()[0]}"
+        return f"it fails on this device: {devices.first_line(error)}"
     pairs = zip(jax.device_get(found), jax.device_get(expected), strict=True)
     agree = all(np.allclose(a, b, rtol=TRIAL_ERROR, atol=TRIAL_ERROR, equal_nan=True) for a, b in pairs)
     return None if agree else f"on this device its weights are wrong after {TRIAL_STEPS} steps"

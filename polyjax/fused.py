@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from polyjax import lanes, training
+from polyjax import devices, lanes, training
 from polyjax.kernels import LANES, Kernel, Step, sum_over
 from polyjax.models import Params
 from polyjax.step import Entries, Program, scales
@@ -87,7 +87,7 @@ def _lowering_problem(fixed: Training, target: str) -> str | None:
         traced = run.trace(start, numbers(1, 1), numbers(1), jax.eval_shape(jax.random.key, 0))
         traced.lower(lowering_platforms=(PLATFORM[target],))
     except Exception as error:  # kernel languages raise all kinds
-        return str(error).strip().splitlines()[0].split(". ")[0] or repr(error)
+        return devices.first_line(error).split(". ")[0] or repr(error)
     return None
 
 

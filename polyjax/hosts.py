@@ -47,10 +47,10 @@ def join(cluster: Cluster, locks: Iterable[Path]) -> Share:
     that processes at work hold (see `lock`). Raises ValueError for what cannot be."""
     if cluster.given:
         share = _given(cluster)
-    elif not cluster.detect and int(os.environ.get(SLURM["processes"], 1)) > 1:
-        share = Share(int(os.environ[SLURM["process"]]), int(os.environ[SLURM["processes"]]))
     elif cluster.detect:
         return _detected()
+    elif int(os.environ.get(SLURM["processes"], 1)) > 1:
+        share = Share(int(os.environ[SLURM["process"]]), int(os.environ[SLURM["processes"]]))
     else:
         return Share()
     if share.processes == 1:
@@ -103,7 +103,7 @@ def _meet(explicit: dict[str, Any]) -> Share:
         raise TimeoutError(f"not all processes were there within {MEETING_S} s; start them all again") from None
 
 
-def _initialize(met: "Future[Share]", explicit: dict[str, Any]) -> None:
+def _initialize(met: Future[Share], explicit: dict[str, Any]) -> None:
     try:
         jax.distributed.initialize(**explicit, initialization_timeout=2 * MEETING_S)
         share = Share(jax.process_index(), jax.process_count())

@@ -3,11 +3,13 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Handler = Callable[[int, FrameType | None], None]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -19,31 +21,23 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Requests:
-    """Context manager: the first signal is noted in `number` and said to be, another one does what it did before.
-
-    Outside the main thread, where Python delivers no signals, nothing is noted; nor is a signal that the program was
-    started to ignore, as Ctrl-C is by jobs in the background.
-    """
+    """Context manager: the first signal is noted in `number` and said to be, another one does what it did before. What
+    is not heard (see `_handled`) is not noted."""
 
     number: int | None = None
 
     def __enter__(self) -> "Requests":
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._note) for number in heard}
+        self._before = _handled(SIGNALS, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        _restore(self._before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         _say_now(f"stopping when what is in hand is saved; {name} again stops at once")
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
+        _restore(self._before)
 
 
 @contextmanager
@@ -54,15 +48,25 @@ def at_once(prog: str) -> Iterator[None]:
         _say_now(f"{prog}: interrupted")
         os._exit(128 + number)
 
-    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # by a job in the background
-    if ignored or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, end)
+    before = _handled([signal.SIGINT], end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        _restore(before)
+
+
+def _handled(numbers: Iterable[int], handler: Handler) -> dict[int, Any]:
+    """Handles the signals from now on, and returns what did so before. None outside the main thread, where Python
+    delivers none, nor those that the program was started to ignore, as Ctrl-C is by jobs in the background."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
+
+
+def _restore(before: Mapping[int, Any]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _say_now(words: str) -> None:

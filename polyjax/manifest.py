@@ -17,7 +17,7 @@ def path(folder: Path) -> Path:
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Writes `{"config": ..., "command": ..., "block": [P, L], "room": lanes or None}`."""
-    described = {"format": FORMAT, "checksum": _checksum(manifest), **manifest}
+    described = {"format": FORMAT, "checksum": checksum(manifest), **manifest}
     text = json.dumps(described, indent=1, sort_keys=True)
 
     def content(file: BinaryIO) -> None:
@@ -30,7 +30,7 @@ def read(folder: Path) -> dict[str, Any]:
     """Raises FileNotFoundError, or ValueError where it cannot be understood."""
     try:
         manifest = json.loads(path(folder).read_text("utf-8"))
-        version, checksum = manifest.pop("format"), manifest.pop("checksum", None)
+        version, written = manifest.pop("format"), manifest.pop("checksum", None)
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -38,13 +38,14 @@ def read(folder: Path) -> dict[str, Any]:
     if version != FORMAT:
         another = f"is of format {version!r}, from another version of polyjax"
         raise _refused(folder, f"{another}; this one continues runs of format {FORMAT}")
-    if checksum != _checksum(manifest):
+    if written != checksum(manifest):
         raise _refused(folder, "is damaged: its content is not what was written")
     return manifest
 
 
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(manifest, sort_keys=True).encode()):08x}"
+def checksum(value: Any) -> str:
+    """Of what can be written as JSON."""
+    return f"{zlib.crc32(json.dumps(value, sort_keys=True).encode()):08x}"
 
 
 def _refused(folder: Path, why: str) -> ValueError:

@@ -101,10 +101,12 @@ class Run:
             if self.store.room is not None and self.store.room < lanes:
                 return  # another thread was faster
             if lanes == 1:
-                raise MemoryError(f"the device has no memory for a single model: {_first_line(error)}") from error
+                raise MemoryError(
+                    f"the device has no memory for a single model: {devices.first_line(error)}"
+                ) from error
             half = ceil(lanes / 2)
             self.store.remember(room=half)
-            say(f"out of memory with {lanes:,} models at once ({_first_line(error)}): going on with {half:,}")
+            say(f"out of memory with {lanes:,} models at once ({devices.first_line(error)}): going on with {half:,}")
 
 
 class Size(NamedTuple):
@@ -117,10 +119,6 @@ class Size(NamedTuple):
 
 def _of_memory(error: Exception) -> bool:
     return any(words in str(error) for words in OUT_OF_MEMORY)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 def _in_parts(parts: Sequence[Block], shape: tuple[int, int], do: Callable[[slice, slice], Arrays]) -> Arrays:

@@ -46,8 +46,9 @@ def refine(run: Run, best: Selection) -> Refined:
     """At most `refine` rounds, until nothing improves any more, from the diagram of the best restarts."""
     now = Outcome(*(np.array(a) for a in best))
     news = np.ones(best.loss.shape, bool)  # cells whose solution their neighbours have not seen
+    fixed = continued(run.sweep)
     for round in range(1, run.sweep.refine + 1):
-        engine = Engine(run, round)
+        engine = Engine(run, fixed, round)
         jobs = _promising(engine, now, news)
         if not jobs.row.size:
             break
@@ -89,17 +90,13 @@ class Engine:
     """Trains or evaluates jobs of one round, block by block."""
 
     run: Run
+    fixed: Training
     round: int
-
-    @property
-    def fixed(self) -> Training:
-        return continued(self.run.sweep)
 
     def start(self, now: Outcome, jobs: Jobs, block: Strips) -> tuple[Params, np.ndarray, np.ndarray]:
         """The neighbours' parameters [G, STRIP, ...], importance [G, STRIP] and density [G] of a block."""
-        sweep = self.run.sweep
         origin = jobs.from_row[block.job], jobs.from_column[block.job]
-        importance, density = (np.asarray(a, np.float32) for a in (sweep.importance, sweep.density))
+        density, importance = self.run.sweep.axes()
         params = Params(jnp.asarray(now.W[origin]), jnp.asarray(now.b[origin]))
         return params, importance[jobs.column[block.job]], density[block.row]
 

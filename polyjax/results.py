@@ -160,7 +160,7 @@ def load(path: str | os.PathLike[str]) -> Results:
     not a polyjax results file, has another format, or holds arrays whose shapes do not fit together."""
     with _whole(path):
         file = files.arrays(path)
-        config = read_config(file)
+        config = _read_config(file)
         arrays = {name: file[name] for name in _ARRAYS if name in file}
         if config.pop("format") == 1 and "loss" in arrays:
             arrays["attempt"] = np.zeros(arrays["loss"].shape, np.uint8)
@@ -178,7 +178,7 @@ def load(path: str | os.PathLike[str]) -> Results:
 def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The configuration in a results file, without its arrays. Raises the errors of `load`."""
     with _whole(path):
-        config = read_config(files.arrays(path, ["config"]))
+        config = _read_config(files.arrays(path, ["config"]))
     return {key: value for key, value in config.items() if key not in ("format", "arrays")}
 
 
@@ -195,7 +195,7 @@ def _whole(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ValueError(f"path must name a whole polyjax results file, but is {os.fspath(path)!r}: {error}") from error
 
 
-def read_config(file: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _read_config(file: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The configuration in a results file, with "format" and "arrays". Raises ValueError unless it can be read."""
     if "config" not in file:
         raise ValueError("it has no config")

@@ -102,7 +102,7 @@ def train(run: Run, attempt: int, row: np.ndarray, lane: np.ndarray, blocks: lis
     """Has lanes [J] trained, as the attempt of this number."""
     sweep = run.sweep
     fixed, keys = as_attempted(sweep, run.keys, attempt)
-    importance, density = (np.asarray(a, np.float32) for a in (sweep.importance, sweep.density))
+    density, importance = sweep.axes()
     column, restart = np.divmod(lane, sweep.restarts)
     initial = execution.compiled_initial(sweep.training)
 

@@ -4,7 +4,6 @@ whole. Only a few blocks of lanes are on the device at a time, so that its memor
 Axis letters: P densities, V importances, R restarts.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from os import PathLike
@@ -34,9 +33,8 @@ def run(sweep: Sweep, progress: bool = True) -> Results:
     trained = _begin(sweep, Memory(), progress)
     lanes, refined = _train(trained)
     arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in OF_LANES}
-    density, importance = (np.asarray(a, np.float64) for a in (sweep.density, sweep.importance))
     config = _config(trained, provenance.provenance())
-    return Results(density, importance, **arrays, config=config, refined=refined)
+    return Results(*sweep.axes(np.float64), **arrays, config=config, refined=refined)
 
 
 def run_to_file(
@@ -98,7 +96,7 @@ def _is_there(path: Path, sweep: Sweep) -> bool:
     """Whether the results file is there. Raises ValueError where it is of another configuration."""
     if not path.exists():
         return False
-    here = json.loads(json.dumps(sweep.describe()))
+    here = sweep.describe()
     try:
         there = results.configuration(path)
     except ValueError as error:
@@ -125,7 +123,7 @@ def _train_to_file(sweep: Sweep, path: Path, store: Directory, progress: bool) -
         return
     made = store.provenances()
     config = _config(trained, made[0] | ({"other_sessions": made[1:]} if made[1:] else {}))
-    coordinates = {name: Parts.of(np.asarray(getattr(sweep, name), np.float64)) for name in ("density", "importance")}
+    coordinates = dict(zip(("density", "importance"), map(Parts.of, sweep.axes(np.float64)), strict=True))
     arrays = {name: Parts(len(sweep.density), _bands(lanes, name)) for name in OF_LANES}
     store.writing(lambda: results.write(path, config, coordinates | arrays, refined, beside=store.folder))
     store.remove()
@@ -155,7 +153,7 @@ def first_attempt(sweep: Sweep, keys: Keys) -> Callable[[Block], Arrays]:
     """What trains a block of the grid; lane l of a row is restart l % R of importance l // R."""
     _, V, R = sweep.shape
     fixed = sweep.training
-    density, importance = (np.asarray(a, np.float32) for a in (sweep.density, sweep.importance))
+    density, importance = sweep.axes()
     initial = execution.compiled_initial(fixed)
     restart, column = np.tile(np.arange(R), V), np.repeat(np.arange(V), R)
 

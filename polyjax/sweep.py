@@ -80,6 +80,10 @@ class Sweep:
         fixed = Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine)
         return engines.with_engine(fixed)
 
+    def axes(self, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
+        """Density [P] and importance [V], by default as the devices take them."""
+        return np.asarray(self.density, dtype), np.asarray(self.importance, dtype)
+
     def _given(self) -> dict[str, str]:
         """What tells functions of the user's apart, whose names need not: fingerprints of what they compute."""
         x, fixed = jnp.float32(0), self.training

@@ -116,7 +116,7 @@ def _of_weights(
 
 def _place(sweep: Sweep, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The density [C] and the importance [C, R] of cells."""
-    density, importance = (np.asarray(a, np.float32) for a in (sweep.density, sweep.importance))
+    density, importance = sweep.axes()
     return density[row], np.repeat(importance[column][:, None], sweep.restarts, axis=1)
 
 

@@ -3,13 +3,13 @@ survive each other's death is in `tests/faults`."""
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ports import free_port
 
 import polyjax
 from polyjax.hosts import Cluster, Share, join
@@ -18,12 +18,6 @@ from polyjax.results import OF_LANES
 
 ROOT = Path(__file__).parents[1]
 AT = "localhost:1"  # nobody connects there
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
 
 
 def start(out, *options, **environment):

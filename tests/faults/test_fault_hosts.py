@@ -1,16 +1,10 @@
 """Several processes on one run, of which some die: what the others did stands, and the file is that of one process."""
 
 import signal
-import socket
 
 import pytest
 from harness import OUT, end, wait_until
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+from ports import free_port
 
 
 def starter(place, processes):
