@@ -8,6 +8,7 @@ feature is non-zero; sparsity is 1 - p.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,15 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from polyjax.checks import require
+
+
+class Moments(NamedTuple):
+    """Of a sparse feature x = s z: its mean, and its second to fourth cumulants, of any shape."""
+
+    mean: Array
+    variance: Array
+    third: Array
+    fourth: Array  # E[(x - E x)^4] - 3 Var[x]^2
 
 
 @dataclass(frozen=True)
@@ -26,10 +36,23 @@ class Distribution:
     moments: tuple[float, float, float, float]  # E[z], E[z^2], E[z^3], E[z^4] of the base
     unit_variance: bool  # the base is scaled by 1 / sqrt(p), so that the sparse feature has variance 1
 
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the base has as much below 0 as above, as far as its odd moments tell."""
+        return self.moments[0] == self.moments[2] == 0
+
     def active_value(self, u: Array, density: ArrayLike) -> Array:
         """The value of an active feature at uniform number u in (0, 1)."""
         z = self.quantile(u)
         return z / jnp.sqrt(density) if self.unit_variance else z
+
+    def sparse_moments(self, density: Array) -> Moments:
+        """Return the cumulants of the sparse feature at a density in (0, 1]."""
+        scale = 1 / jnp.sqrt(density) if self.unit_variance else jnp.ones_like(density)
+        m1, m2, m3, m4 = (density * scale**order * m for order, m in enumerate(self.moments, 1))
+        variance = m2 - m1**2
+        fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4 - 3 * variance**2
+        return Moments(m1, variance, m3 - 3 * m1 * m2 + 2 * m1**3, fourth)
 
     def kurtosis(self, density: ArrayLike) -> Array:
         """E[(x - E x)^4] / Var[x]^2 at a density in (0, 1]; E[z^4] / (p E[z^2]^2) where E[z] = 0 (eq. 59)."""

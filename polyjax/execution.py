@@ -3,7 +3,7 @@
 Axis letters: P densities, L lanes a density, N features, D neurons.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from math import ceil
@@ -27,7 +27,8 @@ class Outcome(NamedTuple):
     """What is known of every lane after training, [P, L, ...]."""
 
     capacity: np.ndarray  # [P, L, N]
-    loss: np.ndarray  # [P, L]
+    rank_loss: np.ndarray  # [P, L], by which restarts and solutions of a cell are chosen
+    loss: np.ndarray  # [P, L], on independent samples
     loss_se: np.ndarray  # [P, L]
     converged: np.ndarray  # [P, L], bool: finite and settled
     W: np.ndarray  # [P, L, D, N]
@@ -40,10 +41,12 @@ class Keys(NamedTuple):
     start: Array
     draw: Array
     evaluate: Array
+    polish: Array
 
 
 def keys(seed: int) -> Keys:
-    return Keys(*jax.random.split(jax.random.key(seed), 3))
+    key = jax.random.key(seed)
+    return Keys(*jax.random.split(key, 3), jax.random.fold_in(key, 3))
 
 
 @lru_cache(maxsize=32)
@@ -69,24 +72,40 @@ def train_block(fixed: Training, keys: Keys, start: Params, importance: np.ndarr
     """Trains and evaluates lanes from parameters [P, L, ...] at the importance [P, L] and the density [P]."""
     v, p = jnp.asarray(importance, jnp.float32), jnp.asarray(density, jnp.float32)
     trained = engines.compiled(fixed)(start, v, p, keys.draw)
-    loss, loss_se = evaluation.compiled(fixed)(trained.end, v, p, keys.evaluate)
+    evaluated = evaluation.compiled(fixed)(trained.end, v, p, keys.evaluate)
     capacity, settled = measure(trained)
-    return Outcome(*jax.device_get((capacity, loss, loss_se, settled & jnp.isfinite(loss), *trained.end)))
+    finite = jnp.isfinite(evaluated.loss) & jnp.isfinite(evaluated.rank_loss)
+    return Outcome(*jax.device_get((capacity, *evaluated, settled & finite, *trained.end)))
 
 
-def compile_ahead(fixed: Training, shape: tuple[int, int], fresh: bool = True) -> None:
-    """Compiles what trains and evaluates blocks of [P, L] lanes, and starts them if they are `fresh`, all at the same
-    time and before several threads ask for it."""
+Program = tuple[Any, tuple]  # a jitted function, and the shapes of its arguments
+
+
+def compile_ahead(programs: Sequence[Program]) -> None:
+    """Compiles programs, all at the same time and before several threads ask for them."""
+    with ThreadPoolExecutor(len(programs)) as executor:
+        list(executor.map(lambda program: program[0].lower(*program[1]).compile(), programs))
+
+
+def training_programs(fixed: Training, shape: tuple[int, int]) -> list[Program]:
+    """What `train_block` runs on blocks of [P, L] lanes."""
+    block = block_of(fixed, shape)
+    return [(engines.compiled(fixed), block), (evaluation.compiled(fixed), block)]
+
+
+def fresh_programs(fixed: Training, shape: tuple[int, int]) -> list[Program]:
+    """The same, and what starts the lanes."""
+    _, importance, density, key = block_of(fixed, shape)
+    restart = jax.ShapeDtypeStruct(shape, jnp.int32)
+    return [*training_programs(fixed, shape), (compiled_initial(fixed), (key, density, importance, restart))]
+
+
+def block_of(fixed: Training, shape: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+    """The shapes of params, importance, density and key of a block of [P, L] lanes."""
     number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     key, density, importance = jax.eval_shape(partial(jax.random.key, 0)), number(shape[:1]), number(shape)
     start = jax.tree.map(lambda a: number((*shape, *a.shape)), training.one_model(fixed.model))
-    block = start, importance, density, key
-    programs: list[tuple[Any, tuple]] = [(engines.compiled(fixed), block), (evaluation.compiled(fixed), block)]
-    if fresh:
-        restart = jax.ShapeDtypeStruct(shape, jnp.int32)
-        programs.append((compiled_initial(fixed), (key, density, importance, restart)))
-    with ThreadPoolExecutor(len(programs)) as executor:
-        list(executor.map(lambda program: program[0].lower(*program[1]).compile(), programs))
+    return start, importance, density, key
 
 
 @jax.jit

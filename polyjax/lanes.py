@@ -15,11 +15,13 @@ import numpy as np
 import optax
 from jax import Array, lax
 
+from polyjax.distributions import Moments
 from polyjax.sampling import Batch
 from polyjax.unroll import scalars_of, split, unroll
 
 Scalars = Callable[..., Any]  # of scalars, and arrays of one shape
 NUMBER = jax.ShapeDtypeStruct((), np.float32)
+MOMENTS = Moments(NUMBER, NUMBER, NUMBER, NUMBER)
 
 # The reduction vectorises only when it may be reassociated; results then differ from the plain order by rounding.
 # Infinities and NaN are not honoured here, which is why nothing but the training loop is compiled with these.
@@ -40,6 +42,11 @@ def gradient_terms(loss: Callable[..., Array], params: Any, n_features: int) -> 
     def one_sample(params: Any, x: Array, importance: Array, weight: Array) -> Any:
         return jax.vjp(lambda p: loss(p, x, importance), params)[1](weight)[0]
 
+    return _sample_terms(one_sample, params, n_features)
+
+
+def _sample_terms(one_sample: Callable[..., Any], params: Any, n_features: int) -> tuple[Scalars, Scalars]:
+    """Unroll a function of (params, x, importance, weight), in the two stages of `gradient_terms`."""
     vector = jax.ShapeDtypeStruct((n_features,), np.float32)
     unrolled = unroll(one_sample, params, vector, vector, NUMBER)
 
@@ -58,17 +65,40 @@ def sampled_gradient(
     The first maps a batch of x [P, B, N] and weight [P, B] to what the second needs of it, a list of arrays [P, B];
     the second maps params [..., P, L], the importance [P, L] of feature 0 and that list to gradients [..., P, L].
     """
-    before, after = gradient_terms(loss, params, n_features)
-    terms = _over_samples_and_lanes(after)
+    prepare, summed = _over_batch(gradient_terms(loss, params, n_features))
+    return prepare, lambda params, importance, samples: _join(summed(params, importance, samples), params)
 
-    def gradient(params: Any, importance: Array, samples: list[Array]) -> Any:
+
+def sampled_value_and_gradient(
+    loss: Callable[..., Array], params: Any, n_features: int
+) -> tuple[Callable[[Batch], Any], Callable[..., Any]]:
+    """The same with the value [P, L] before the gradient."""
+
+    def one_sample(params: Any, x: Array, importance: Array, weight: Array) -> Any:
+        value, pull_back = jax.vjp(lambda p: loss(p, x, importance), params)
+        return weight * value, pull_back(weight)[0]
+
+    prepare, summed = _over_batch(_sample_terms(one_sample, params, n_features))
+
+    def both(params: Any, importance: Array, samples: list[Array]) -> tuple[Array, Any]:
+        (value,), *gradient = summed(params, importance, samples)
+        return value, _join(gradient, params)
+
+    return prepare, both
+
+
+def _over_batch(stages: tuple[Scalars, Scalars]) -> tuple[Callable[[Batch], Any], Callable[..., list[list[Array]]]]:
+    """Terms of a sample, summed over a batch in every lane, in the two stages of `sampled_gradient`."""
+    before, after = stages
+    terms, each = _over_samples_and_lanes(after), _over_samples(before)
+
+    def summed(params: Any, importance: Array, samples: list[Array]) -> list[list[Array]]:
         # Without the barrier XLA hoists importance x weight out of the training loop, as one large array.
         importance = lax.optimization_barrier(importance)
         P, L = importance.shape
-        return _join(_sum_samples(terms(samples, (_split(params), importance)), (P, L, samples[0].shape[-1])), params)
+        return _sum_samples(terms(samples, (_split(params), importance)), (P, L, samples[0].shape[-1]))
 
-    each = _over_samples(before)
-    return lambda batch: each((_features(batch), batch.weight)), gradient
+    return lambda batch: each((_features(batch), batch.weight)), summed
 
 
 def sampled_loss(
@@ -114,22 +144,22 @@ def _over_samples_and_lanes(after: Scalars) -> Callable[..., Any]:
 
 
 def exact_terms(loss: Callable[..., Array], params: Any, n_features: int) -> tuple[Scalars, Scalars]:
-    """The gradient of `loss(params, importance, data)` without samples, in scalars and in two stages: what `data`, one
-    number, decides alone, and the rest as in `gradient_terms`."""
+    """The gradient of `loss(params, importance, data)` without samples, in scalars and in two stages: what the
+    moments `data` decide alone, and the rest as in `gradient_terms`."""
     vector = jax.ShapeDtypeStruct((n_features,), np.float32)
-    unrolled = unroll(jax.grad(loss), params, vector, NUMBER)
+    unrolled = unroll(jax.grad(loss), params, vector, MOMENTS)
 
     def terms(data: Any, lane: tuple[list[list[Any]], Any]) -> list[list[Any]]:
         params, importance = lane
-        return unrolled(*params, importances(importance, n_features), [data])
+        return unrolled(*params, importances(importance, n_features), *([moment] for moment in data))
 
-    return split(terms, NUMBER, lane_scalars(params))
+    return split(terms, MOMENTS, lane_scalars(params))
 
 
 def exact_gradient(
     loss: Callable[..., Array], params: Any, n_features: int
 ) -> tuple[Callable[[Array], Any], Callable[..., Any]]:
-    """The same in every lane, in two stages as in `sampled_gradient`, from data [P], one number a density."""
+    """The same in every lane, in two stages as in `sampled_gradient`, from moments [P]."""
     before, after = exact_terms(loss, params, n_features)
     gradients = jax.vmap(jax.vmap(after, (None, 0)))  # lanes, then densities
 

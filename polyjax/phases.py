@@ -15,11 +15,10 @@ import jax
 import numpy as np
 
 from polyjax import devices
-from polyjax.execution import Block, Keys, blocks, compile_ahead
+from polyjax.execution import Block, Keys, Program, blocks, compile_ahead
 from polyjax.progress import Progress, say
 from polyjax.store import Arrays, Store, names
 from polyjax.sweep import Sweep
-from polyjax.training import Training
 
 STRIP = 32  # scattered lanes of one density that lie side by side in a block
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # in the errors of accelerators and of CPUs
@@ -47,17 +46,16 @@ class Run:
         title: str,
         pieces: Sequence[Piece],
         do: Callable[[Piece], Arrays],
-        fixed: Training,
         size: "Size",
-        fresh: bool = True,
+        programs: Callable[[tuple[int, int]], Sequence[Program]],
     ) -> None:
-        """Has every piece done, by `do`, which trains as `fixed` says: this process's share here and now, the rest by
-        the others. All pieces have one shape; their lanes are `fresh` or continued (see `execution.compile_ahead`)."""
+        """Has every piece done, by `do`: this process's share here and now, the rest by the others. All pieces have one
+        shape; `programs` tells what runs on [P, L] lanes, which is compiled ahead."""
         store, all_names = self.store, names(phase, len(pieces))
         share = range(store.index, len(pieces), store.processes)
         missing = [i for i in share if not store.kept(all_names[i])]
         if missing:
-            self._compile(fixed, pieces[0].shape, fresh)
+            self._compile(programs, pieces[0].shape)
 
         def one(i: int) -> None:
             piece = pieces[i]
@@ -88,10 +86,10 @@ class Run:
         """How many of [P, L] lanes are trained at once."""
         return min(self.store.room or prod(shape), prod(shape))
 
-    def _compile(self, fixed: Training, shape: tuple[int, int], fresh: bool) -> None:
+    def _compile(self, programs: Callable[[tuple[int, int]], Sequence[Program]], shape: tuple[int, int]) -> None:
         """Some compilers find out that a program is too large for the device, which `fitting` then meets as well."""
         try:
-            compile_ahead(fixed, blocks(*shape, self.room(shape))[0].shape, fresh)
+            compile_ahead(programs(blocks(*shape, self.room(shape))[0].shape))
         except jax.errors.JaxRuntimeError as error:
             if not _of_memory(error):
                 raise
@@ -170,17 +168,28 @@ class Strips(NamedTuple):
 
 
 def strips(row: np.ndarray, block: tuple[int, int]) -> list[Strips]:
-    """Blocks of strips that hold all lanes of the densities `row` [J], filled up with lanes that are there already;
-    about as many lanes in each as in a `block` of the grid."""
+    """Blocks of strips that hold all lanes of the densities `row` [J], about as many lanes in each as in a `block` of
+    the grid."""
+    return packed(row, *like(row, block))
+
+
+def like(row: np.ndarray, block: tuple[int, int]) -> tuple[int, int]:
+    """How many strips, and how wide, make a block of the lanes `row` [J] that is like a `block` of the grid."""
+    count = sum(-(-n // STRIP) for n in np.unique(row, return_counts=True)[1])
+    most = max(1, prod(block) // STRIP)
+    return min(most, max(FEWEST_STRIPS, 1 << (int(count) - 1).bit_length())), STRIP
+
+
+def packed(row: np.ndarray, most: int, width: int) -> list[Strips]:
+    """Blocks of `most` strips, each `width` lanes of one density, that hold all lanes of the densities `row` [J]; they
+    are filled up with lanes that are there already."""
     rows, members = [], []
     for each in np.unique(row):
         of_row = np.flatnonzero(row == each)
-        several = np.pad(of_row, (0, -of_row.size % STRIP), mode="edge").reshape(-1, STRIP)
+        several = np.pad(of_row, (0, -of_row.size % width), mode="edge").reshape(-1, width)
         rows += [each] * len(several)
         members += [*several]
-    most = max(1, prod(block) // STRIP)
-    most = min(most, max(FEWEST_STRIPS, 1 << (len(rows) - 1).bit_length()))
     fill = -len(rows) % most
-    all_rows = np.pad(np.array(rows), (0, fill), mode="edge").reshape(-1, most)
-    all_members = np.pad(np.array(members), ((0, fill), (0, 0)), mode="edge").reshape(-1, most, STRIP)
+    all_rows = np.pad(np.array(rows, int), (0, fill), mode="edge").reshape(-1, most)
+    all_members = np.pad(np.array(members), ((0, fill), (0, 0)), mode="edge").reshape(-1, most, width)
     return [Strips(*both) for both in zip(all_rows, all_members, strict=True)]

@@ -17,9 +17,9 @@ from numpy.lib import format as npy
 
 from polyjax import files
 
-FORMAT = 2  # 1 had no "attempt"
+FORMAT = 3  # 1 had no "attempt", and 2 no "rank_loss": restarts were chosen by the loss that is reported
 RULES = ("best", "mean", "drop_worst", "refined")
-OF_LANES = ("capacity", "loss", "loss_se", "W", "b", "converged", "attempt")  # [P, V, R, ...]
+OF_LANES = ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "converged", "attempt")  # [P, V, R, ...]
 _ARRAYS = ("density", "importance", *OF_LANES)
 
 
@@ -27,6 +27,7 @@ class Selection(NamedTuple):
     """A diagram without the restart axis. A cell in which no restart could be used holds NaN and is not converged."""
 
     capacity: np.ndarray  # [P, V, N], in [0, 1]
+    rank_loss: np.ndarray  # [P, V]; by which it was chosen (best), or the mean
     loss: np.ndarray  # [P, V]
     loss_se: np.ndarray  # [P, V]; of the one loss (best), or the mean of the standard errors (an upper bound)
     converged: np.ndarray  # [P, V], bool: every restart that was used had settled
@@ -35,15 +36,19 @@ class Selection(NamedTuple):
 
 
 class Refined(NamedTuple):
-    """The diagram of the best restarts after its cells were continued from their neighbours (see `refinement`)."""
+    """The diagram of the best restarts after its cells were continued from their neighbours and polished, as the sweep
+    was told (see `refinement` and `polishing`)."""
 
     capacity: np.ndarray  # [P, V, N]
+    rank_loss: np.ndarray  # [P, V]
     loss: np.ndarray  # [P, V]
     loss_se: np.ndarray  # [P, V]
-    converged: np.ndarray  # [P, V], bool
+    converged: np.ndarray  # [P, V], bool; of polished cells: a certified minimum (see `certificate`)
     W: np.ndarray  # [P, V, D, N]
     b: np.ndarray  # [P, V] or [P, V, N]
-    gain: np.ndarray  # [P, V], >= 0: by how much the loss fell; 0 in the cells that did not change
+    gain: np.ndarray  # [P, V]: by how much `rank_loss` fell; 0 in the cells that did not change
+    excess: np.ndarray | None = None  # [P, V], of polished cells (see `certificate.Certificate`)
+    spectrum: np.ndarray | None = None  # [P, V, n], likewise
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,8 @@ class Results:
     density: np.ndarray  # [P], the probability that a feature is non-zero
     importance: np.ndarray  # [V], of feature 0; the other features have importance 1
     capacity: np.ndarray  # [P, V, R, N], in [0, 1] (eq. 3)
-    loss: np.ndarray  # [P, V, R], on one large common batch after training
+    rank_loss: np.ndarray  # [P, V, R], on one large common batch after training: by which restarts are chosen
+    loss: np.ndarray  # [P, V, R], on another, independent one
     loss_se: np.ndarray  # [P, V, R], the standard error of `loss`
     W: np.ndarray  # [P, V, R, D, N]
     b: np.ndarray  # [P, V, R] or [P, V, R, N]
@@ -71,15 +77,15 @@ class Results:
         if rule == "refined":
             if self.refined is None:
                 raise ValueError("rule must not be refined for results of a sweep that did not refine")
-            return Selection(*self.refined[:-1])
-        finite = np.isfinite(self.loss) & np.isfinite(self.capacity).all(-1)
+            return Selection(*self.refined[: len(Selection._fields)])
+        finite = np.isfinite(self.loss) & np.isfinite(self.rank_loss) & np.isfinite(self.capacity).all(-1)
         if rule == "best":
             return self._best(finite)
         settled = finite & self.converged
-        return self._mean(settled if rule == "mean" else settled & ~_worst(self.loss, settled))
+        return self._mean(settled if rule == "mean" else settled & ~_worst(self.rank_loss, settled))
 
     def _best(self, finite: np.ndarray) -> Selection:
-        r = np.where(finite, self.loss, np.inf).argmin(-1)
+        r = np.where(finite, self.rank_loss, np.inf).argmin(-1)
         found = finite.any(-1)
 
         def pick(a: np.ndarray) -> np.ndarray:
@@ -89,7 +95,7 @@ class Results:
             empty = False if a.dtype == bool else np.nan
             return np.where(found.reshape(*r.shape, *(1,) * (a.ndim - 3)), chosen, empty)
 
-        fields = (self.capacity, self.loss, self.loss_se, self.converged, self.W, self.b)
+        fields = (self.capacity, self.rank_loss, self.loss, self.loss_se, self.converged, self.W, self.b)
         return Selection(*map(pick, fields))
 
     def _mean(self, used: np.ndarray) -> Selection:
@@ -102,7 +108,8 @@ class Results:
             n = count.reshape(*count.shape, *extra)
             return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
-        return Selection(mean(self.capacity), mean(self.loss), mean(self.loss_se), count > 0, None, None)
+        means = (mean(a) for a in (self.capacity, self.rank_loss, self.loss, self.loss_se))
+        return Selection(*means, count > 0, None, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the `.npz` in one step: a reader sees the old file or the whole new one, never a part."""
@@ -132,7 +139,7 @@ def write(
 ) -> None:
     """Writes a results file in one step; `beside` is where it is until it is whole (see `files.write`)."""
     if refined is not None:
-        arrays = {**arrays} | {f"refined_{name}": Parts.of(a) for name, a in refined._asdict().items()}
+        arrays = {**arrays} | {f"refined_{name}": Parts.of(a) for name, a in refined._asdict().items() if a is not None}
     text = np.array(json.dumps({"format": FORMAT, "arrays": [*arrays], **config}, sort_keys=True))
 
     def content(file: BinaryIO) -> None:
@@ -162,17 +169,26 @@ def load(path: str | os.PathLike[str]) -> Results:
         file = files.arrays(path)
         config = _read_config(file)
         arrays = {name: file[name] for name in _ARRAYS if name in file}
-        if config.pop("format") == 1 and "loss" in arrays:
-            arrays["attempt"] = np.zeros(arrays["loss"].shape, np.uint8)
+        _add_what_came_later(config.pop("format"), arrays, file)
         written = config.pop("arrays", [])  # zip has no checksum of its list of files
         missing = [name for name in (*_ARRAYS, *written) if name not in arrays and name not in file]
         if missing:
             raise ValueError(f"it has no {', '.join(missing)}")
-        names = [f"refined_{name}" for name in Refined._fields]
-        found = Refined(*(file[name] for name in names)) if any(name in file for name in names) else None
+        of_cells = {name: file[f"refined_{name}"] for name in Refined._fields if f"refined_{name}" in file}
+        found = Refined(**of_cells) if of_cells else None
         results = Results(**arrays, config=config, refined=found)
         _check_shapes(results)
     return results
+
+
+def _add_what_came_later(version: int, arrays: dict[str, np.ndarray], file: dict[str, np.ndarray]) -> None:
+    """Fills in what files of earlier formats lack."""
+    if version < 2 and "loss" in arrays:
+        arrays["attempt"] = np.zeros(arrays["loss"].shape, np.uint8)
+    if version < 3 and "loss" in arrays:
+        arrays["rank_loss"] = arrays["loss"]
+    if version < 3 and "refined_loss" in file:
+        file["refined_rank_loss"] = file["refined_loss"]
 
 
 def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -219,12 +235,16 @@ def _check_shapes(results: Results) -> None:
     cells = (*results.density.shape, *results.importance.shape)
     P, V, R, N = results.capacity.shape
     D = results.W.shape[-2] if results.W.ndim == 5 else None
-    expected = dict.fromkeys(("loss", "loss_se", "converged", "attempt"), (P, V, R)) | {"W": (P, V, R, D, N)}
+    expected = dict.fromkeys(("rank_loss", "loss", "loss_se", "converged", "attempt"), (P, V, R)) | {
+        "W": (P, V, R, D, N)
+    }
     shapes = {name: getattr(results, name).shape for name in expected}
     if cells != (P, V) or shapes != expected or results.b.shape not in ((P, V, R), (P, V, R, N)):
         raise ValueError("its arrays do not fit together")
     if results.refined is not None:
         best = results.select("best")
         of_best = [a.shape for a in (*best, results.loss[:, :, 0]) if a is not None]
-        if [a.shape for a in results.refined] != of_best:
+        of_refined = [a.shape for a in results.refined[: len(of_best)] if a is not None]
+        of_polish = [a.shape[:2] for a in results.refined[len(of_best) :] if a is not None]
+        if of_refined != of_best or any(shape != (P, V) for shape in of_polish):
             raise ValueError("its refined arrays do not fit the others")

@@ -7,6 +7,7 @@ Axis letters: P densities, V importances, R restarts, J lanes to be trained agai
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -112,7 +113,8 @@ def train(run: Run, attempt: int, row: np.ndarray, lane: np.ndarray, blocks: lis
         return train_block(fixed, keys, start, v, p)._asdict()
 
     size = Size(row.size, "model", fixed.steps)
-    run.complete(phase(attempt), f"retrying, attempt {attempt}", blocks, do, fixed, size)
+    programs = partial(execution.fresh_programs, fixed)
+    run.complete(phase(attempt), f"retrying, attempt {attempt}", blocks, do, size, programs)
 
 
 def as_attempted(sweep: Sweep, keys: Keys, attempt: int) -> tuple[Training, Keys]:

@@ -6,6 +6,7 @@ Axis letters: P densities, V importances, R restarts.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from time import sleep
@@ -16,9 +17,10 @@ import numpy as np
 from polyjax import devices, directory, execution, provenance, results
 from polyjax.checks import require
 from polyjax.directory import LOCK, WAIT_S, Directory, folder, refuse_other
-from polyjax.execution import Block, Keys, train_block
+from polyjax.execution import Block, Keys, Outcome, train_block
 from polyjax.hosts import Share
 from polyjax.phases import Run, Size
+from polyjax.polishing import polish_diagram
 from polyjax.progress import say
 from polyjax.refinement import refine
 from polyjax.results import OF_LANES, Parts, Refined, Results, Selection
@@ -144,9 +146,20 @@ def _train(run: Run) -> tuple[Lanes, Refined | None]:
     P, V, R = run.sweep.shape
     lanes = Lanes(run.store, run.sweep.shape, execution.tiles(P, V * R, *run.block))
     do, size = first_attempt(run.sweep, run.keys), Size(P * V, "cell", run.sweep.steps)
-    run.complete("train", "training", lanes.plan, do, run.sweep.training, size)
+    run.complete("train", "training", lanes.plan, do, size, partial(execution.fresh_programs, run.sweep.training))
     retry(run, lanes)
-    return lanes, refine(run, _best(run.sweep, lanes)) if run.sweep.refine else None
+    finished = run.sweep.refine or run.sweep.polish
+    return lanes, _finished(run, _best(run.sweep, lanes)) if finished else None
+
+
+def _finished(run: Run, best: Selection) -> Refined:
+    """Refine and polish the diagram of the best restarts, as the sweep says."""
+    now = refine(run, Outcome(*(np.array(a) for a in best)))
+    certificate = None
+    if run.sweep.polish:
+        now, certificate = polish_diagram(run, now)
+    gain = np.where(np.isnan(best.rank_loss), 0, best.rank_loss - now.rank_loss)
+    return Refined(*now, gain, *(certificate or ()))
 
 
 def first_attempt(sweep: Sweep, keys: Keys) -> Callable[[Block], Arrays]:

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from polyjax.lanes import NUMBER, exact_terms, gradient_terms, importances, lane_scalars, per_lane
+from polyjax.lanes import MOMENTS, NUMBER, exact_terms, gradient_terms, importances, lane_scalars, per_lane
 from polyjax.models import Model, Params
 from polyjax.training import Training, one_model
 from polyjax.unroll import scalars_of, split, unroll
@@ -106,10 +106,10 @@ def _own(optimizer: optax.GradientTransformation, one: Params, state: Any) -> li
 
 def _gradient_stages(training: Training, one: Params) -> Stages:
     """The gradient with respect to the weights, from the data of one sample, ([x_1, ..., x_N], weight), and from (the
-    parameters, the importance of feature 0). For the expected objective the data is the kurtosis instead."""
+    parameters, the importance of feature 0). For the expected objective the data are the moments instead."""
     n, lane = training.model.n_features, lane_scalars(one)
     if training.objective == "expected":
-        return _stages(exact_terms(training.loss, one, n), NUMBER, lane)
+        return _stages(exact_terms(training.loss, one, n), MOMENTS, lane)
     return _stages(gradient_terms(training.model.loss, one, n), ([NUMBER] * n, NUMBER), lane)
 
 

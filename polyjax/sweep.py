@@ -12,11 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from polyjax import distributions, engines, execution, training
-from polyjax.activations import square
+from polyjax import distributions, engines, execution, polish, training
 from polyjax.checks import require
 from polyjax.distributions import Distribution, by_name, check_density
-from polyjax.models import Anthropic, Model, Redwood, activation_name
+from polyjax.models import Anthropic, Model, Redwood, activation_name, has_closed_form
 from polyjax.provenance import fingerprint
 from polyjax.sampling import Sampler, default_sampler
 from polyjax.training import Training
@@ -43,10 +42,12 @@ class Sweep:
     learning_rate: float | None = None  # of the default optimiser, at the start; None: LEARNING_RATE
     optimizer: optax.GradientTransformation | None = None  # None: Adam with cosine decay to 0
     sampler: str | None = None  # "enumerated", "stratified" or "iid"; None: enumerated where the batch has room
-    objective: str = "sampled"  # or "expected": the closed-form population loss of the quadratic Redwood model
+    objective: str = "sampled"  # or "expected": the closed-form population loss of a model with square activation
     engine: str = "auto"  # "arrays", "lanes" or "fused" (see `engines`); auto: the fastest that can run it here
     retries: int = 2  # most times that a model which did not end finite and settled is trained again (see `retry`)
     refine: int = 0  # most rounds in which cells are continued from their neighbours (see `refine`)
+    polish: bool | str = False  # each cell's solution is minimised to the end (see `polishing`): on the closed form
+    # where the model has one, else on a fixed batch; "sampled": on a batch in any case
     seed: int = 0
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
 
@@ -138,6 +139,7 @@ class Sweep:
             "engine": fixed.engine,
             "retries": self.retries,
             "refine": self.refine,
+            "polish": self.polish,
             "settled": execution.SETTLED,
             "seed": self.seed,
             "chunk": self.chunk,
@@ -176,13 +178,15 @@ def _check(sweep: Sweep) -> None:
         require(isinstance(value, int | np.integer) and value >= 0, name, "be a whole number of at least 0", value)
     require(sweep.engine in ("auto", *engines.ENGINES), "engine", "be auto, arrays, lanes or fused", sweep.engine)
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
+    require(sweep.polish in (False, True, "sampled"), "polish", 'be True, False or "sampled"', sweep.polish)
+    size = polish.n_parameters(sweep.model) if sweep.polish else 0
+    most = f"be False for models of more than {polish.LARGEST} parameters"
+    require(size <= polish.LARGEST, "polish", most, f"{sweep.polish} for {size}")
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate
     require(rate is None or 0 < rate < np.inf, "learning_rate", "be above 0 and finite", rate)
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
     if sweep.objective == "expected":
-        quadratic = isinstance(sweep.model, Redwood) and sweep.model.activation in ("square", square)
-        require(quadratic, "objective", "be sampled for any model but the quadratic Redwood model", "expected")
-        d = sweep.distribution or sweep.model.distribution
-        require(d.unit_variance and d.moments[0] == 0, "objective", f"be sampled for {d.name} features", "expected")
+        closed = has_closed_form(sweep.model)
+        require(closed, "objective", "be sampled for any model but Redwood and Anthropic with square", "expected")

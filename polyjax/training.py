@@ -17,7 +17,6 @@ from jax import Array, lax
 from polyjax import lanes
 from polyjax.models import Model, Params
 from polyjax.sampling import Sampler
-from polyjax.theory import expected_loss
 
 DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
 
@@ -34,9 +33,9 @@ class Training:
     engine: str  # "arrays", "lanes" or "fused"
 
     def loss(self, params: Params, importance: Array, data: Any) -> Array:
-        """The objective of one run: the weighted batch mean, or the population loss at kurtosis `data` (eq. 33)."""
+        """The objective of one run: the weighted batch mean, or the population loss at the moments `data`."""
         if self.objective == "expected":
-            return expected_loss(params.W, importance, data, params.b)
+            return self.model.expected_loss(params, importance, data)  # type: ignore[attr-defined]
         return data.weight @ jax.vmap(self.model.loss, (None, 0, None))(params, data.x, importance)
 
     def importances(self, importance: Array) -> Array:
@@ -44,9 +43,9 @@ class Training:
         return jnp.ones(self.model.n_features).at[0].set(importance)
 
     def draw(self, key: Array, step: Array, density: Array) -> Any:
-        """The data of one step at one density: a `Batch`, or for the expected objective the kurtosis."""
+        """The data of one step at one density: a `Batch`, or for the expected objective the `Moments`."""
         if self.objective == "expected":
-            return self.sampler.distribution.kurtosis(density)
+            return self.sampler.distribution.sparse_moments(density)
         return self.sampler(self.sampler.uniforms(key, step), density)
 
 

@@ -1,0 +1,141 @@
+"""Jobs: cells that are continued from their neighbours' solutions, or from their own, in blocks of strips.
+
+Refining and polishing are made of them. Axis letters: P densities, V importances, J jobs (a cell and the one whose
+solution it starts from), G strips of STRIP jobs each, N features, D neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polyjax import evaluation
+from polyjax.execution import Outcome, Program, block_of
+from polyjax.models import Params
+from polyjax.phases import Run, Size, Strips, like, packed
+from polyjax.store import Arrays, outcomes
+from polyjax.training import Training
+
+DIFFERENT = 0.05  # capacities that differ by more belong to solutions that may differ in kind
+
+
+class Jobs(NamedTuple):
+    """Cells to be continued, and the cells whose solutions they start from: indices [J] of density and importance."""
+
+    row: np.ndarray
+    column: np.ndarray
+    from_row: np.ndarray
+    from_column: np.ndarray
+
+    def take(self, which: np.ndarray) -> Jobs:
+        return Jobs(*(a[which] for a in self))
+
+
+def neighbours(news: np.ndarray) -> Jobs:
+    """Every cell with each of its up to four neighbours that has news [P, V]."""
+    cells = np.indices(news.shape).reshape(2, -1)
+    pairs = []
+    for step in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        other = cells + np.array(step)[:, None]
+        inside = ((other >= 0) & (other < np.array(news.shape)[:, None])).all(0)
+        pairs.append(np.concatenate([cells, other])[:, inside])
+    jobs = Jobs(*np.concatenate(pairs, axis=1))
+    return jobs.take(news[jobs.from_row, jobs.from_column])
+
+
+def themselves(cells: np.ndarray) -> Jobs:
+    """Return the marked cells [P, V], each with its own solution."""
+    return Jobs(*np.nonzero(cells), *np.nonzero(cells))
+
+
+def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Whether capacities [..., N] differ by more than DIFFERENT. The features of importance 1 are alike, and so
+    compared in order of capacity."""
+    swept = abs(a[..., 0] - b[..., 0])
+    others = abs(np.sort(a[..., 1:], -1) - np.sort(b[..., 1:], -1)).max(-1, initial=0)
+    return ~(np.maximum(swept, others) <= DIFFERENT)  # true for NaN
+
+
+def start(run: Run, fixed: Training, now: Outcome, jobs: Jobs, block: Strips) -> tuple[Params, np.ndarray, np.ndarray]:
+    """Return the parameters [G, STRIP, ...] from which a block of jobs starts, its importance [G, STRIP] and density
+    [G].
+
+    A neighbour's embeddings are rescaled to the lengths that they would have here: what is optimal for one importance
+    can be hundreds of times worse than the optimum for the next where feature 0 is important.
+    """
+    origin = jobs.from_row[block.job], jobs.from_column[block.job]
+    density, importance = run.sweep.axes()
+    v = importance[jobs.column[block.job]]
+    W = jnp.asarray(now.W[origin]) * _stretch(fixed)(importance[origin[1]], v)[..., None, :]
+    return Params(W, jnp.asarray(now.b[origin])), v, density[block.row]
+
+
+def _stretch(fixed: Training) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
+    """Return what maps two importances of feature 0, [G, STRIP] both, to the ratio of the lengths of embeddings,
+    [G, STRIP, N]; 1 where one of them is 0."""
+    scale = lambda v: fixed.model.scale(fixed.importances(v))  # noqa: E731
+
+    def ratio(there: jax.Array, here: jax.Array) -> jax.Array:
+        a, b = scale(there), scale(here)
+        return jnp.where((a > 0) & (b > 0), b / jnp.where(a > 0, a, 1), 1)
+
+    return jax.vmap(jax.vmap(ratio))
+
+
+def run_jobs(
+    run: Run,
+    stage: str,
+    title: str,
+    jobs: Jobs,
+    do: Callable[[Strips], Arrays],
+    steps: int,
+    programs: Callable[[tuple[int, int]], Sequence[Program]],
+    fields: Sequence[str],
+    shape: tuple[int, int] | None = None,
+) -> Iterator[tuple[Strips, Arrays]]:
+    """Have every block of jobs done, of [G, STRIP] jobs as `shape` says or else about as large as those of the run, and
+    return each with some arrays of its outcome."""
+    blocks = packed(jobs.row, *(shape or like(jobs.row, run.block)))
+    run.complete(stage, title, blocks, do, Size(jobs.row.size, "start", steps), programs)
+    return zip(blocks, outcomes(run.store, stage, len(blocks), fields), strict=True)
+
+
+def transplanted(run: Run, fixed: Training, stage: str, title: str, now: Outcome, jobs: Jobs) -> np.ndarray:
+    """Return the ranking loss [J] of the solutions that jobs start from, as they are, in the cells."""
+    rank = evaluation.compiled_rank(fixed)
+
+    def loss(block: Strips) -> Arrays:
+        params, v, p = start(run, fixed, now, jobs, block)
+        return {"rank_loss": np.asarray(rank(params, v, p, run.keys.evaluate))}
+
+    programs = lambda shape: [(rank, block_of(fixed, shape))]  # noqa: E731
+    whole = np.empty(jobs.row.size, np.float32)
+    for block, found in run_jobs(run, stage, title, jobs, loss, 1, programs, ["rank_loss"]):
+        whole[block.job] = found["rank_loss"]
+    return whole
+
+
+def accept(
+    now: Outcome, jobs: Jobs, found: Iterator[tuple[Strips, Outcome]], improved: float
+) -> tuple[Outcome, np.ndarray]:
+    """Return the diagram with what has a lower ranking loss, and which cells [P, V] have news for their neighbours:
+    those whose loss fell by more than the fraction `improved`."""
+    then = Outcome(*(np.array(a) for a in now))
+    loss = np.where(np.isnan(now.rank_loss), np.inf, now.rank_loss)
+    before = loss.copy()
+    for block, outcome in found:
+        job, lanes = block.job.ravel(), Outcome(*(a.reshape(-1, *a.shape[2:]) for a in outcome))
+        cell = jobs.row[job], jobs.column[job]
+        better = np.flatnonzero(lanes.rank_loss < loss[cell])
+        order = better[
+            np.argsort(-lanes.rank_loss[better], kind="stable")
+        ]  # of several jobs of a cell, the best comes last
+        of_cell = jobs.row[job[order]], jobs.column[job[order]]
+        loss[of_cell] = lanes.rank_loss[order]
+        for everywhere, values in zip(then, lanes, strict=True):
+            everywhere[of_cell] = values[order]
+    return then, loss < before * (1 - improved)

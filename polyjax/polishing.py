@@ -1,0 +1,157 @@
+"""Polishing a diagram: every cell's solution is minimised to the end, certified, and compared with its neighbours'.
+
+Each attempt (`polish`) minimises on samples of its own. A solution is settled once another attempt, on other samples,
+finds its loss to fall by no more than `certificate.SETTLED`; what is not goes on from there on more samples. Then cells
+are polished from those neighbours' solutions, rescaled, that come near their own loss, until nothing improves any
+more. This is ours, not the paper's.
+
+Axis letters: P densities, V importances, G strips of STRIP jobs each, n parameters.
+"""
+
+from collections.abc import Iterator
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polyjax import certificate, evaluation, polish
+from polyjax.capacity import capacities
+from polyjax.certificate import SETTLED, Certificate
+from polyjax.execution import Outcome, Program, block_of
+from polyjax.jobs import Jobs, accept, differ, neighbours, run_jobs, start, themselves, transplanted
+from polyjax.models import Params, has_closed_form
+from polyjax.phases import Run, Strips
+from polyjax.store import Arrays
+from polyjax.training import Training
+
+ROUNDS = 4  # most times that neighbours are looked at
+NEAR = 0.02  # a neighbour's solution whose loss is above the cell's by more than this fraction is not tried
+IMPROVED = 1e-4  # a loss that fell by less, relatively, is not news to the neighbours
+BLOCK, FEW = (16, 32), (8, 4)  # [G, STRIP] jobs at once, and for attempts that few need
+
+
+def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
+    """Return the polished diagram, [P, V, ...], and its certificate."""
+    fixed = polish.polished_as(run.sweep.training, run.sweep.polish != "sampled" and has_closed_form(run.sweep.model))
+    cells, stages = now.loss.shape, Stages(run, fixed)
+    found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, _n(run)), np.nan, np.float32))
+    now = stages.settle(now, found, np.isfinite(now.loss))
+    news = np.isfinite(now.loss)
+    for _ in range(ROUNDS):
+        jobs = stages.near(now, neighbours(news))
+        if not jobs.row.size:
+            break
+        then, news = accept(now, jobs, stages.polished(now, jobs), IMPROVED)
+        found.excess[then.rank_loss < now.rank_loss] = np.inf
+        now = stages.settle(then, found, np.isinf(found.excess) & np.isfinite(then.loss), first=1)
+    return now._replace(converged=found.excess <= SETTLED), found
+
+
+def _n(run: Run) -> int:
+    return polish.n_parameters(run.sweep.model)
+
+
+class Stages:
+    """The stages of polishing, numbered as they come."""
+
+    def __init__(self, run: Run, fixed: Training) -> None:
+        self.run, self.fixed, self.number = run, fixed, 0
+
+    def _name(self, what: str) -> str:
+        self.number += 1
+        return f"{what}{self.number}"
+
+    def settle(self, now: Outcome, found: Certificate, cells: np.ndarray, first: int = 0) -> Outcome:
+        """Polish the marked cells [P, V] until they are settled, and evaluate them. Fills in their certificate."""
+        if not cells.any():
+            return now
+        now, left = Outcome(*(a.copy() for a in now)), cells.copy()
+        for attempt in range(first, len(polish.TILES)):
+            if not left.any():
+                break
+            jobs = themselves(left)
+            for block, outcome in self._attempt(now, jobs, attempt):
+                cell = jobs.row[block.job], jobs.column[block.job]
+                excess = np.where(np.isfinite(outcome["before"]), outcome["before"] / outcome["after"] - 1, np.inf)
+                if attempt > 0:
+                    found.excess[cell], found.spectrum[cell] = excess, outcome["spectrum"]
+                settled = (excess <= SETTLED) & (attempt > 0)
+                going_on = ~settled & np.isfinite(outcome["W"]).all((-2, -1))
+                where = tuple(index[going_on] for index in cell)
+                now.W[where], now.b[where] = outcome["W"][going_on], outcome["b"][going_on]
+                left[cell] = ~settled
+        jobs = themselves(cells)
+        for block, outcome in self._judged(jobs, now.W[cells], now.b[cells]):
+            for everywhere, values in zip(now, outcome, strict=True):
+                everywhere[jobs.row[block.job], jobs.column[block.job]] = values
+        return now
+
+    def _attempt(self, now: Outcome, jobs: Jobs, attempt: int) -> Iterator[tuple[Strips, Arrays]]:
+        fixed, run = self.fixed, self.run
+
+        def do(block: Strips) -> Arrays:
+            params, v, p = start(run, fixed, now, jobs, block)
+            polished = polish.polish(fixed, params, v, p, run.keys.polish, attempt)
+            arrays = {"before": polished.before, "after": polished.after, **polished.end._asdict()}
+            return arrays | {"spectrum": _spectra(fixed, params, v, polished)}
+
+        name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
+        fields = ["before", "after", "W", "b", "spectrum"]
+        shape = BLOCK if jobs.row.size > prod(BLOCK) else FEW
+        return run_jobs(run, name, title, jobs, do, 1, self._programs, fields, shape)
+
+    def _programs(self, shape: tuple[int, int]) -> list[Program]:
+        params, *place = block_of(self.fixed, shape)
+        n = polish.n_parameters(self.fixed.model)
+        matrix, vector = (jax.ShapeDtypeStruct((*shape, *more), jnp.float32) for more in ((n, n), (n,)))
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        return [
+            (polish.compiled(polish.measure, self.fixed), (params, *place, number)),
+            (polish.compiled(polish.descend, self.fixed), ((params, matrix, vector), *place, number)),
+        ]
+
+    def near(self, now: Outcome, jobs: Jobs) -> Jobs:
+        """The jobs whose solutions, as they are, come near the cell's loss or below it."""
+        loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", now, jobs)
+        here = now.rank_loss[jobs.row, jobs.column]
+        there = now.capacity[jobs.from_row, jobs.from_column]
+        other = differ(now.capacity[jobs.row, jobs.column], there)
+        return jobs.take((loss < here * (1 - IMPROVED)) | (other & (loss < here * (1 + NEAR))))
+
+    def polished(self, now: Outcome, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
+        """Blocks and their outcome [G, STRIP, ...] after a first attempt from the neighbours' solutions; without a loss
+        where it is not clearly better than the cell's own."""
+        W, b = (np.empty((jobs.row.size, *a.shape[2:]), np.float32) for a in (now.W, now.b))
+        for block, found in self._attempt(now, jobs, 0):
+            W[block.job], b[block.job] = found["W"], found["b"]
+        for block, outcome in self._judged(jobs, W, b):
+            here = now.rank_loss[jobs.row[block.job], jobs.column[block.job]]
+            better = outcome.rank_loss < here * (1 - IMPROVED)
+            yield block, outcome._replace(rank_loss=np.where(better, outcome.rank_loss, np.nan))
+
+    def _judged(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Strips, Outcome]]:
+        """Blocks and their outcome [G, STRIP, ...], of parameters [J, ...] in the cells of jobs."""
+        density, importance = self.run.sweep.axes()
+        evaluate, key = evaluation.compiled(self.fixed), self.run.keys.evaluate
+
+        def do(block: Strips) -> Arrays:
+            params = Params(jnp.asarray(W[block.job]), jnp.asarray(b[block.job]))
+            found = evaluate(params, importance[jobs.column[block.job]], density[block.row], key)
+            finite = jnp.isfinite(found.loss) & jnp.isfinite(found.rank_loss)
+            return Outcome(*jax.device_get((capacities(params.W), *found, finite, *params)))._asdict()
+
+        programs = lambda shape: [(evaluate, block_of(self.fixed, shape))]  # noqa: E731
+        stage = self._name("judge"), "evaluating"
+        for block, outcome in run_jobs(self.run, *stage, jobs, do, 1, programs, Outcome._fields):
+            yield block, Outcome(**outcome)
+
+
+def _spectra(fixed: Training, params: Params, v: np.ndarray, polished: polish.Polished) -> np.ndarray:
+    """The spectra [G, STRIP, n] of a block of solutions."""
+    shape = v.shape
+    flat = Params(*(np.asarray(a, np.float64).reshape(prod(shape), *a.shape[2:]) for a in params))
+    scale = np.asarray(jax.vmap(lambda v: fixed.model.scale(fixed.importances(v)))(jnp.asarray(v.ravel())))
+    hessian = polished.hessian.reshape(prod(shape), *polished.hessian.shape[2:])
+    values = certificate.spectrum(fixed.model, flat, scale, polished.before.ravel(), hessian)
+    return values.reshape(*shape, -1).astype(np.float32)
