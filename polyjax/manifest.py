@@ -65,6 +65,6 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], name: str = "
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 4:
+    if isinstance(value, list) and len(value) > 4 and all(isinstance(v, int | float) for v in value):
         return f"{len(value)} values from {value[0]:.6g} to {value[-1]:.6g}"
     return json.dumps(value)

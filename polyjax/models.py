@@ -3,9 +3,11 @@
 Axis letters: N features, D neurons. No batch axes, no training: `training` adds both.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -147,7 +149,17 @@ def has_closed_form(model: Model) -> bool:
 def activation_name(model: Model) -> str:
     """How a results file names the model's activation."""
     activation = getattr(model, "activation", None)
-    return activation if isinstance(activation, str) else getattr(activation, "__name__", repr(activation))
+    if isinstance(activation, str):
+        return activation
+    return function_name(activation) if callable(activation) else repr(activation)
+
+
+def function_name(f: Callable[..., Any]) -> str:
+    """A function's name, that of the function in a `functools.partial`, or the class of an object that is called; the
+    same in every process, as `repr` is not."""
+    if isinstance(f, functools.partial):
+        return function_name(f.func)
+    return getattr(f, "__name__", None) or type(f).__name__
 
 
 def check_shape(n_features: int, n_neurons: int) -> None:

@@ -4,18 +4,17 @@ A cell is one (density, importance) pair, a lane one model: one cell and one res
 V importances, R restarts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from polyjax import distributions, engines, execution, polish, training
+from polyjax import description, engines, execution, polish, training
 from polyjax.checks import require
 from polyjax.distributions import Distribution, by_name, check_density
-from polyjax.models import Anthropic, Model, Redwood, activation_name, has_closed_form
+from polyjax.models import Anthropic, Model, Redwood, has_closed_form
 from polyjax.provenance import fingerprint
 from polyjax.sampling import Sampler, default_sampler
 from polyjax.training import Training
@@ -85,25 +84,23 @@ class Sweep:
         """Density [P] and importance [V], by default as the devices take them."""
         return np.asarray(self.density, dtype), np.asarray(self.importance, dtype)
 
-    def _given(self) -> dict[str, str]:
-        """What tells functions of the user's apart, whose names need not: fingerprints of what they compute."""
-        x, fixed = jnp.float32(0), self.training
-        functions: dict[str, tuple[Callable[..., Any], Any]] = {}
+    def _given(self) -> dict[str, Any]:
+        """What tells apart what the user gave, whose names need not: fingerprints of what it computes."""
+        fixed = self.training
+        given = description.of_functions(self.model, fixed.sampler.distribution)
         if self.optimizer:
             one = training.one_model(Redwood(2, 2))  # whatever the model is
             first = lambda g: fixed.optimizer.update(g, fixed.optimizer.init(g), g)  # noqa: E731
-            functions["optimizer"] = (first, one)
-        activation = getattr(self.model, "activation", None)
-        if callable(activation):
-            functions["activation"] = (activation, x)
-        if self.distribution is not None and self.distribution not in distributions.ALL:
-            functions["distribution"] = (self.distribution.quantile, x)
-        return {name: fingerprint(f, argument) for name, (f, argument) in functions.items()}
+            given["optimizer"] = fingerprint(first, one)
+        return given
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Sweep":
         """The sweep that a results file describes. Raises ValueError where a description does not suffice: for
         models, activations, distributions and optimizers of the user's own."""
+        if own := sorted(config.get("given") or {}):
+            needed = f"its {' and '.join(own)} {'is' if len(own) == 1 else 'are'} of the user's own"
+            raise ValueError(f"config must describe a sweep that needs no code but polyjax's, but {needed}")
         try:
             model = _model(**config["model"])
             rate = config["learning_rate"]
@@ -120,12 +117,7 @@ class Sweep:
         fixed = self.training
         rate = None if self.optimizer else self.rate
         return {
-            "model": {
-                "name": type(self.model).__name__,
-                "n_features": int(self.model.n_features),
-                "n_neurons": int(self.model.n_neurons),
-                "activation": activation_name(self.model),
-            },
+            "model": description.of_model(self.model),
             "distribution": fixed.sampler.distribution.name,
             "density": list(self.density),
             "importance": list(self.importance),

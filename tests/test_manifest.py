@@ -124,3 +124,5 @@ def test_what_differs_is_said_in_a_few_words():
     ]
     del here["retries"]
     assert "retries (2 there, null here)" in manifest.differences(CONFIG, here)
+    words = [*"abcde"]  # no range of values
+    assert manifest.differences({"a": words}, {"a": 1}) == ['a (["a", "b", "c", "d", "e"] there, 1 here)']

@@ -307,7 +307,7 @@ def test_functions_of_the_callers_are_told_apart_by_what_they_compute():
     bases = [replace(distributions.NORMAL, quantile=f) for f in (lambda u: 3 * u, lambda u: 2 * u)]
     found = [given(optimizer=optimizer)["optimizer"] for optimizer in optimizers]
     found += [given(model=Redwood(3, 2, activation))["activation"] for activation in activations]
-    found += [given(distribution=base)["distribution"] for base in bases]
+    found += [given(distribution=base)["distribution"]["active_value"] for base in bases]
     assert len(set(found)) == len(found) == 11
     assert given(optimizer=optax.sgd(0.1))["optimizer"] == found[0]  # made anew
 
