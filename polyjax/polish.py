@@ -2,9 +2,9 @@
 
 Training stops short of a minimum, as its gradients are noisy. Here the objective is the closed-form population loss
 where the model has one, else the mean over a fixed batch (`lattice`), and the method is BFGS in every lane:
-quasi-Newton steps from the Hessian at the start, which is measured by differences of gradients. So it asks of a model no more than
-training does, and kinks of ReLU, which the batch averages over, need no care. All lanes take the same number of
-steps, each of which evaluates one trial point in every lane: lanes never wait for each other's line searches.
+quasi-Newton steps from the Hessian at the start, which is measured by differences of gradients. So it asks of a model
+no more than training does, and the batch averages over most kinks of ReLU. All lanes take the same number of steps,
+each of which evaluates one trial point in every lane: lanes never wait for each other's line searches.
 
 Axis letters: P densities, L lanes a density, n parameters of one model, B samples.
 """

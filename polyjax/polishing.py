@@ -1,7 +1,7 @@
 """Polishing a diagram: every cell's solution is minimised to the end, certified, and compared with its neighbours'.
 
 Each attempt (`polish`) minimises on samples of its own. A solution is settled once another attempt, on other samples,
-finds its loss to fall by no more than `certificate.SETTLED`; what is not goes on from there on more samples. Then cells
+finds its loss to fall by no more than `CERTAIN`; what is not goes on from there on more samples. Then cells
 are polished from those neighbours' solutions, rescaled, that come near their own loss, until nothing improves any
 more. This is ours, not the paper's.
 
@@ -26,6 +26,7 @@ from polyjax.store import Arrays
 from polyjax.training import Training
 
 ROUNDS = 4  # most times that neighbours are looked at
+CERTAIN = 2e-4  # a solution whose loss falls by no more, relatively, on other samples is not polished further
 NEAR = 0.02  # a neighbour's solution whose loss is above the cell's by more than this fraction is not tried
 IMPROVED = 1e-4  # a loss that fell by less, relatively, is not news to the neighbours
 BLOCK, FEW = (16, 32), (8, 4)  # [G, STRIP] jobs at once, and for attempts that few need
@@ -39,7 +40,8 @@ def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
     now = stages.settle(now, found, np.isfinite(now.loss))
     news = np.isfinite(now.loss)
     for _ in range(ROUNDS):
-        jobs = stages.near(now, neighbours(news))
+        jobs = neighbours(news)
+        jobs = stages.near(now, jobs) if jobs.row.size else jobs
         if not jobs.row.size:
             break
         then, news = accept(now, jobs, stages.polished(now, jobs), IMPROVED)
@@ -76,7 +78,7 @@ class Stages:
                 excess = np.where(np.isfinite(outcome["before"]), outcome["before"] / outcome["after"] - 1, np.inf)
                 if attempt > 0:
                     found.excess[cell], found.spectrum[cell] = excess, outcome["spectrum"]
-                settled = (excess <= SETTLED) & (attempt > 0)
+                settled = (excess <= CERTAIN) & (attempt > 0)
                 going_on = ~settled & np.isfinite(outcome["W"]).all((-2, -1))
                 where = tuple(index[going_on] for index in cell)
                 now.W[where], now.b[where] = outcome["W"][going_on], outcome["b"][going_on]

@@ -7,6 +7,7 @@ Axis letters: P densities, V importances, R restarts.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from time import sleep
@@ -148,8 +149,11 @@ def _train(run: Run) -> tuple[Lanes, Refined | None]:
     do, size = first_attempt(run.sweep, run.keys), Size(P * V, "cell", run.sweep.steps)
     run.complete("train", "training", lanes.plan, do, size, partial(execution.fresh_programs, run.sweep.training))
     retry(run, lanes)
-    finished = run.sweep.refine or run.sweep.polish
-    return lanes, _finished(run, _best(run.sweep, lanes)) if finished else None
+    sweep = run.sweep
+    refined = _finished(run, _best(sweep, lanes)) if sweep.refine or sweep.polish else None
+    if run.store.index == 0:
+        _warn(lanes, refined)
+    return lanes, refined
 
 
 def _finished(run: Run, best: Selection) -> Refined:
@@ -160,6 +164,20 @@ def _finished(run: Run, best: Selection) -> Refined:
         now, certificate = polish_diagram(run, now)
     gain = np.where(np.isnan(best.rank_loss), 0, best.rank_loss - now.rank_loss)
     return Refined(*now, gain, *(certificate or ()))
+
+
+def _warn(lanes: Lanes, refined: Refined | None) -> None:
+    """Says in one line if no model has settled, neither of the grid nor of the refined diagram."""
+
+    def bands(name: str) -> Iterator[np.ndarray]:
+        return chain(_bands(lanes, name), [] if refined is None else [getattr(refined, name)])
+
+    if any(converged.any() for converged in bands("converged")):
+        return
+    if any(np.isfinite(loss).any() for loss in bands("loss")):
+        say("warning: no model has settled, so that the diagram shows unfinished training; more steps may help")
+    else:
+        say("warning: every model ended in infinities or NaN, so that the diagram is empty; smaller steps may help")
 
 
 def first_attempt(sweep: Sweep, keys: Keys) -> Callable[[Block], Arrays]:

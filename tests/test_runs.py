@@ -626,6 +626,41 @@ def test_what_else_is_in_the_folder_of_a_run_stays_there(path, trained, whole):
     assert set(os.listdir(trained)) == mine
 
 
+# --- what nobody should use
+
+
+FEW_STEPS = replace(TINY, steps=2, retries=0, refine=0, restarts=1, optimizer=None, learning_rate=0.9)
+NONE_SETTLED = "warning: no model has settled, so that the diagram shows unfinished training; more steps may help\n"
+NONE_FINITE = "warning: every model ended in infinities or NaN, so that the diagram is empty; smaller steps may help\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"learning_rate": 1e-4}, ""),  # as they began
+        ({"density": [0.5], "importance": [1.0]}, NONE_SETTLED),
+        ({"learning_rate": 1e30}, NONE_FINITE),
+        ({"learning_rate": 1e30, "refine": 1, "retries": 1}, NONE_FINITE),
+    ],
+)
+def test_a_run_in_which_no_model_settled_ends_with_one_line_that_says_so(changes, told, path, capfd):
+    sweep = replace(FEW_STEPS, **changes)
+    results = polyjax.run(sweep, progress=False)
+    assert results.converged.any() == (told == "")
+    assert np.isfinite(results.loss).any() == (told != NONE_FINITE)
+    assert capfd.readouterr() == ("", told)
+    run_to_file(sweep, path, progress=False)
+    assert capfd.readouterr() == ("", told)
+
+
+def test_a_diagram_that_settled_by_refining_needs_no_warning(whole, capfd):
+    lanes = SimpleNamespace(bands=lambda: [slice(0, 4)], band=lambda *_: np.zeros((4, 6), bool), shape=(4, 3, 2))
+    refined = whole.results.refined
+    for converged, lines in ((np.ones_like, 0), (np.zeros_like, 1)):
+        runs._warn(lanes, refined._replace(converged=converged(refined.converged)))
+        assert capfd.readouterr().err.count("\n") == lines
+
+
 # --- side by side
 
 
