@@ -13,6 +13,7 @@ import numpy as np
 
 from polyjax.command import Parser
 from polyjax.results import Results, load
+from polyjax.sweep import Sweep
 from polyjax.verification import Cell, verify
 
 
@@ -42,7 +43,7 @@ def _made(path: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     made = config.get("provenance", {})
     if made.get("command"):
         yield "command", made["command"]
-    yield "in Python", f'polyjax.run(polyjax.Sweep.from_config(polyjax.load("{path}").config))'
+    yield "in Python", _in_python(path, config)
     yield "versions", ", ".join(f"{name} {number}" for name, number in made.get("versions", {}).items())
     yield "device", made.get("device", "unknown")
     yield "revision", made.get("revision") or "unknown"
@@ -50,25 +51,55 @@ def _made(path: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "and also", ", ".join(f"{key} {value}" for key, value in session.items())
 
 
+def _in_python(path: str, config: Mapping[str, Any]) -> str:
+    """What makes the file again, or why nothing does without the user's own code."""
+    try:
+        Sweep.from_config({**config, "engine": "arrays"})  # any: others may be tried on the device
+    except ValueError as error:
+        return f"not from this file alone: {error}"
+    return f'polyjax.run(polyjax.Sweep.from_config(polyjax.load("{path}").config))'
+
+
 def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in config.items():
         if isinstance(value, list) and key in ("density", "importance"):
             yield key, f"{len(value)} values from {min(value):.6g} to {max(value):.6g}"
         elif isinstance(value, Mapping) and value and key != "provenance":
-            yield key, ", ".join(f"{name} {each}" for name, each in value.items())
+            yield key, ", ".join(f"{name} {each}" for name, each in _flat(value))
         elif value not in (None, {}) and key != "provenance":
             yield key, " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a mapping, and of those in it."""
+    for name, each in value.items():
+        if isinstance(each, Mapping):
+            yield from _flat(each, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", each
 
 
 def _found(results: Results) -> Iterator[tuple[str, str]]:
     finite = np.isfinite(results.loss)
     best = results.select("best")
     yield "models", f"{results.loss.size:,}"
-    yield "retried", f"{(results.attempt > 0).sum():,} models"
+    yield "retried", _retried(results)
     yield "not settled", f"{(finite & ~results.converged).sum():,} models, {(~best.converged).sum():,} cells"
     yield "not finite", f"{(~finite).sum():,} models, {(~np.isfinite(best.loss)).sum():,} cells"
     if results.refined is not None:
         yield "refined", f"{(results.refined.gain > 0).sum():,} cells"
+
+
+def _retried(results: Results) -> str:
+    """How many models each attempt has trained, as its bar says, and how many of these were better and are kept.
+
+    A model is trained again until it settles: attempt n had those which a later or the same one settled, and those
+    which none did."""
+    attempts = range(1, results.config.get("retries", 0) + 1)
+    trained = [(~results.converged | (results.attempt >= n)).sum() for n in attempts]
+    again = "".join(f", {count:,} of them in attempt {n} too" for n, count in enumerate(trained[1:], 2) if count)
+    replaced = f"; the retry was better, and took the place, for {(results.attempt > 0).sum():,}"
+    return f"{trained[0]:,} models{again}{replaced}" if trained and trained[0] else "0 models"
 
 
 def _listed(pairs: Iterator[tuple[str, str]]) -> list[str]:

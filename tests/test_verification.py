@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from diverging import DIVERGING
 
 import polyjax
+from polyjax.__main__ import _retried
 from polyjax.verification import verify
 
 ROOT = Path(__file__).parents[1]
@@ -150,6 +152,33 @@ def test_info_says_how_to_make_the_file_again(saved):
     assert "Sweep.from_config(polyjax.load(" in out
     assert "retried" in out
     assert "not settled" in out
+
+
+def test_info_says_what_a_file_lacks_to_be_made_again(saved):
+    given = {"given": {"model": {"loss": "1a2b3c", "init": "4d5e6f"}}}
+    code, out, err = command("info", saved(given))
+    assert (code, err) == (0, "")
+    assert "not from this file alone: config must describe a sweep that needs no code but polyjax's" in out
+    assert "model.init 4d5e6f, model.loss 1a2b3c" in out
+    code, _, err = command("verify", saved(given))
+    assert code == 2
+    assert "its model is of the user's own" in err
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2, 3])
+def test_info_counts_the_models_of_each_attempt_as_its_bar_does(retries, monkeypatch):
+    attempts = []
+    size = polyjax.retry.Size
+    monkeypatch.setattr(polyjax.retry, "Size", lambda *a: attempts.append(a[0]) or size(*a))
+    results = polyjax.run(replace(DIVERGING, retries=retries), progress=False)
+    assert len(attempts) == retries
+    told = _retried(results)
+    if not retries:
+        assert told == "0 models"
+        return
+    words = [f"{attempts[0]} models"] + [f"{n} of them in attempt {i} too" for i, n in enumerate(attempts[1:], 2)]
+    replaced = f"the retry was better, and took the place, for {(results.attempt > 0).sum()}"
+    assert told == f"{', '.join(words)}; {replaced}"
 
 
 def test_verify_compares_and_exits_with_1_where_cells_differ(saved, results):
