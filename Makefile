@@ -101,6 +101,10 @@ test: $(dev) ## run the tests
 test-faults: $(dev) ## kill, damage and starve real runs, and check that no result is ever wrong (four minutes)
 	$(RUN) -m pytest tests/faults
 
+.PHONY: test-slow
+test-slow: $(PANEL_FILES) | $(dev) ## compare figure 7's panels with the best minima known and with exact losses (a minute)
+	$(RUN) -m pytest tests/slow
+
 .PHONY: check
 check: $(dev) ## check format, lint and types
 	$(RUN) -m ruff format --check .

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import qmc
 
 FEATURES = 6
-POINTS = 2**18  # of a quadrature, about
+POINTS = {"redwood": 2**20, "anthropic": 2**18}  # of a quadrature, about
 BLOCK = 8192  # samples at a time: what a core's cache holds
 TABLE = Path(__file__).parent / "data" / "best_known.npz"
 
@@ -38,6 +38,7 @@ class Quadrature(NamedTuple):
 
     x: np.ndarray  # [N, S]
     weight: np.ndarray  # [S]
+    target: np.ndarray  # [N, S]: what the features contribute to y, or its even part (see `_redwood`); x for Anthropic
 
 
 class Loss(NamedTuple):
@@ -54,13 +55,13 @@ def problem(panel, density, importance):
     return Problem(model, activation, int(size.removeprefix("6in")), float(density), float(importance))
 
 
-def quadrature(problem, seed=0, points=POINTS, dtype=np.float64):
+def quadrature(problem, seed=0, points=None, dtype=np.float64):
     """The samples for a problem: exact ones for "square", and about `points` quasi-random ones otherwise."""
     signed = problem.model == "redwood"
-    if problem.activation == "square":
-        return _gauss(signed, problem.density)
-    x, weight = _sobol(signed, problem.density, seed, points)
-    return Quadrature(x.astype(dtype), weight.astype(dtype))
+    exact = problem.activation == "square"
+    p, points = problem.density, points or POINTS[problem.model]
+    x, weight = (a.astype(dtype) for a in (_gauss(signed, p) if exact else _sobol(signed, p, seed, points)))
+    return Quadrature(x, weight, _even(problem.activation, x)[0] if signed else x)
 
 
 @lru_cache(maxsize=8)
@@ -69,7 +70,7 @@ def _gauss(signed, p):
     a squared difference from a square has powers up to 4."""
     node, weight = _three_nodes([1] + [p * m for m in _moments(signed, p)])
     x = np.array(list(product(node, repeat=FEATURES))).T
-    return Quadrature(np.ascontiguousarray(x), np.array(list(product(weight, repeat=FEATURES))).prod(1))
+    return np.ascontiguousarray(x), np.array(list(product(weight, repeat=FEATURES))).prod(1)
 
 
 def _moments(signed, p):
@@ -125,12 +126,15 @@ def _sizes(p, active, points):
 
 def expected_loss(problem, W, b, samples=None):
     """The expected loss of W [D, N] and b, with its derivatives; with the quadrature `samples`, or else a fine one."""
-    x, weight = quadrature(problem) if samples is None else samples
-    v = np.array([problem.importance] + [1] * (FEATURES - 1), x.dtype)
+    samples = quadrature(problem) if samples is None else samples
+    dtype = samples.x.dtype
+    v = np.array([problem.importance] + [1] * (FEATURES - 1), dtype)
     of_block = _redwood if problem.model == "redwood" else _anthropic
-    blocks = [slice(i, i + BLOCK) for i in range(0, weight.size, BLOCK)]
-    W, b = np.asarray(W, x.dtype), np.asarray(b, x.dtype)
-    parts = [of_block(problem.activation, W, b, x[:, block], weight[block], v) for block in blocks]
+    W, b = np.asarray(W, dtype), np.asarray(b, dtype)
+    parts = [
+        of_block(problem.activation, W, b, v, Quadrature(*(a[..., i : i + BLOCK] for a in samples)))
+        for i in range(0, samples.weight.size, BLOCK)
+    ]
     value, dW, db = (sum(np.asarray(term, float) for term in terms) for terms in zip(*parts, strict=True))
     if problem.model == "redwood" and problem.activation != "square":
         gap = W.sum(0) - v
@@ -144,16 +148,16 @@ def expected_losses(problem, W, b, samples=None):
     return np.array([expected_loss(problem, *weights, samples).value for weights in zip(W, b, strict=True)])
 
 
-def _redwood(activation, W, b, x, weight, v):
+def _redwood(activation, W, b, v, samples):
     """The even part of the loss, sum_s weight_s (sum_d e(w_d . x) + b - sum_i v_i e(x_i))^2, and its derivatives.
 
     ReLU and GELU are f(z) = z / 2 + e(z) with an even e. The features are symmetric about 0, so that the error's odd
     part, half of (sum_d w_d - v) . x, adds its variance |sum_d w_d - v|^2 / 4 and nothing else.
     """
-    value, slope = _even(activation, W @ x)
-    error = value.sum(0) + b - v @ _even(activation, x)[0]
-    weighted = weight * error
-    return weighted @ error, 2 * (slope * weighted) @ x.T, 2 * weighted.sum()
+    value, slope = _even(activation, W @ samples.x)
+    error = value.sum(0) + b - v @ samples.target
+    weighted = samples.weight * error
+    return weighted @ error, 2 * (slope * weighted) @ samples.x.T, 2 * weighted.sum()
 
 
 def _even(activation, z):
@@ -166,13 +170,13 @@ def _even(activation, z):
     return value - z / 2, slope - z.dtype.type(0.5)
 
 
-def _anthropic(activation, W, b, x, weight, v):
+def _anthropic(activation, W, b, v, samples):
     """sum_s weight_s sum_i v_i (f(W^T W x + b)_i - x_i)^2 and its derivatives."""
-    value, slope = _activation(activation, (W.T @ W) @ x + b[:, None])
-    error = value - x
-    weighted = v[:, None] * (weight * error)
+    value, slope = _activation(activation, (W.T @ W) @ samples.x + b[:, None])
+    error = value - samples.target
+    weighted = v[:, None] * (samples.weight * error)
     slope *= 2 * weighted
-    outer = slope @ x.T
+    outer = slope @ samples.x.T
     return np.vdot(weighted, error), W @ (outer + outer.T), slope.sum(1)
 
 
@@ -204,3 +208,30 @@ def capacities(W):
 def canonical(capacity):
     """The same for every exchange of the features 1 to N - 1, whose importances are equal: these are sorted."""
     return np.concatenate([capacity[..., :1], np.sort(capacity[..., 1:], axis=-1)], axis=-1)
+
+
+class Cell(NamedTuple):
+    """A cell of a panel, and all distinct minima known within 0.02 % of the best one, which is the first."""
+
+    panel: str
+    row: int  # index of the density
+    column: int  # index of the importance
+    problem: Problem
+    loss: np.ndarray  # [M], increasing
+    capacity: np.ndarray  # [M, N]
+    W: np.ndarray  # [M, D, N]
+    b: np.ndarray  # [M] or [M, N]
+
+
+def best_known(path=TABLE):
+    """The cells of the table that data/search.py wrote."""
+    with np.load(path) as file:
+        table = {name: file[name] for name in file}
+    cells = []
+    for panel, row, column in dict.fromkeys(zip(*(table[k].tolist() for k in ("panel", "row", "column")), strict=True)):
+        these = (table["panel"] == panel) & (table["row"] == row) & (table["column"] == column)
+        loss, capacity, W, b = (table[name][these] for name in ("loss", "capacity", "W", "b"))
+        here = problem(panel, table["density"][these][0], table["importance"][these][0])
+        b = b[:, 0] if here.model == "redwood" else b
+        cells.append(Cell(panel, row, column, here, loss, capacity, W[:, : here.neurons], b))
+    return cells

@@ -35,11 +35,12 @@ HARD = {
     "anthropic-relu-6in3": [(0.8, 36)],
 }
 STAGES = [  # samples, iterations, how many go on and within which excess; cheap and rough first
-    (1024, 40, 50, 2.0),
+    (1024, 40, 40, 2.0),
     (2048, 150, 24, 0.3),
     (4096, 150, 10, 0.03),
-    (2**15, 300, 6, 0.002),
+    (2**15, 200, 6, 0.002),
 ]
+RESTARTED = 30  # random starts of the second pass
 KEPT = 2e-4  # the excess over the best up to which minima are stored
 BLOCKS = {1: ((1, 0), (1, 1)), 2: ((2, 1),), 3: ((3, 2),), 4: ((4, 3),), 5: ((5, 4), (5, 2)), 6: ((6, 5), (6, 3))}
 
@@ -185,10 +186,11 @@ def same(one, other):
     return abs(one.loss - other.loss) < 1e-4 * other.loss and gap < 1e-3
 
 
-def search(problem, begin, stages):
-    """The distinct minima near the best that can be reached from the starts, best first."""
+def search(problem, begin, known=()):
+    """The distinct minima near the best, best first: from the starts, and from minima that are known to be good."""
     found, turn = begin, problem.model == "redwood" and problem.activation != "square"
-    for points, iterations, count, excess in stages:
+    for points, iterations, count, excess in STAGES:
+        found = [*found, *(known if points == STAGES[-1][0] else [])]
         dtype = np.float64 if points > STAGES[1][0] or problem.activation == "square" else np.float32
         samples = quadrature(problem, points, points, dtype)
         found = [descend(problem, minimum, samples, iterations) for minimum in found]
@@ -217,21 +219,23 @@ def first_pass(panel):
             here = cell_problem(panel, cell)
             random = np.random.default_rng([PANELS.index(panel), number])
             begin = [Minimum(W * scale(here), b, np.inf) for W, b in starts(here, random)]
-            report(panel, cell, path, lambda: search(here, begin, STAGES))  # noqa: B023
+            report(panel, cell, path, lambda: search(here, begin))  # noqa: B023
 
 
 def second_pass(panel):
-    """Every cell from the best minimum of each of the others."""
+    """Every cell from its own minima, the best one of each other cell, and other starts."""
     bests = {cell: load(file_of(panel, cell)) for cell in cells(panel)}
-    for cell, own in bests.items():
+    for number, (cell, own) in enumerate(bests.items()):
         if not (path := file_of(panel, cell, 2)).exists():
             here = cell_problem(panel, cell)
-            begin = own + [
+            begin = [
                 Minimum(minima[0].W / scale(cell_problem(panel, other)) * scale(here), minima[0].b, np.inf)
                 for other, minima in bests.items()
                 if other != cell
             ]
-            report(panel, cell, path, lambda: search(here, begin, STAGES[1:]))  # noqa: B023
+            random = np.random.default_rng([PANELS.index(panel), number, 2])
+            begin += [Minimum(W * scale(here), b, np.inf) for W, b in list(starts(here, random))[-RESTARTED:]]
+            report(panel, cell, path, lambda: search(here, begin, own))  # noqa: B023
 
 
 def report(panel, cell, path, found):
@@ -255,10 +259,9 @@ def collect():
     rows = []
     for panel in PANELS:
         for cell in cells(panel):
-            paths = [path for number in (1, 2) if (path := file_of(panel, cell, number)).exists()]
-            if paths:
-                found = [m for path in paths for m in load(path)]
-                rows += [(panel, *cell, m) for m in best(found, len(found), KEPT)]
+            # The second pass has all that the first one found.
+            paths = [path for number in (2, 1) if (path := file_of(panel, cell, number)).exists()]
+            rows += [(panel, *cell, minimum) for minimum in (load(paths[0]) if paths else [])]
     size = max(minimum.W.shape[0] for *_, minimum in rows)
     W, b = np.full((len(rows), size, FEATURES), np.nan), np.full((len(rows), FEATURES), np.nan)
     for i, (*_, minimum) in enumerate(rows):
