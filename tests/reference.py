@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import qmc
 
 FEATURES = 6
-POINTS = {"redwood": 2**20, "anthropic": 2**18}  # of a quadrature, about
+POINTS = 2**20  # of a quadrature, about
 BLOCK = 8192  # samples at a time: what a core's cache holds
 TABLE = Path(__file__).parent / "data" / "best_known.npz"
 
@@ -55,11 +55,14 @@ def problem(panel, density, importance):
     return Problem(model, activation, int(size.removeprefix("6in")), float(density), float(importance))
 
 
-def quadrature(problem, seed=0, points=None, dtype=np.float64):
-    """The samples for a problem: exact ones for "square", and about `points` quasi-random ones otherwise."""
+def quadrature(problem, seed=0, points=POINTS, dtype=np.float64):
+    """The samples for a problem: exact ones for "square", and about `points` quasi-random ones otherwise.
+
+    Redwood's are for functions with f(-x) = f(x), which is all that `expected_loss` asks of them.
+    """
     signed = problem.model == "redwood"
     exact = problem.activation == "square"
-    p, points = problem.density, points or POINTS[problem.model]
+    p = problem.density
     x, weight = (a.astype(dtype) for a in (_gauss(signed, p) if exact else _sobol(signed, p, seed, points)))
     return Quadrature(x, weight, _even(problem.activation, x)[0] if signed else x)
 
@@ -92,7 +95,7 @@ def _three_nodes(moments):
     return node * scale, vector[0] ** 2
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _sobol(signed, p, seed, points):
     """Every mask of k active features with 2^m scrambled Sobol points of dimension k, weighted by P(mask) / 2^m."""
     masks = [np.flatnonzero(mask) for mask in product((0, 1), repeat=FEATURES)]
@@ -102,11 +105,21 @@ def _sobol(signed, p, seed, points):
     for mask, size in zip(masks, _sizes(p, [len(m) for m in masks], points), strict=True):
         x = np.zeros((FEATURES, size))
         if len(mask):
-            u = qmc.Sobol(len(mask), rng=random).random_base2(size.bit_length() - 1).T
-            x[mask] = sqrt(3 / p) * (2 * u - 1) if signed else u
+            u = _points(len(mask), size, random)
+            if signed:
+                u[1:] = 2 * u[1:] - 1  # the first one positive: the other half of the points would be -x
+                u *= sqrt(3 / p)
+            x[mask] = u
         xs.append(x)
         weights.append(np.full(size, _probability(p, len(mask)) / size))
     return np.concatenate(xs, axis=1), np.concatenate(weights)
+
+
+def _points(k, size, random):
+    """`size` uniform numbers in each of k dimensions. In one dimension midpoints are the best that there is."""
+    if k == 1:
+        return (np.arange(size)[None] + 0.5) / size
+    return qmc.Sobol(k, rng=random).random_base2(size.bit_length() - 1).T
 
 
 def _probability(p, k):
