@@ -3,8 +3,8 @@
     python -m tests.data.search    # about 40 minutes on one core
 
 For every cell, many structured and random starts are minimised on few samples, the best of them on more and more, and
-all distinct minima near the best are kept. A second pass starts from what the panel's other cells found. What is
-finished is kept in results/best_known; the same command continues after an interruption.
+all distinct minima near the best are kept. Two more passes start from what the panel's other cells found, and from other
+random weights. What is finished is kept in results/best_known; the same command continues after an interruption.
 """
 
 import sys
@@ -40,7 +40,8 @@ STAGES = [  # samples, iterations, how many go on and within which excess; cheap
     (4096, 150, 10, 0.03),
     (2**15, 200, 6, 0.002),
 ]
-RESTARTED = 30  # random starts of the second pass
+PASSES = 3
+RESTARTED = 30  # random starts of a later pass
 KEPT = 2e-4  # the excess over the best up to which minima are stored
 BLOCKS = {1: ((1, 0), (1, 1)), 2: ((2, 1),), 3: ((3, 2),), 4: ((4, 3),), 5: ((5, 4), (5, 2)), 6: ((6, 5), (6, 3))}
 
@@ -222,18 +223,18 @@ def first_pass(panel):
             report(panel, cell, path, lambda: search(here, begin))  # noqa: B023
 
 
-def second_pass(panel):
+def later_pass(panel, turn):
     """Every cell from its own minima, the best one of each other cell, and other starts."""
-    bests = {cell: load(file_of(panel, cell)) for cell in cells(panel)}
+    bests = {cell: load(file_of(panel, cell, turn - 1)) for cell in cells(panel)}
     for number, (cell, own) in enumerate(bests.items()):
-        if not (path := file_of(panel, cell, 2)).exists():
+        if not (path := file_of(panel, cell, turn)).exists():
             here = cell_problem(panel, cell)
             begin = [
                 Minimum(minima[0].W / scale(cell_problem(panel, other)) * scale(here), minima[0].b, np.inf)
                 for other, minima in bests.items()
                 if other != cell
             ]
-            random = np.random.default_rng([PANELS.index(panel), number, 2])
+            random = np.random.default_rng([PANELS.index(panel), number, turn])
             begin += [Minimum(W * scale(here), b, np.inf) for W, b in list(starts(here, random))[-RESTARTED:]]
             report(panel, cell, path, lambda: search(here, begin, own))  # noqa: B023
 
@@ -250,8 +251,8 @@ def cell_problem(panel, cell):
     return problem(panel, DENSITY[cell[0]], IMPORTANCE[cell[1]])
 
 
-def file_of(panel, cell, number=1):
-    return WORK / f"{panel}_{cell[0]}_{cell[1]}_{number}.npz"
+def file_of(panel, cell, turn=1):
+    return WORK / f"{panel}_{cell[0]}_{cell[1]}_{turn}.npz"
 
 
 def collect():
@@ -259,8 +260,8 @@ def collect():
     rows = []
     for panel in PANELS:
         for cell in cells(panel):
-            # The second pass has all that the first one found.
-            paths = [path for number in (2, 1) if (path := file_of(panel, cell, number)).exists()]
+            # A pass has all that the one before it found.
+            paths = [path for turn in range(PASSES, 0, -1) if (path := file_of(panel, cell, turn)).exists()]
             rows += [(panel, *cell, minimum) for minimum in (load(paths[0]) if paths else [])]
     size = max(minimum.W.shape[0] for *_, minimum in rows)
     W, b = np.full((len(rows), size, FEATURES), np.nan), np.full((len(rows), FEATURES), np.nan)
@@ -284,9 +285,9 @@ def collect():
 
 def main():
     WORK.mkdir(parents=True, exist_ok=True)
-    for one_pass in (first_pass, second_pass):
+    for turn in range(1, PASSES + 1):
         for panel in PANELS:
-            one_pass(panel)
+            first_pass(panel) if turn == 1 else later_pass(panel, turn)
             collect()
 
 
