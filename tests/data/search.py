@@ -3,8 +3,8 @@
     python -m tests.data.search    # about 40 minutes on one core
 
 For every cell, many structured and random starts are minimised on few samples, the best of them on more and more, and
-all distinct minima near the best are kept. Two more passes start from what the panel's other cells found, and from other
-random weights. What is finished is kept in results/best_known; the same command continues after an interruption.
+all distinct minima near the best are kept. Two more passes start from what other cells of the panel found, and from
+more random weights. What is finished is kept in results/best_known; the same command continues after an interruption.
 """
 
 import sys
