@@ -3,8 +3,8 @@
     python -m tests.data.search    # about 40 minutes on one core
 
 For every cell, many structured and random starts are minimised on few samples, the best of them on more and more, and
-all distinct minima near the best are kept. Two more passes start from what other cells of the panel found, and from
-more random weights. What is finished is kept in results/best_known; the same command continues after an interruption.
+all distinct minima near the best are kept. A second pass starts from what other cells of the panel found, and from more
+random weights. What is finished is kept in results/best_known; the same command continues after an interruption.
 """
 
 import sys
@@ -39,8 +39,9 @@ STAGES = [  # samples, iterations, how many go on and within which excess; cheap
     (2048, 150, 24, 0.3),
     (4096, 150, 10, 0.03),
     (2**15, 200, 6, 0.002),
+    (2**17, 120, 6, 0.001),
 ]
-PASSES = 3
+PASSES = 2
 RESTARTED = 30  # random starts of a later pass
 KEPT = 2e-4  # the excess over the best up to which minima are stored
 BLOCKS = {1: ((1, 0), (1, 1)), 2: ((2, 1),), 3: ((3, 2),), 4: ((4, 3),), 5: ((5, 4), (5, 2)), 6: ((6, 5), (6, 3))}
@@ -149,21 +150,38 @@ def turned(minimum):
         yield Minimum(W, minimum.b, np.inf)
 
 
-def descend(problem, minimum, samples, iterations):
-    """The minimum below, on these samples, by L-BFGS."""
-    D, shape = problem.neurons, (problem.neurons, FEATURES)
-    size = D * FEATURES
+def descend(problem, minimum, samples, iterations, signs=None):
+    """The minimum below, on these samples, by L-BFGS; with `signs` [D, N], among W of such signs."""
+    shape, size = minimum.W.shape, minimum.W.size
+
+    def unpacked(theta):
+        return theta[:size].reshape(shape), theta[size:] if problem.model == "anthropic" else theta[size]
 
     def value(theta):
-        b = theta[size:] if problem.model == "anthropic" else theta[size]
-        loss = expected_loss(problem, theta[:size].reshape(shape), b, samples)
+        W, b = unpacked(theta)
+        if signs is not None:
+            W = np.where(W == 0, signs * 1e-300, W)  # the derivative on this side
+        loss = expected_loss(problem, W, b, samples)
         return loss.value, np.append(loss.W, loss.b)
 
-    start = np.append(minimum.W, minimum.b)
+    start, bounds = np.append(minimum.W, minimum.b), None
+    if signs is not None:
+        bounds = [(0, None) if sign > 0 else (None, 0) for sign in signs.flat] + [(None, None)] * minimum.b.size
     options = {"maxiter": iterations, "maxcor": 30, "ftol": 1e-10, "gtol": 1e-10}
-    end = minimize(value, start, jac=True, method="L-BFGS-B", options=options)
-    b = end.x[size:] if problem.model == "anthropic" else end.x[size]
-    return Minimum(end.x[:size].reshape(shape), b, float(end.fun))
+    end = minimize(value, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return Minimum(*unpacked(end.x), float(end.fun))
+
+
+def descend_at_kinks(problem, minimum, samples, iterations):
+    """`descend` where weights of zero are kinks of the loss, which many minima sit on: feature i alone is active with a
+    probability above 0, and then |w_di x_i| is in the loss. First on one side of zero, then on the other."""
+    signs, loss = np.where(minimum.W > 0, 1, -1), np.inf
+    while True:
+        minimum = descend(problem, minimum, samples, iterations, signs)
+        signs = np.where(minimum.W == 0, -signs, np.where(minimum.W > 0, 1, -1))
+        if not minimum.loss < loss * (1 - 1e-8):
+            return minimum
+        loss = minimum.loss
 
 
 def best(found, count, excess):
@@ -190,11 +208,13 @@ def same(one, other):
 def search(problem, begin, known=()):
     """The distinct minima near the best, best first: from the starts, and from minima that are known to be good."""
     found, turn = begin, problem.model == "redwood" and problem.activation != "square"
+    kinked = turn and problem.activation == "relu"
     for points, iterations, count, excess in STAGES:
-        found = [*found, *(known if points == STAGES[-1][0] else [])]
+        found = [*found, *(known if points == STAGES[-2][0] else [])]
         dtype = np.float64 if points > STAGES[1][0] or problem.activation == "square" else np.float32
         samples = quadrature(problem, points, points, dtype)
-        found = [descend(problem, minimum, samples, iterations) for minimum in found]
+        down = descend_at_kinks if kinked and points == STAGES[-1][0] else descend
+        found = [down(problem, minimum, samples, iterations) for minimum in found]
         if turn and points == STAGES[1][0]:
             found += [descend(problem, other, samples, iterations) for m in best(found, 6, 1.0) for other in turned(m)]
         found = best(found, count, excess)
