@@ -21,7 +21,9 @@ NEARLY_BEST = 1e-4  # minima that training in float32, on samples, need not tell
 TIED = 2e-5  # the reference loss is no more certain than that: solutions within it are equally good
 CAPACITY = 0.01  # half a shade of the figure's colours
 SAMPLED = 200  # cells whose stored losses are checked
-LARGE_Z, LARGEST_Z = (
+# Student's t with 15 degrees of freedom, for 16 shifts, exceeds 3.2 in 0.6 % and 5 in 0.02 %; its mean size is 0.83. The
+# shifts are common to the cells of a density, so that there are fewer independent errors than cells.
+LARGE_Z, LARGEST_Z, OFTEN = 3.2, 5, 0.03
     3.2,
     5,
 )  # of four shifts' mean: Student's t with 3 degrees of freedom has 2.5 % beyond 3.2 on each side
@@ -98,6 +100,6 @@ def test_stored_losses_are_those_of_the_weights_within_their_standard_errors():
         else:
             scores.append(error / diagram.loss_se[at])
     scores = abs(np.array(scores))
-    assert (scores > LARGE_Z).mean() <= 0.03
+    assert (scores > LARGE_Z).mean() <= OFTEN
     assert scores.max() <= LARGEST_Z
     assert scores.mean() < 1
