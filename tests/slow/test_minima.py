@@ -21,12 +21,9 @@ NEARLY_BEST = 1e-4  # minima that training in float32, on samples, need not tell
 TIED = 2e-5  # the reference loss is no more certain than that: solutions within it are equally good
 CAPACITY = 0.01  # half a shade of the figure's colours
 SAMPLED = 200  # cells whose stored losses are checked
-# Student's t with 15 degrees of freedom, for 16 shifts, exceeds 3.2 in 0.6 % and 5 in 0.02 %; its mean size is 0.83. The
-# shifts are common to the cells of a density, so that there are fewer independent errors than cells.
+# Student's t with 15 degrees of freedom, for 16 shifts, exceeds 3.2 in 0.6 % and 5 in 0.02 %; its mean size is 0.83.
+# The shifts are common to the cells of a density, so that there are fewer independent errors than cells.
 LARGE_Z, LARGEST_Z, OFTEN = 3.2, 5, 0.03
-    3.2,
-    5,
-)  # of four shifts' mean: Student's t with 3 degrees of freedom has 2.5 % beyond 3.2 on each side
 
 
 @cache
