@@ -102,7 +102,7 @@ test-faults: $(dev) ## kill, damage and starve real runs, and check that no resu
 	$(RUN) -m pytest tests/faults
 
 .PHONY: test-slow
-test-slow: $(PANEL_FILES) | $(dev) ## compare figure 7's panels with the best minima known and with exact losses (a minute)
+test-slow: $(PANEL_FILES) | $(dev) ## compare figure 7 with the best minima known and with losses in double precision (five minutes)
 	$(RUN) -m pytest tests/slow
 
 .PHONY: check
