@@ -162,14 +162,15 @@ def descend(problem, minimum, samples, iterations, signs=None):
         if signs is not None:
             W = np.where(W == 0, signs * 1e-300, W)  # the derivative on this side
         loss = expected_loss(problem, W, b, samples)
-        return loss.value, np.append(loss.W, loss.b)
+        return loss.value / unit, np.append(loss.W, loss.b) / unit
 
+    unit = expected_loss(problem, minimum.W, minimum.b, samples).value  # since tolerances are absolute below 1
     start, bounds = np.append(minimum.W, minimum.b), None
     if signs is not None:
         bounds = [(0, None) if sign > 0 else (None, 0) for sign in signs.flat] + [(None, None)] * minimum.b.size
     options = {"maxiter": iterations, "maxcor": 30, "ftol": 1e-10, "gtol": 1e-10}
     end = minimize(value, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return Minimum(*unpacked(end.x), float(end.fun))
+    return Minimum(*unpacked(end.x), float(end.fun) * unit)
 
 
 def descend_at_kinks(problem, minimum, samples, iterations):
