@@ -121,9 +121,10 @@ def test_capacity_by_hand():
 def test_equal_importances_share_equally_at_any_kurtosis(n_features, n_neurons):
     kurtosis = np.float32([3, 3 + 2 * EPS, 3.00001, 3.1, 6, 1e5])
     for scale in [0.1, 1, 7e5]:
-        C = theory.optimal_capacity(np.full(n_features, scale, np.float32), kurtosis, n_neurons)
+        v = np.full((1, n_features), scale, np.float32)
+        C = theory.optimal_capacity(v, kurtosis, n_neurons)
         np.testing.assert_allclose(C, n_neurons / n_features, rtol=2 * EPS)  # C_0 = D/N at V = 1; two roundings
-        assert (theory.phase(np.full(n_features, scale), kurtosis, n_neurons) == Phase.SHARED).all()
+        assert (theory.phase(v, kurtosis, n_neurons) == Phase.SHARED).all()
 
 
 @pytest.mark.parametrize("n_neurons", [1, 2, 3, 7])
@@ -161,6 +162,59 @@ def test_float32_is_exact_up_to_rounding(seed):
         exact = [[float(c) for c in exact_optimum(*case, n_neurons)] for case in zip(v, k, strict=True)]
         # About ten operations on numbers up to N, however close k is to 3.
         np.testing.assert_allclose(C, exact, rtol=0, atol=16 * EPS)
+
+
+def test_loss_where_every_capacity_is_nearly_0_or_1():
+    v, k = np.float32([188.8749, 0.0248377]), 1e6
+    np.testing.assert_allclose(theory.optimal_loss(v, k, 1), exact_loss(v, k, 1), rtol=8 * EPS)
+    # By hand, 2 (k-1) / (k+1) (2 v_0 v_1 - 2 / (k-3) (v_0 - v_1)^2): 1 - C_0 = C_1 = 1.3e-4.
+    np.testing.assert_allclose(exact_loss(v, k, 1), 18.6222, atol=5e-5)
+    # Feature 1 has a share too small for float32 to tell 1 - C_1 from 1: C_1 = 1.5e-8.
+    v, k = np.float32([1, 3.5e-8]), 1e8
+    np.testing.assert_allclose(theory.optimal_loss(v, k, 1), exact_loss(v, k, 1), rtol=8 * EPS)
+
+
+def exact_loss(v, k, n_neurons):
+    """Eq. 13 at the capacities of `exact_optimum` and the lengths of eq. 52, in rational arithmetic."""
+    v, k, C = [Fraction(float(x)) for x in v], Fraction(float(k)), exact_optimum(v, k, n_neurons)
+    return float(sum(2 * (1 - c) * (k - 1) * x**2 / ((k - 3) * c + 2) for x, c in zip(v, C, strict=True)))
+
+
+def wide(rng, n_neurons):
+    """Importances [64, 6] and kurtoses [64] that also put capacities within 1e-8 of 0 or 1: `n_neurons` features about
+    1, the others about 2 / (k - 1), where they enter."""
+    k = np.where(rng.random(64) < 0.3, random_kurtosis(rng, (64,)), 3 + 10 ** rng.uniform(-6, 8, 64))
+    entering = 10 ** rng.uniform(-1, 1, (64, 6)) * 2 / np.maximum(k - 1, 1)[:, None]
+    about_one = 1 + 10 ** rng.uniform(-8, 0, (64, 6))
+    nearly = np.where(np.arange(6) < n_neurons, about_one, entering)
+    return np.where(rng.random((64, 1)) < 0.5, nearly, random_importance(rng, 6, (64,))).astype(np.float32), k
+
+
+@some_property(40)
+@hypothesis.given(SEEDS)
+def test_float32_keeps_the_digits_of_the_loss(seed):
+    rng = np.random.default_rng(seed)
+    n_neurons = int(rng.integers(1, 7))
+    v, k = wide(rng, n_neurons)
+    k = k.astype(np.float32)
+    found = theory.optimal_loss(v, k, n_neurons)
+    with jax.enable_x64(True):
+        expected = np.asarray(theory.optimal_loss(v.astype(float), k.astype(float), n_neurons))
+    # The loss is no worse conditioned than v^2 (k-1), since 0 <= dL/dv_i and sum_i v_i dL/dv_i = 2 L: three roundings,
+    # and about as many again of the sums. Measured over 10^5 cases: 3 EPS.
+    np.testing.assert_allclose(found, expected, rtol=8 * EPS)
+
+
+@some_property(10)
+@hypothesis.given(SEEDS)
+def test_float64_keeps_the_digits_of_the_loss(seed):
+    rng = np.random.default_rng(seed)
+    v, k = wide(rng, 3)
+    v, k = v[k > 3].astype(float), k[k > 3]
+    with jax.enable_x64(True):
+        found = theory.optimal_loss(v, k, 3)
+    exact = [exact_loss(*case, 3) for case in zip(v, k, strict=True)]
+    np.testing.assert_allclose(found, exact, rtol=8 * EPS64)  # as in float32
 
 
 @some_property(40)
@@ -465,3 +519,32 @@ def test_leading_axes_of_the_losses_broadcast():
 def test_bad_input_is_named(name, call):
     with pytest.raises(ValueError, match=f"^{name} must "):
         call()
+
+
+V, K = np.float32([1, 2, 1]), np.float32([4, 6, 8])
+FORMS = [
+    lambda v, k: theory.expected_loss(np.ones((2, 3)), v, k),
+    lambda v, k: theory.expected_loss(np.ones((2, 3)), v, k, 0.0),
+    lambda v, k: theory.loss_from_capacity(V / 2, V, v, k),
+    lambda v, k: theory.squared_norm(V / 2, v, k),
+    lambda v, k: theory.marginal_loss_reduction(V / 2, v, k),
+    lambda v, k: theory.optimal_capacity(v, k, 2),
+    lambda v, k: theory.optimal_squared_norm(v, k, 2),
+    lambda v, k: theory.optimal_loss(v, k, 2),
+    lambda v, k: theory.multiplier(v, k, 2),
+    lambda v, k: theory.phase(v, k, 2),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_kurtosis_a_feature_is_refused(form):
+    told = r"^kurtosis must be one number for all features .* but is "
+    for v, k in [(V, K), (V[None], K[None]), (V, np.stack([K, K])), (np.stack([V] * 3), np.stack([K] * 3))]:
+        for call in (form, jax.jit(form)):  # shapes are known under jit as well
+            with pytest.raises(ValueError, match=told):
+                call(v, k)
+    one = [np.asarray(form(V, k)) for k in K]
+    np.testing.assert_allclose(form(V[None], K), one, rtol=4 * EPS)  # three models; a formula compiled in two ways
+    np.testing.assert_allclose(form(V, K[:2]), one[:2], rtol=4 * EPS)  # no axis of three
+    np.testing.assert_allclose(form(V, K[:, None])[:, 0], one, rtol=4 * EPS)
+    np.testing.assert_allclose(jax.vmap(form, (None, 0))(V, K), one, rtol=4 * EPS)

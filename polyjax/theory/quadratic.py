@@ -8,6 +8,10 @@ Arguments, in every function: importance v [..., N], finite and >= 0; kurtosis k
 [..., N], in [0, 1]; n_neurons D, a Python integer >= 1 (static under `jit`). Leading axes broadcast. Anything else
 raises a ValueError that names the argument, unless its values are traced.
 
+All features of a model have one kurtosis: its axes are leading axes, none of them that of the features. A kurtosis of N
+values that has as many axes as importance, or more, looks like one a feature and is refused. Where N models are meant,
+importance must have their leading axes too: importance[None] for a curve over N values of kurtosis.
+
 k - 3 divides only differences that vanish with it, so float32 is as good near the critical point k = 3 as elsewhere.
 """
 
@@ -54,7 +58,7 @@ def expected_loss(W: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike, b: A
     Returns:
         [...], >= 0.
     """
-    v, k = _importance(importance), _kurtosis(kurtosis)
+    v, k = _features(importance, kurtosis)
     n_columns = jnp.shape(W)[-1] if jnp.ndim(W) >= 2 else None
     require(n_columns == v.shape[-1], "W", f"have shape [..., D, {v.shape[-1]}], as importance has", jnp.shape(W))
     if b is None:
@@ -81,8 +85,8 @@ def loss_from_capacity(
     """
     n = _floating(squared_norm)
     require(n >= 0, "squared_norm", "be at least 0", n)
-    v, k = _importance(importance), _kurtosis(kurtosis)[..., None]
-    C, n, v, k = _same_rank((_capacity(capacity), 1), (n, 1), (v, 1), (k, 1))
+    v, k = _features(importance, kurtosis)
+    C, n, v, k = _same_rank((_capacity(capacity), 1), (n, 1), (v, 1), (k[..., None], 1))
     embedded = C > 0
     # Double where: the unused branch must not divide by zero, or its gradient is NaN.
     interference = n**2 * (1 - C) / jnp.where(embedded, C, 1)
@@ -122,7 +126,7 @@ def optimal_capacity(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int)
     Returns [..., N], in [0, 1]. The gradient is finite everywhere: one-sided at a phase boundary, 0 for k < 3, and at
     k = 3, where C is a step, that of sharing in proportion to importance.
     """
-    return _optimum(importance, kurtosis, n_neurons)[0]
+    return _optimum(importance, kurtosis, n_neurons).capacity
 
 
 def optimal_squared_norm(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
@@ -133,10 +137,12 @@ def optimal_squared_norm(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: 
 def optimal_loss(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
     """The least expected loss that any W reaches; [...].
 
-    Eq. 13 at the lengths of eq. 52 is sum_i 2 (1 - C_i) v_i n*_i / C_i, all terms positive.
+    Eq. 13 at the lengths of eq. 52 is sum_i 2 (1 - C_i) v_i n*_i / C_i, all terms positive, and 1 - C is not taken from
+    a rounded C, so that it keeps its digits where every capacity is nearly 0 or 1.
     """
-    C, v, slope = _length_per_capacity(optimal_capacity(importance, kurtosis, n_neurons), importance, kurtosis)
-    return jnp.sum(2 * (1 - C) * v * slope, axis=-1)
+    C, lack, *_ = _optimum(importance, kurtosis, n_neurons)
+    _, v, slope = _length_per_capacity(C, importance, kurtosis, lack)
+    return jnp.sum(2 * lack * v * slope, axis=-1)
 
 
 def multiplier(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
@@ -150,7 +156,7 @@ def multiplier(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> ja
 
     Returns [...], >= 0.
     """
-    return _optimum(importance, kurtosis, n_neurons)[1]
+    return _optimum(importance, kurtosis, n_neurons).multiplier
 
 
 def phase(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
@@ -158,7 +164,7 @@ def phase(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Arr
 
     Decided by comparing exact sums with D, not by rounding the capacities (eqs. 17 and 18).
     """
-    return _optimum(importance, kurtosis, n_neurons)[2]
+    return _optimum(importance, kurtosis, n_neurons).phase
 
 
 def boundaries(kurtosis: ArrayLike, n_features: int, n_neurons: int) -> Boundaries:
@@ -178,16 +184,22 @@ def boundaries(kurtosis: ArrayLike, n_features: int, n_neurons: int) -> Boundari
     return Boundaries(ignored, (excess + 2) * others / (excess * (n_neurons - 1) + 2 * others))
 
 
-def _optimum(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Capacities [..., N], lambda [...] and phases [..., N]."""
+class _Optimum(NamedTuple):
+    capacity: jax.Array  # [..., N]
+    lack: jax.Array  # [..., N], 1 - C, to as many digits as it would have by itself
+    multiplier: jax.Array  # [...], lambda
+    phase: jax.Array  # [..., N]
+
+
+def _optimum(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> _Optimum:
     _count(n_neurons, "n_neurons")
-    v = _importance(importance)
-    return _solve(*_same_rank((v, 1), (_kurtosis(kurtosis), 0), (jnp.asarray(n_neurons, v.dtype), 0)))
+    v, k = _features(importance, kurtosis)
+    return _Optimum(*_solve(*_same_rank((v, 1), (k, 0), (jnp.asarray(n_neurons, v.dtype), 0))))
 
 
 @jax.jit  # D is an array here, so that one compilation serves every n_neurons
-@partial(jnp.vectorize, signature="(n),(),()->(n),(),(n)")
-def _solve(v: jax.Array, k: jax.Array, D: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+@partial(jnp.vectorize, signature="(n),(),()->(n),(n),(),(n)")
+def _solve(v: jax.Array, k: jax.Array, D: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Eq. 15 for one set of features, from the phases: lambda is linear in the capacity left to the shared ones."""
     ignored, full = _split(*jax.lax.stop_gradient((v, k, D)))
     shared = ~(ignored | full)
@@ -199,16 +211,30 @@ def _solve(v: jax.Array, k: jax.Array, D: jax.Array) -> tuple[jax.Array, jax.Arr
     ratio = jnp.where(shared, v, reference) / reference
     offset = jnp.where(shared, v - reference, 0) / reference
     center = jnp.sum(offset) / m
-    mean = 1 + center
-    tilt = jnp.where(excess > 0, 2 * (offset - center) / jnp.where(excess > 0, excess, 1), 0)
-    C = jnp.clip((left / m * ratio + tilt) / mean, 0, 1)  # outside by rounding only
+    mean = jnp.where(jnp.any(shared), jnp.sum(ratio, where=shared) / m, 1)  # 1 + center, which may be near 0
+    per_excess = jnp.where(excess > 0, 2 / jnp.where(excess > 0, excess, 1), 0)
+    C = jnp.clip((left / m * ratio + per_excess * (offset - center)) / mean, 0, 1)  # outside by rounding only
     price = jnp.where(
         jnp.any(shared),
         reference * mean * (excess + 2) / (excess * left / m + 2),
         (k - 1) / 2 * jnp.max(v, where=ignored, initial=0),
     )
-    codes = jnp.where(full, Phase.FULL, jnp.where(ignored, Phase.IGNORED, Phase.SHARED))
-    return jnp.where(full, 1, jnp.where(shared, C, 0)), price, codes.astype(jnp.int8)
+    codes = jnp.where(full, Phase.FULL, jnp.where(ignored, Phase.IGNORED, Phase.SHARED)).astype(jnp.int8)
+    lack = _lack(C, shared, left, offset, (left / m + per_excess) / mean)
+    return jnp.where(shared, C, full), jnp.where(shared, lack, ~full), price, codes
+
+
+def _lack(C: jax.Array, shared: jax.Array, left: jax.Array, offset: jax.Array, rise: jax.Array) -> jax.Array:
+    """1 - C of the shared features [N], whose capacities add up to `left` and rise by `rise` times `offset`.
+
+    Where C is above 1/2, 1 - C would lose its digits. Their sum over these features is what the others take, and
+    around the mean of that sum they differ by offsets.
+    """
+    large = shared & (jax.lax.stop_gradient(C) > 0.5)
+    n = jnp.maximum(jnp.sum(large), 1)
+    total = jnp.sum(C, where=shared & ~large) + (jnp.sum(large) - left)
+    mean = (total + rise * jnp.sum(offset, where=large)) / n
+    return jnp.clip(jnp.where(large, mean - rise * offset, 1 - C), 0, 1)  # outside by rounding only
 
 
 def _split(v: jax.Array, k: jax.Array, D: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -223,9 +249,13 @@ def _split(v: jax.Array, k: jax.Array, D: jax.Array) -> tuple[jax.Array, jax.Arr
     def gain(u: jax.Array) -> jax.Array:  # at k = 3 it is infinite, except between equals
         return jnp.where(v == u, 0, 2 / jnp.maximum(k - 3, 0) * ((v - u) / u))
 
+    def over(C: jax.Array, lack: jax.Array) -> jax.Array:  # sum C - D, in which large C do not swallow small ones
+        large = C > 0.5
+        return jnp.sum(jnp.where(large, -jnp.clip(lack, 0, 1), jnp.clip(C, 0, 1))) + (jnp.sum(large) - D)
+
     # Importances of zero, last in order, give infinity and NaN, which do no harm: they are ignored in any case.
-    entered = _n_leading(lambda u: jnp.sum(jnp.clip(gain(u), 0, 1)) < D, v[first])
-    complete = _n_leading(lambda u: jnp.sum(jnp.clip(v / u + gain(u), 0, 1)) <= D, v[first])
+    entered = _n_leading(lambda u: over(gain(u), 1 - gain(u)) < 0, v[first])
+    complete = _n_leading(lambda u: over(v / u + gain(u), (u - v) / u - gain(u)) <= 0, v[first])
     ignored = (rank >= jnp.where(k < 3, D, entered)) | (v == 0)
     return ignored, (rank < jnp.where(k < 3, D, complete)) & ~ignored
 
@@ -240,12 +270,15 @@ def _n_leading(test: Callable[[jax.Array], jax.Array], descending: jax.Array) ->
 
 
 def _length_per_capacity(
-    capacity: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike
+    capacity: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike, lack: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """C, v and n*/C = (k-1) v / ((k-3) C + 2), [..., N], with the denominator as a sum of terms >= 0."""
-    v, k = _importance(importance), _kurtosis(kurtosis)[..., None]
-    C, v, k = _same_rank((_capacity(capacity), 1), (v, 1), (k, 1))
-    denominator = (k - 1) * C + 2 * (1 - C)
+    """C, v and n*/C = (k-1) v / ((k-3) C + 2), [..., N], with the denominator as a sum of terms >= 0.
+
+    `lack` is 1 - C where it is known better than from C.
+    """
+    v, k = _features(importance, kurtosis)
+    C, v, k = _same_rank((_capacity(capacity), 1), (v, 1), (k[..., None], 1))
+    denominator = (k - 1) * C + 2 * (1 - C if lack is None else lack)
     positive = denominator > 0  # except at k = C = 1
     return C, v, jnp.where(positive, (k - 1) * v / jnp.where(positive, denominator, 1), v)
 
@@ -266,6 +299,15 @@ def _importance(importance: ArrayLike) -> jax.Array:
     require(v.ndim >= 1 and v.shape[-1] > 0, "importance", "have at least one feature, [..., N]", v.shape)
     require((v >= 0) & (v < jnp.inf), "importance", "be finite and at least 0", v)
     return v
+
+
+def _features(importance: ArrayLike, kurtosis: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """v [..., N] and k [...], which is refused where its last axis looks like that of the features."""
+    v, k = _importance(importance), _kurtosis(kurtosis)
+    n = v.shape[-1]
+    must = f"be one number for all features of a model (for {n} models give importance the leading axes too)"
+    require(n == 1 or k.ndim < v.ndim or k.shape[-1] != n, "kurtosis", must, k.shape)
+    return v, k
 
 
 def _kurtosis(kurtosis: ArrayLike) -> jax.Array:
