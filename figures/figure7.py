@@ -5,7 +5,7 @@
 Reads a folder of results files and writes OUT.png and OUT.pdf; trains nothing. Array axes: density P, importance V.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,17 +26,13 @@ LEVELS = (0.25, 0.47, 0.53, 0.75)  # two for 1/2, so that a plateau there is a r
 
 WIDTH, LEFT, TOP, SIDE, HEIGHT, GAP, ROW = 7.0, 0.46, 0.24, 1.98, 1.66, 0.13, 1.92  # inches
 BAR, FOOT = 6.13, 6.54  # inches from the upper edge: the colour bar and the caption
-# What the solution does, for the words on the page: with feature 0 where it is the one that has no neuron of its own.
-WORDS = {
-    "ignore_ordinary": "ignore another",
-    "ignore_swept": "ignore",
-    "pair_ordinary": "pair of\nothers",
-    "pair_swept": "pair",
-}
+WORDS = ("ignore", "pair", "pair of\nothers")  # the best explicit solution from left to right; feature 0, unless others
+# A pair one of whose features is all but ignored gains less than this share over ignoring it, and counts as that.
+LEAST_GAIN = 1e-4
 
 
 class Bound(NamedTuple):
-    """The trained loss beside that of the best explicit solution, in the cell where it is largest in comparison."""
+    """The trained loss beside that of the best explicit solution, in one cell."""
 
     excess: float  # trained / explicit - 1
     error: float  # the standard error of the trained loss, over the explicit one
@@ -44,11 +40,12 @@ class Bound(NamedTuple):
     density: float
 
 
-def bound(results: Results, rule: str) -> Bound:
-    """The largest excess over the best of the four explicit solutions, which no optimum exceeds; below 0 if none."""
+def bound(results: Results, rule: str, which: Callable[..., np.intp] = np.nanargmax) -> Bound:
+    """The cell of largest excess over the best explicit solution, which no optimum exceeds; below 0 if none does.
+    `np.nanargmin` gives that of the smallest, where training has found most that is better."""
     found, best = results.select(rule), explicit(results.density, results.importance).min(0)
     excess = found.loss / best - 1
-    i, j = np.unravel_index(np.nanargmax(excess), excess.shape)
+    i, j = np.unravel_index(which(excess), excess.shape)
     return Bound(
         float(excess[i, j]),
         float(found.loss_se[i, j] / best[i, j]),
@@ -58,9 +55,22 @@ def bound(results: Results, rule: str) -> Bound:
 
 
 def explicit(density: np.ndarray, importance: np.ndarray) -> np.ndarray:
-    """[4, P, V], the losses of the explicit solutions in the order of `WORDS`."""
-    losses = theory.explicit_losses(*np.meshgrid(importance, density))._asdict()
-    return np.stack([np.asarray(losses[name]) for name in WORDS])
+    """[4, P, V], the losses of the explicit solutions, in which pairs have their best lengths and biases."""
+    losses = theory.best_explicit_losses(importance, density[:, None])
+    return np.stack([np.broadcast_to(loss, (density.size, importance.size)) for loss in losses])
+
+
+def given_up(density: np.ndarray, lowest: float) -> np.ndarray:
+    """The importance between `lowest` and 1, [P], below which it is best to ignore feature 0 and above which to pair
+    it; by halving, to 0.1 %. Above importance 1 it is best to pair two others, at any density.
+    """
+    low, high = np.full(density.size, np.log(lowest)), np.zeros(density.size)
+    for _ in range(12):
+        middle = (low + high) / 2
+        ignored = np.exp(middle) * (density / 3 - density**2 / 4)
+        paired = theory.best_pair(np.exp(middle), density).loss < (1 - LEAST_GAIN) * ignored
+        low, high = np.where(paired, low, middle), np.where(paired, middle, high)
+    return np.exp(low)
 
 
 def draw(panels: Mapping[str, Results], rule: str = "refined") -> Figure:
@@ -101,14 +111,16 @@ def _panel(fig: Figure, index: int, results: Results, selection: Selection) -> A
 
 def explicit_map(ax: Axes) -> None:
     """Thin lines between the regions in which one of the explicit solutions has the lowest loss, each with its word."""
-    importance, density = (np.geomspace(*limits, 201) for limits in (ax.get_xlim(), ax.get_ylim()))
+    importance, density = (np.geomspace(*limits, 101) for limits in (ax.get_xlim(), ax.get_ylim()))
     density = np.minimum(density, 1)  # the upper edge of the cells at 1 is above it
-    losses = explicit(density, importance)
+    edge = given_up(density, importance[0])
+    dashed: dict[str, Any] = {"color": COLORS[1], "linewidth": 1, "linestyle": (0, (3, 1.5)), "zorder": 3}
+    ax.plot(np.where(edge > 1.01 * importance[0], edge, np.nan), density, **dashed)
+    ax.axvline(1, **dashed)
     inside: dict[str, Any] = {"clip_on": True, "path_effects": [patheffects.withStroke(linewidth=1.6, foreground="w")]}
-    for i, word in enumerate(WORDS.values()):
-        lead = np.log(losses[i] / np.delete(losses, i, axis=0).min(0))
-        ax.contour(importance, density, lead, levels=[0], colors=[COLORS[1]], linewidths=0.8, zorder=3)
-        rows, columns = np.nonzero(lead < 0)
+    region = (importance >= edge[:, None]).astype(int) + (importance >= 1)
+    for i, word in enumerate(WORDS):
+        rows, columns = np.nonzero(region == i)
         if rows.size:
             x, y = importance[int(columns.mean())], density[int(rows.mean())]
             ax.text(x, y, word, size=6.5, color="#8a3a00", ha="center", va="center", zorder=6, **inside)
@@ -152,17 +164,20 @@ def _changes(results: Results) -> tuple[str, str]:
 def _bounds(results: Results) -> list[str]:
     letter = _letter(PANELS.index(EXPLICIT))
     lines = (
-        f"Orange lines in {letter}: where another of four explicit solutions, which ignore a feature or make two an "
-        "antipodal pair, has the lowest loss; no optimum exceeds it. Largest excess of the trained loss over it:"
+        f"Orange lines in {letter}: where another explicit solution has the lowest loss, of four that ignore a feature "
+        "or make two an antipodal pair, of the best lengths and biases. The lowest bounds the optimum from above; that "
+        "proves nothing about phases. Excess of the trained loss over it, largest and smallest:"
     )
     rules = {"best": "best of the restarts"} | ({"refined": "refined"} if results.refined is not None else {})
     words = []
     for rule, name in rules.items():
-        b = bound(results, rule)
-        words.append(
-            f"{name} {100 * b.excess:.3g}% ± {100 * b.error:.1g}% (V = {b.importance:.2g}, p = {b.density:.2g})"
-        )
+        most, least = bound(results, rule), bound(results, rule, np.nanargmin)
+        words.append(f"{name} {_excess(most)} and {_excess(least)}")
     return [f"{lines} {'; '.join(words)}."]
+
+
+def _excess(b: Bound) -> str:
+    return f"{100 * b.excess:+.3g}% ± {100 * b.error:.1g}% (V = {b.importance:.2g}, p = {b.density:.2g})"
 
 
 def _letter(index: int) -> str:

@@ -13,6 +13,7 @@ import polyjax
 from figures import figure7
 from polyjax import diagram
 from polyjax.results import load
+from polyjax.theory import best_explicit_losses
 from sweeps import figure7 as sweeps
 
 ROOT = Path(__file__).parents[1]
@@ -112,24 +113,32 @@ def test_the_rule_is_printed(panels):
 
 
 def test_the_map_of_explicit_solutions_is_that_of_their_losses(figure):
-    """Where they are lowest, by hand: a pair beats ignoring an ordinary feature where p < 4/7, and feature 0 is ignored
-    where r (2/p - 5/2) < 1, r < 1."""
-    for r, p, expected in ((10, 0.9, 0), (10, 0.3, 2), (0.1, 0.9, 1), (0.1, 0.3, 1), (0.1, 0.1, 3), (0.9, 0.01, 3)):
-        assert figure7.explicit(np.array([p]), np.array([r]))[:, 0, 0].argmin() == expected
+    density, importance = np.geomspace(0.01, 1, 9), np.geomspace(0.013, 70, 12)
+    losses = figure7.explicit(density, importance)  # ignore another, ignore; pair of others, pair
+    edge = figure7.given_up(density, 0.01)
+    paired = losses[3] < (1 - figure7.LEAST_GAIN) * losses[1]
+    below = importance < 1
+    near = abs(np.log(importance / edge[:, None])) < 0.01  # it is halved to 0.1 %
+    assert ((paired == (importance > edge[:, None])) | near)[:, below].all()
+    assert (losses.argmin(0)[:, ~below] == 2).all()
+    # By hand, an antipodal pair without bias is better where r (2/p - 5/2) > 1; the best is so from a lower r on.
+    assert (edge <= 1.001 / np.maximum(2 / density - 2.5, 1)).all()
     text = words(figure[1])
-    assert all(word.replace("\n", " ") in text for word in figure7.WORDS.values())
+    assert all(word.replace("\n", " ") in text for word in figure7.WORDS)
 
 
-def test_the_bound_is_the_worst_cell(panels):
+def test_the_bounds_are_the_extreme_cells(panels, figure):
     results = panels[figure7.EXPLICIT]
-    found = figure7.bound(results, "best")
-    r, p = results.importance[None, :], results.density[:, None]
-    ignored, pair = p / 3 - p**2 / 4, p**2 / 6
-    best = np.minimum(np.minimum(ignored, r * ignored), np.minimum(2 * pair, (1 + r) * pair))
+    best = np.min(np.stack(np.broadcast_arrays(*best_explicit_losses(results.importance, results.density[:, None]))), 0)
     excess = results.select("best").loss / best - 1
-    assert found.excess == pytest.approx(excess.max(), rel=1e-4)  # the theory is in single precision here
-    i, j = np.unravel_index(excess.argmax(), excess.shape)
-    assert (found.importance, found.density) == (results.importance[j], results.density[i])
+    for which, found in (
+        (np.argmax, figure7.bound(results, "best")),
+        (np.argmin, figure7.bound(results, "best", np.argmin)),
+    ):
+        i, j = np.unravel_index(which(excess), excess.shape)
+        assert found.excess == excess[i, j]
+        assert (found.importance, found.density) == (results.importance[j], results.density[i])
+        assert f"{100 * found.excess:+.3g}%" in words(figure[1])
 
 
 def test_antipodal_pairs_make_a_plateau_in_the_anthropic_model_alone(small):

@@ -205,12 +205,12 @@ def test_float32_keeps_the_digits_of_the_loss(seed):
     np.testing.assert_allclose(found, expected, rtol=8 * EPS)
 
 
-@some_property(10)
+@some_property(5)
 @hypothesis.given(SEEDS)
 def test_float64_keeps_the_digits_of_the_loss(seed):
     rng = np.random.default_rng(seed)
     v, k = wide(rng, 3)
-    v, k = v[k > 3].astype(float), k[k > 3]
+    v, k = v[k > 3][:16].astype(float), k[k > 3][:16]
     with jax.enable_x64(True):
         found = theory.optimal_loss(v, k, 3)
     exact = [exact_loss(*case, 3) for case in zip(v, k, strict=True)]

@@ -2,9 +2,17 @@
 
 - `quadratic`: the closed-form optimum of the Redwood model with square activation.
 - `explicit`: exact losses of four explicit solutions of the Anthropic model with ReLU, which bound its optimum.
+- `pair`: the best antipodal pair, for two of them.
 """
 
-from polyjax.theory.explicit import ExplicitLosses, explicit_losses, explicit_weights
+from polyjax.theory.explicit import (
+    ExplicitLosses,
+    best_explicit_losses,
+    best_explicit_weights,
+    explicit_losses,
+    explicit_weights,
+)
+from polyjax.theory.pair import Pair, best_pair, pair_loss
 from polyjax.theory.quadratic import (
     Boundaries,
     Phase,
@@ -23,7 +31,11 @@ from polyjax.theory.quadratic import (
 __all__ = [
     "Boundaries",
     "ExplicitLosses",
+    "Pair",
     "Phase",
+    "best_explicit_losses",
+    "best_explicit_weights",
+    "best_pair",
     "boundaries",
     "expected_loss",
     "explicit_losses",
@@ -34,6 +46,7 @@ __all__ = [
     "optimal_capacity",
     "optimal_loss",
     "optimal_squared_norm",
+    "pair_loss",
     "phase",
     "squared_norm",
 ]

@@ -7,7 +7,10 @@ Elhage et al. 2022). Every solution represents all but one or two features perfe
 - an antipodal pair (i, j) shares a neuron, with weights 1 and -1: x~_i = relu(x_i - x_j) misses x_i by min(x_i, x_j),
   so that the pair costs (v_i + v_j) p^2 E[min^2] = (v_i + v_j) p^2 / 6.
 
-They are feasible weights, so the optimum of a cell is never worse than the best of them.
+The lengths and biases of a pair can be had better than 1 and 0: `best_explicit_losses` takes the best ones (Elhage et
+al. 2022 draw the phases of such a pair alone). An ignored feature has its best bias, and the others cost nothing.
+
+All are feasible weights, so the optimum of a cell is never worse than the best of them; it may be better.
 """
 
 from typing import NamedTuple
@@ -18,15 +21,16 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from polyjax.checks import require
+from polyjax.theory.pair import best_pair
 
 
 class ExplicitLosses(NamedTuple):
     """The expected loss of each solution, [...]."""
 
-    ignore_ordinary: jax.Array  # a feature of importance 1 is ignored
-    ignore_swept: jax.Array  # feature 0 is ignored
-    pair_ordinary: jax.Array  # two features of importance 1 form an antipodal pair
-    pair_swept: jax.Array  # feature 0 and another form one
+    ignore_ordinary: jax.Array | np.ndarray  # a feature of importance 1 is ignored
+    ignore_swept: jax.Array | np.ndarray  # feature 0 is ignored
+    pair_ordinary: jax.Array | np.ndarray  # two features of importance 1 form an antipodal pair
+    pair_swept: jax.Array | np.ndarray  # feature 0 and another form one
 
 
 def explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses:
@@ -42,6 +46,18 @@ def explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses
     return ExplicitLosses(one * variance, r * variance, 2 * one * overlap, (1 + r) * overlap)
 
 
+def best_explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses:
+    """The losses where a pair has the best lengths and biases: at most those of `explicit_losses`.
+
+    Arguments and errors are the same, except that importance must be above 0. In double precision and by a search (see
+    `theory.pair`), which JAX cannot trace. Where one of a pair is better ignored, the pair costs the same as that.
+    """
+    r, p = np.asarray(importance, float), np.asarray(density, float)
+    swept, ordinary = best_pair(r, p).loss, best_pair(1.0, p).loss
+    variance, one = p / 3 - p**2 / 4, np.ones_like(r)
+    return ExplicitLosses(one * variance, r * variance, one * ordinary, swept)
+
+
 def explicit_weights(solution: str, n_features: int, density: float) -> tuple[np.ndarray, np.ndarray]:
     """W [N - 1, N] and b [N] of a solution, one of the fields of `ExplicitLosses`, at a density in (0, 1]."""
     choices = ExplicitLosses._fields
@@ -54,4 +70,16 @@ def explicit_weights(solution: str, n_features: int, density: float) -> tuple[np
         b[i] = density / 2
     else:
         W[i, i] = -1  # row i, once i is deleted, is feature i + 1's
+    return W, b
+
+
+def best_explicit_weights(
+    solution: str, n_features: int, importance: float, density: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """W [N - 1, N] and b [N] that have the loss of `best_explicit_losses`; arguments and errors as for both above."""
+    W, b = explicit_weights(solution, n_features, density)
+    if solution.startswith("pair"):
+        i = 1 if solution == "pair_ordinary" else 0
+        pair = best_pair(1.0 if i else importance, density)
+        W[i, i : i + 2], b[i : i + 2] = pair.w, pair.b
     return W, b
