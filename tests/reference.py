@@ -5,8 +5,8 @@ Sobol points in each; for the square activation it is exact, by the three-node G
 
 Measured as the relative difference of two randomisations at the best weights known of 132 cells, p from 0.01 to 1: for
 Anthropic at most 7e-6 with ReLU and 8e-7 with GELU, for Redwood 1e-5 in the median with ReLU and 3e-6 with GELU, and at
-most 6e-5 and 7e-5, where features are dense (p > 0.1): their kinks fill six dimensions. Differences
-between solutions of one kind, on the same samples, are far more certain than that.
+most 6e-5 and 7e-5, where features are dense (p > 0.1): their kinks fill six dimensions. Differences between solutions
+of one kind, on the same samples, are far more certain than that.
 
 Axis letters: S samples, N features, D neurons, M minima.
 """

@@ -27,9 +27,14 @@ LARGE_Z, LARGEST_Z, OFTEN = 3.2, 5, 0.03
 
 
 @cache
+def results(panel):
+    return polyjax.load(FOLDER / f"{panel}.npz")
+
+
+@cache
 def refined(panel):
     """The final diagram of a panel."""
-    return polyjax.load(FOLDER / f"{panel}.npz").select("refined")
+    return results(panel).select("refined")
 
 
 @cache
@@ -85,11 +90,10 @@ def test_capacities_are_those_of_a_minimum_as_good_as_the_best(panel):
 def test_stored_losses_are_those_of_the_weights_within_their_standard_errors():
     random = np.random.default_rng(7)
     scores = []
-    for panel in random.choice(PANELS, SAMPLED):
+    for panel in random.choice(list(PANELS), SAMPLED):
         diagram = refined(panel)
         at = tuple(random.integers(diagram.loss.shape))
-        results = polyjax.load(FOLDER / f"{panel}.npz")
-        here = reference.problem(panel, results.density[at[0]], results.importance[at[1]])
+        here = reference.problem(panel, results(panel).density[at[0]], results(panel).importance[at[1]])
         error = diagram.loss[at] - reference.expected_loss(here, diagram.W[at], diagram.b[at]).value
         if diagram.loss_se[at] == 0:
             # Exact, but for the rounding of a sum in float32.
