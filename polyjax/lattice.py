@@ -47,8 +47,10 @@ def tile(sampler: Sampler, key: Array, density: Array, number: Array, of: Array)
     index = jnp.arange(samples)
     mask = jnp.minimum(jnp.searchsorted(end, index, side="right"), len(active) - 1)
     within = (index - (end - points)[mask]) * of + number
-    u = _lattice(key, within, points[mask] * of, mask, rank)
-    u = (u + jnp.asarray(np.maximum(pattern - 1, 0).astype(np.float32))[mask]) / sides
+    shift = np.minimum(np.arange(len(pattern)), _mirrored(pattern)) if sides == 2 else np.arange(len(pattern))
+    u = _lattice(key, within, points[mask] * of, jnp.asarray(shift)[mask], rank)
+    if sides == 2:  # signs are the halves of the interval, each filled from the middle, so that mirror images are that
+        u = (1 + u * jnp.asarray(2 * (pattern == 2) - 1, jnp.float32)[mask]) / 2
     x = jnp.where(jnp.asarray(active)[mask], sampler.distribution.active_value(u, density), 0)
     probability = jnp.prod(jnp.where(active, density / sides, 1 - density), axis=1)
     weight = (probability / jnp.maximum(points, 1))[mask]
@@ -59,6 +61,13 @@ def _patterns(n: int, sides: int) -> np.ndarray:
     """Return all patterns of what features are, [M, N]: 0 where not active, else 1, or 2 for the other sign."""
     pattern = np.arange((sides + 1) ** n)[:, None] // (sides + 1) ** np.arange(n) % (sides + 1)
     return pattern[np.argsort((pattern > 0).sum(1), kind="stable")]
+
+
+def _mirrored(pattern: np.ndarray) -> np.ndarray:
+    """Return the index of the pattern with all signs reversed, [M]: what is odd in x cancels between the two."""
+    reverse = np.where(pattern > 0, 3 - pattern, 0)
+    place = {row.tobytes(): i for i, row in enumerate(pattern)}
+    return np.array([place[row.tobytes()] for row in reverse])
 
 
 def _points(density: Array, n: int, sides: int, samples: int) -> Array:

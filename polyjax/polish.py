@@ -30,14 +30,14 @@ LARGEST = 300  # parameters: the Hessian of every lane is kept
 COARSE = 60  # steps of the first attempt on one tile, before those on the whole batch
 STEPS = 10  # most steps on the whole batch
 TILES = (4, 4, 32, 128)  # of the batch of every attempt
-CURVATURE = 2  # tiles by which a Hessian is measured
+MOST = 0.98  # of the lanes that are polished together: when so many have arrived, the rest is left to other attempts
 DIFFERENCE = (0.003, 0.03)  # between points at which gradients are compared: half a parameter's size, inside these
 STIFFEST = 1e3  # the largest ratio of curvatures that the first steps believe
 FARTHEST = 0.3  # how far the first step goes at most, in all parameters together, beside the weights' length
 PROBE = 0.1  # likewise, of the steps along the direction of least curvature, which leave saddles
 DESCENT, ROUNDING = 1e-4, 2e-7  # of Armijo's rule: the fraction of the slope, and what a float32 loss cannot resolve
 LARGE = 1e30  # in place of infinity, which training knows nothing of
-ENOUGH = 1e-6  # steps that promise less, beside the loss, are not worth taking
+ENOUGH = 1e-5  # steps that promise less, beside the loss, are not worth taking
 
 Objective = Callable[[Array], tuple[Array, Array]]  # x [n, P, L] -> loss [P, L] and gradient [n, P, L]
 
@@ -158,16 +158,22 @@ def _descend(on: Callable[[ArrayLike], Objective], x: Array, inverse: Array, coa
 
     def going_on(carry: tuple[Array, _State]) -> Array:
         i, state = carry
-        promised = -_dot(_direction(state.inverse, state.gradient), state.gradient) / 2
-        return (i < coarse + STEPS) & ((i <= coarse + 1) | (promised > ENOUGH * state.loss).any())
+        return (i < coarse + STEPS) & ((i <= coarse + 1) | ~_arrived(state))
 
     def body(carry: tuple[Array, _State]) -> tuple[Array, _State]:
         i, state = carry
         # On another batch the loss is another: it is evaluated where it stands before a step is taken.
         state = jax.tree.map(partial(jnp.where, i == coarse), nothing._replace(x=state.x, inverse=state.inverse), state)
-        return i + 1, _step(on(jnp.where(i < coarse, 1, tiles)), state)
+        state = _step(on(jnp.where(i < coarse, 1, tiles)), state)
+        return jnp.where((0 < i) & (i < coarse) & _arrived(state), coarse, i + 1), state
 
     return lax.while_loop(going_on, body, (jnp.int32(0), nothing))[1]
+
+
+def _arrived(state: _State) -> Array:
+    """Whether nearly all lanes have no step left that is worth taking."""
+    promised = -_dot(_direction(state.inverse, state.gradient), state.gradient) / 2
+    return (promised <= ENOUGH * state.loss).mean() >= MOST
 
 
 def _step(both: Objective, state: _State) -> _State:
@@ -211,7 +217,7 @@ def _dot(a: Array, b: Array) -> Array:
 def measure(training: Training, start: Params, importance: Array, density: Array, key: Array, attempt: Array) -> Array:
     """Return the Hessian [P, L, n, n] of an attempt's objective at params [P, L, ...]."""
     on = objective(training, importance, density, jax.random.fold_in(key, attempt))
-    hessian = curvature(on(jnp.where(attempt == 0, 1, CURVATURE)), flatten(lanes.last(start)))
+    hessian = curvature(on(1), flatten(lanes.last(start)))
     return jnp.moveaxis(hessian, (0, 1), (-2, -1))
 
 

@@ -1,7 +1,8 @@
 """Polishing a diagram: every cell's solution is minimised to the end, certified, and compared with its neighbours'.
 
 Each attempt (`polish`) minimises on samples of its own. A solution is settled once another attempt, on other samples,
-finds its loss to fall by no more than `CERTAIN`; what is not goes on from there on more samples. Then cells
+finds its loss to fall by no more than a small fraction. What is not goes on from there on more samples, after which
+the fraction may be `SETTLED`, since the attempt that finds it has removed the most of it. Then cells
 are polished from those neighbours' solutions, rescaled, that come near their own loss, until nothing improves any
 more. This is ours, not the paper's.
 
@@ -78,10 +79,10 @@ class Stages:
                 excess = np.where(np.isfinite(outcome["before"]), outcome["before"] / outcome["after"] - 1, np.inf)
                 if attempt > 0:
                     found.excess[cell], found.spectrum[cell] = excess, outcome["spectrum"]
-                settled = (excess <= CERTAIN) & (attempt > 0)
-                going_on = ~settled & np.isfinite(outcome["W"]).all((-2, -1))
-                where = tuple(index[going_on] for index in cell)
-                now.W[where], now.b[where] = outcome["W"][going_on], outcome["b"][going_on]
+                settled = (excess <= (CERTAIN if attempt < 2 else SETTLED)) & (attempt > 0)
+                finite = np.isfinite(outcome["W"]).all((-2, -1))
+                where = tuple(index[finite] for index in cell)
+                now.W[where], now.b[where] = outcome["W"][finite], outcome["b"][finite]
                 left[cell] = ~settled
         jobs = themselves(cells)
         for block, outcome in self._judged(jobs, now.W[cells], now.b[cells]):

@@ -47,8 +47,8 @@ def results(name, rows, size=8, noise=0.0):
     config |= {"distribution": "uniform_signed", "provenance": {"versions": {"polyjax": "0.1.0"}}}
     axes = np.geomspace(0.01, 1, size), np.geomspace(0.01, 100, size)
     loss, one = np.ones((size, size)), np.ones((size, size), bool)
-    refined = Refined(C, loss, 0.01 * loss, one, W, np.zeros_like(loss), 0 * loss)
-    lone = [a[:, :, None] for a in (C, loss, 0.01 * loss, W, 0 * loss, one, 0 * one)]
+    refined = Refined(C, loss, loss, 0.01 * loss, one, W, np.zeros_like(loss), 0 * loss)
+    lone = [a[:, :, None] for a in (C, loss, loss, 0.01 * loss, W, 0 * loss, one, 0 * one)]
     return Results(*axes, *lone, config, refined)
 
 

@@ -20,7 +20,7 @@ from polyjax.results import Parts, Refined, Results, load
 
 P, V, R, D, N = 2, 3, 4, 2, 3
 OVER_RESTARTS = ("best", "mean", "drop_worst")
-ARRAYS = ("density", "importance", "capacity", "loss", "loss_se", "W", "b", "converged", "attempt")
+ARRAYS = ("density", "importance", "capacity", "rank_loss", "loss", "loss_se", "W", "b", "converged", "attempt")
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = hypothesis.settings(deadline=None, max_examples=30, derandomize=True)
 
@@ -39,7 +39,8 @@ def made_up(rng, restarts=R, bias=(), **changes):
         "attempt": rng.integers(0, 3, shape).astype(np.uint8),
     }
     config = {"model": {"name": "Redwood"}, "seed": 3, "learning_rate": 0.02, "note": "κ = 9/5p", "nothing": None}
-    return Results(**{**arrays, "config": config, **changes})
+    arrays = {**arrays, "config": config, **changes}
+    return Results(**{"rank_loss": arrays["loss"]} | arrays)
 
 
 def failures(rng, results):
@@ -51,7 +52,7 @@ def failures(rng, results):
     loss[1, 2] = 0.25
     broken = rng.random(loss.shape) < 0.1
     capacity[broken, 0], W[broken] = np.nan, np.nan
-    return dataclasses.replace(results, loss=loss, capacity=capacity, W=W)
+    return dataclasses.replace(results, rank_loss=loss, loss=loss, capacity=capacity, W=W)
 
 
 def refined(results):

@@ -785,8 +785,8 @@ def test_half_as_many_models_are_trained_at_once_where_the_memory_ends(
 
 @pytest.mark.usefixtures("two_workers")
 def test_neighbours_are_looked_at_in_parts_where_the_memory_ends(path, steady, capfd, monkeypatch):
-    looking = SimpleNamespace(compiled=lambda fixed: small_device(evaluation.compiled(fixed), 8))
-    monkeypatch.setattr("polyjax.refinement.evaluation", looking)
+    looking = SimpleNamespace(compiled_rank=lambda fixed: small_device(evaluation.compiled_rank(fixed), 8))
+    monkeypatch.setattr("polyjax.jobs.evaluation", looking)
     run_to_file(STEADY, path, progress=False)
     assert said(capfd) == [halving(32), halving(16)]
     assert_the_same_to_rounding(polyjax.load(path), steady.results)
@@ -795,8 +795,8 @@ def test_neighbours_are_looked_at_in_parts_where_the_memory_ends(path, steady, c
 @pytest.mark.usefixtures("two_workers")
 def test_a_program_too_large_to_be_compiled_is_made_smaller(path, steady, capfd, monkeypatch):
     # Compilers for TPUs know beforehand what does not fit.
-    def too_large(fixed, shape, *args, **options):
-        if np.prod(shape) > 6:
+    def too_large(programs):
+        if np.prod(programs[0][1][1].shape) > 6:  # [P, L] of the importance
             raise jax.errors.JaxRuntimeError(MESSAGE)
 
     monkeypatch.setattr("polyjax.execution.compile_ahead", too_large)
