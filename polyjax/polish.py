@@ -29,7 +29,7 @@ from polyjax.training import Training, one_model
 LARGEST = 300  # parameters: the Hessian of every lane is kept
 COARSE = 60  # steps of the first attempt on one tile, before those on the whole batch
 STEPS = 10  # most steps on the whole batch
-TILES = (4, 4, 32, 128)  # of the batch of every attempt
+TILES = (4, 4, 32, 32, 128)  # of the batch of every attempt
 MOST = 0.98  # of the lanes that are polished together: when so many have arrived, the rest is left to other attempts
 DIFFERENCE = (0.003, 0.03)  # between points at which gradients are compared: half a parameter's size, inside these
 STIFFEST = 1e3  # the largest ratio of curvatures that the first steps believe
