@@ -141,24 +141,25 @@ def _caption(panels: Mapping[str, Results], chosen: Mapping[str, Selection], rul
 
 
 def _numbers(panels: Mapping[str, Results], chosen: Mapping[str, Selection]) -> str:
-    """What training and refining left, panel by panel."""
+    """What training, refining and polishing left, panel by panel."""
     told = []
     for i, (name, selection) in enumerate(chosen.items()):
         failed, unconverged = plotting.cell_states(selection)
         cells = failed, unconverged, isolated(selection.capacity[..., 0])
-        told.append(f"{_letter(i)} {' / '.join([*(f'{c.sum()}' for c in cells), *_changes(panels[name])])}")
+        told.append(f"{_letter(i)} {' / '.join([*(f'{c.sum()}' for c in cells), _left(panels[name])])}")
     return (
         "Cells failed (hatched grey) / not settled (hatched orange) / isolated (further than 0.25 from all neighbours) "
-        f"/ changed by refining / largest relative fall of a loss by it: {'; '.join(told)}."
+        "/ by how much losses fall when polished further on other samples, in the median and at most: "
+        f"{'; '.join(told)}."
     )
 
 
-def _changes(results: Results) -> tuple[str, str]:
-    """How many cells refining changed, and the largest relative gain among them."""
-    if results.refined is None:
-        return "-", "-"
-    gain = results.refined.gain
-    return f"{(gain > 0).sum():,}", f"{np.nanmax(gain / results.select('best').loss):.2%}"
+def _left(results: Results) -> str:
+    """By how much losses still fall; a dash where nothing was polished."""
+    if results.refined is None or results.refined.excess is None:
+        return "-"
+    excess = np.maximum(results.refined.excess, 0)
+    return f"{np.median(excess):.2%}, {np.max(excess):.2%}"
 
 
 def _bounds(results: Results) -> list[str]:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from figures.drawing import apart, load_panels, page, panel, results_command
-from polyjax import captions, diagram, geometry, plotting
+from polyjax import captions, certificate, diagram, geometry, plotting
 from polyjax.results import Results, Selection
 
 # name -> its title and its colour in the histogram: blues for one model, oranges for the other
@@ -29,7 +29,9 @@ PANELS = {
     "anthropic-relu-6in3": ("Anthropic, ReLU", "#f0b35a"),
 }
 LETTERS = dict(zip(PANELS, "abcd", strict=True))
-TOLERANCE, TOLERANCES = 0.05, (0.02, 0.1)  # cosines that count as zero; the others show that little depends on it
+TOLERANCE = 0.05  # cosines that count as zero in solutions that are not polished
+RANGE = (0.005, 0.05)  # in polished ones, where they follow from the certificate: rounding, and the most that is clear
+FACTORS = (0.5, 2)  # times the tolerance, to show that little depends on it
 LARGE = 4  # a block of this many features or more is no regular polytope in the dimensions that 6 in 3 leaves it
 WIDTH, LEFT, TOP, SIDE, HEIGHT, GAP, ROW = 7.0, 0.48, 0.24, 1.41, 1.3, 0.12, 1.58  # inches
 HISTOGRAM, FOOT = 3.76, 5.48  # inches from the upper edge: the histogram and the caption
@@ -46,7 +48,16 @@ class Shapes(NamedTuple):
     efficient: np.ndarray  # [P, V], bool: Theorem 2 holds
 
 
-def shapes(selection: Selection, tolerance: float = TOLERANCE) -> Shapes:
+def tolerances(results: Results) -> np.ndarray:
+    """What counts as zero in every cell, [P, V]: twice what the certificate leaves open, since a cosine is of two."""
+    refined = results.refined
+    if refined is None or refined.excess is None or refined.spectrum is None:
+        return np.full(results.loss.shape[:2], TOLERANCE)
+    found = 2 * certificate.uncertainty(refined.excess, refined.spectrum)
+    return np.clip(np.nan_to_num(found, nan=np.inf), *RANGE)
+
+
+def shapes(selection: Selection, tolerance: float | np.ndarray = TOLERANCE) -> Shapes:
     """The blocks among the superposed features, those with 0.03 < C < 0.97, beside which full features are blocks of
     one and ignored ones none: the cosines of an ignored feature's short embedding are noise."""
     if selection.W is None:
@@ -70,7 +81,8 @@ def shapes(selection: Selection, tolerance: float = TOLERANCE) -> Shapes:
 def draw(panels: Mapping[str, Results]) -> Figure:
     """The whole figure, to be called within `plotting.style()`."""
     chosen = {name: panels[name].select("refined") for name in PANELS}
-    found = {name: [shapes(s, t) for t in (TOLERANCE, *TOLERANCES)] for name, s in chosen.items()}
+    zero = {name: tolerances(panels[name]) for name in PANELS}
+    found = {name: [shapes(s, f * zero[name]) for f in (1, *FACTORS)] for name, s in chosen.items()}
     fig = page(WIDTH, FOOT, _caption(panels, chosen, found))
     n_features = len(next(iter(found.values()))[0].share) - 1
     n_blocks = max(int(shape[0].number.max()) for shape in found.values())
@@ -149,9 +161,9 @@ def _caption(
     panels: Mapping[str, Results], chosen: Mapping[str, Selection], found: Mapping[str, Sequence[Shapes]]
 ) -> str:
     text = [
-        "Blocks: features linked by cosines above "
-        f"{TOLERANCE:g} (in brackets and as whiskers: {TOLERANCES[0]:g} and {TOLERANCES[1]:g}) among those with 0.03 < "
-        "C < 0.97; a feature of higher capacity is a block of one, one of lower capacity is in none. Hatched white: "
+        f"Blocks: features linked by cosines above {_shown(panels)} (in brackets and as whiskers: times {FACTORS[0]:g} "
+        f"and {FACTORS[1]:g}) among those with 0.03 < C < 0.97; a feature of higher capacity is a block of one, one "
+        "of lower capacity is in none. Hatched white: "
         "the embedding is not efficient (its capacities add up to less than 2.99), so that Theorem 2 does not hold and "
         "blocks are approximate. Superposed features in blocks of "
         f"{LARGE} or more / in pairs / cells with two superposed blocks or more, of those with any / cells not "
@@ -160,6 +172,14 @@ def _caption(
         _conclusion({LETTERS[name]: shape[0] for name, shape in found.items()}),
     ]
     return captions.of_panels({LETTERS[name]: panels[name].config for name in PANELS}, "refined", *text)
+
+
+def _shown(panels: Mapping[str, Results]) -> str:
+    """The tolerances of all panels in words."""
+    zero = np.concatenate([tolerances(panels[name]).ravel() for name in PANELS])
+    if zero.min() == zero.max():
+        return f"{zero[0]:g}"
+    return f"what each cell's certificate leaves open, {RANGE[0]:g} to {RANGE[1]:g} (median {np.median(zero):.2g})"
 
 
 def _numbers(letter: str, selection: Selection, found: Sequence[Shapes]) -> str:

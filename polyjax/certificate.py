@@ -33,26 +33,38 @@ class Certificate(NamedTuple):
     spectrum: np.ndarray  # [..., n], ascending, beside the loss; NaN at the end for rotations
 
 
-def spectrum(model: Model, params: Params, scale: np.ndarray, loss: np.ndarray, hessian: np.ndarray) -> np.ndarray:
-    """Return the spectrum [L, n] of solutions [L, ...] of this loss [L] and Hessian [L, n, n].
+def uncertainty(excess: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
+    """Return how far a solution may be from its minimum, [...], in units of the embeddings' lengths.
+
+    The distance at which a loss of the given excess lies along the flattest direction, (2 excess / s)^(1/2), where s is
+    no less than `FLATTEST`: directions that are flatter are no part of what makes the minimum. NaN where nothing is
+    known.
+    """
+    flattest = np.maximum(np.nanmin(abs(spectrum), axis=-1, initial=np.inf), FLATTEST)
+    return np.sqrt(2 * np.maximum(excess, 0) / flattest)
+
+
+def spectrum(model: Model, W: np.ndarray, scale: np.ndarray, loss: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+    """Return the spectrum [L, n] of solutions with embeddings W [L, D, N], of this loss [L] and Hessian [L, n, n].
 
     `scale` [L, N] is the model's scale of every feature. NaN where a solution is not finite.
     """
-    units = _units(params, scale)
+    units = _units(W, scale, hessian.shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = np.float64(hessian) * units[:, :, None] * units[:, None, :] / np.float64(loss)[:, None, None]
-    finite = np.isfinite(scaled).all((1, 2)) & np.isfinite(params.W).all((1, 2))
+        scaled = (
+            hessian.astype(np.float64) * units[:, :, None] * units[:, None, :] / loss.astype(np.float64)[:, None, None]
+        )
+    finite = np.isfinite(scaled).all((1, 2)) & np.isfinite(W).all((1, 2))
     scaled = np.where(finite[:, None, None], scaled, 0)
-    turned = _rotations(np.where(finite[:, None, None], params.W, 0), units)
+    turned = _rotations(np.where(finite[:, None, None], W, 0), units)
     values = _eigenvalues(scaled, turned if has_rotations(model) else turned[:, :, :0])
     return np.where(finite[:, None], values, np.nan)
 
 
-def _units(params: Params, scale: np.ndarray) -> np.ndarray:
+def _units(W: np.ndarray, scale: np.ndarray, n: int) -> np.ndarray:
     """Return the size that each parameter is measured in, [L, n]: that of its feature, `scale` [L, N], for weights."""
-    of_weights = np.broadcast_to(np.where(scale > 0, scale, 1)[:, None], params.W.shape)
-    others = [np.ones((len(scale), leaf[0].size)) for leaf in params[1:]]
-    return np.concatenate([of_weights.reshape(len(scale), -1), *others], axis=1)
+    of_weights = np.broadcast_to(np.where(scale > 0, scale, 1)[:, None], W.shape).reshape(len(W), -1)
+    return np.pad(of_weights, [(0, 0), (0, n - of_weights.shape[1])], constant_values=1)
 
 
 def _eigenvalues(hessian: np.ndarray, rotations: np.ndarray) -> np.ndarray:

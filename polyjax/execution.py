@@ -46,7 +46,8 @@ class Keys(NamedTuple):
 
 def keys(seed: int) -> Keys:
     key = jax.random.key(seed)
-    return Keys(*jax.random.split(key, 3), jax.random.fold_in(key, 3))
+    start, draw, evaluate = jax.random.split(key, 3)
+    return Keys(start, draw, evaluate, jax.random.fold_in(key, 3))
 
 
 @lru_cache(maxsize=32)

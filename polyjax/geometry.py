@@ -157,27 +157,29 @@ def covariances(W: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike) -> Cov
     return Covariances((k[..., None] - 1) * v, (k[..., None] - 1) * n, 2 * gram * (1 - np.eye(W.shape[-1])))
 
 
-def blocks(W: ArrayLike, tolerance: float = 0.05) -> Blocks:
+def blocks(W: ArrayLike, tolerance: ArrayLike = 0.05) -> Blocks:
     """The blocks of W: connected components of the graph with an edge where |w_i . w_j| > tolerance ||w_i|| ||w_j||.
 
     A feature is ignored, and in no block, if its column is zero or shorter than `tolerance` times another with which it
-    shares an edge. Takes W [..., D, N], thousands of small ones at once; one that is not finite has no blocks.
+    shares an edge. Takes W [..., D, N], thousands of small ones at once, and one tolerance or one for each, [...]; a W
+    that is not finite has no blocks.
     """
-    require(0 < tolerance < 1, "tolerance", "be above 0 and below 1", tolerance)
+    zero = np.asarray(tolerance, np.float64)
+    require((zero > 0) & (zero < 1), "tolerance", "be above 0 and below 1", tolerance)
     W, size = _normalised(W)
     gram = np.swapaxes(W, -1, -2) @ W
-    labels = _components(gram, tolerance)
+    labels = _components(gram, zero[..., None])
     member = (labels[..., None] == np.arange(W.shape[-1])).astype(float)  # [..., feature, block]
-    dimensions, scales = _spectra(gram, member, tolerance)
+    dimensions, scales = _spectra(gram, member, zero[..., None])
     scales = np.where(np.isnan(size)[..., None], np.nan, scales * size[..., None] ** 2)
     return Blocks(labels, labels.max(-1) + 1, member.sum(-2).astype(int), dimensions, scales)
 
 
-def _components(gram: ndarray, tolerance: float) -> ndarray:
+def _components(gram: ndarray, tolerance: ndarray) -> ndarray:
     """The block of each feature, [..., N], from W^T W."""
     n = np.diagonal(gram, axis1=-2, axis2=-1)
     length, index = np.sqrt(n), np.arange(n.shape[-1])
-    edge = np.abs(gram) > tolerance * length[..., :, None] * length[..., None, :]
+    edge = np.abs(gram) > tolerance[..., None] * length[..., :, None] * length[..., None, :]
     embedded = n > tolerance**2 * np.where(edge, n[..., None, :], 0).max(-1)
     connected = (edge & embedded[..., :, None] & embedded[..., None, :]).astype(np.float32)  # matmul is slow for bool
     for _ in range((index.size - 1).bit_length()):  # paths of twice the length each time
@@ -187,7 +189,7 @@ def _components(gram: ndarray, tolerance: float) -> ndarray:
     return np.where(embedded, np.take_along_axis(number, first, axis=-1), -1)
 
 
-def _spectra(gram: ndarray, member: ndarray, tolerance: float) -> tuple[ndarray, ndarray]:
+def _spectra(gram: ndarray, member: ndarray, tolerance: ndarray) -> tuple[ndarray, ndarray]:
     """Rank and squared mean singular value of every block, [..., N], from one eigendecomposition.
 
     That of W^T W between blocks set to zero: the trace of a function of a block is a sum over its part of the diagonal.
@@ -204,7 +206,7 @@ def _spectra(gram: ndarray, member: ndarray, tolerance: float) -> tuple[ndarray,
     scale = total((inner**2).sum(-1)) / np.where(n == 0, 1, n)  # tr G_k^2 / tr G_k, which is mu_k if W is efficient
     by_feature = (member @ scale[..., None])[..., 0]
     values, vectors = np.linalg.eigh(inner / np.where(by_feature == 0, 1, by_feature)[..., None])
-    held = values > max(tolerance, 1e-6) ** 2  # squaring W has lost what is below
+    held = values > np.maximum(tolerance, 1e-6) ** 2  # squaring W has lost what is below
     dimensions = np.rint(trace(held)).astype(int)
     mean = trace(np.sqrt(np.where(held, values, 0))) / np.maximum(dimensions, 1)
     return dimensions, scale * mean**2

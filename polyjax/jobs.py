@@ -74,7 +74,7 @@ def start(run: Run, fixed: Training, now: Outcome, jobs: Jobs, block: Strips) ->
     return Params(W, jnp.asarray(now.b[origin])), v, density[block.row]
 
 
-def _stretch(fixed: Training) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
+def _stretch(fixed: Training) -> Callable[..., jax.Array]:
     """Return what maps two importances of feature 0, [G, STRIP] both, to the ratio of the lengths of embeddings,
     [G, STRIP, N]; 1 where one of them is 0."""
     scale = lambda v: fixed.model.scale(fixed.importances(v))  # noqa: E731

@@ -21,7 +21,7 @@ from polyjax.unroll import scalars_of, split, unroll
 
 Scalars = Callable[..., Any]  # of scalars, and arrays of one shape
 NUMBER = jax.ShapeDtypeStruct((), np.float32)
-MOMENTS = Moments(NUMBER, NUMBER, NUMBER, NUMBER)
+MOMENTS: Any = jax.tree.map(lambda _: NUMBER, Moments(*[0] * 4))  # type: ignore[arg-type]
 
 # The reduction vectorises only when it may be reassociated; results then differ from the plain order by rounding.
 # Infinities and NaN are not honoured here, which is why nothing but the training loop is compiled with these.

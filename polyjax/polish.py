@@ -165,7 +165,7 @@ def _descend(on: Callable[[ArrayLike], Objective], x: Array, inverse: Array, coa
         # On another batch the loss is another: it is evaluated where it stands before a step is taken.
         state = jax.tree.map(partial(jnp.where, i == coarse), nothing._replace(x=state.x, inverse=state.inverse), state)
         state = _step(on(jnp.where(i < coarse, 1, tiles)), state)
-        return jnp.where((0 < i) & (i < coarse) & _arrived(state), coarse, i + 1), state
+        return jnp.where((i > 0) & (i < coarse) & _arrived(state), coarse, i + 1), state
 
     return lax.while_loop(going_on, body, (jnp.int32(0), nothing))[1]
 
@@ -186,11 +186,13 @@ def _step(both: Objective, state: _State) -> _State:
     slope = _dot(state.gradient, step)
     taken = loss <= state.loss + DESCENT * slope + ROUNDING * jnp.abs(state.loss)
     inverse = _updated(state.inverse, step, gradient - state.gradient)
-    kept = jax.tree.map(partial(jnp.where, taken), (x, loss, gradient), (state.x, state.loss, state.gradient))
-    whole = _direction(inverse, kept[2])
-    farthest = FARTHEST * jnp.sqrt(_dot(kept[0], kept[0]) / jnp.maximum(_dot(whole, whole), 1e-30))
+    x, loss, gradient = (
+        jnp.where(taken, a, b) for a, b in ((x, state.x), (loss, state.loss), (gradient, state.gradient))
+    )
+    whole = _direction(inverse, gradient)
+    farthest = FARTHEST * jnp.sqrt(_dot(x, x) / jnp.maximum(_dot(whole, whole), 1e-30))
     length = jnp.minimum(jnp.where(taken, 1, state.length * 0.3), farthest)
-    return _State(*kept, inverse, length)
+    return _State(x, loss, gradient, inverse, length)
 
 
 def _updated(inverse: Array, step: Array, change: Array) -> Array:
@@ -250,7 +252,7 @@ def polish(
     place = jnp.asarray(importance), jnp.asarray(density), key, jnp.int32(attempt)
     hessian = np.asarray(compiled(measure, training)(start, *place))
     end, before, after = compiled(descend, training)((start, *positive_inverse(hessian)), *place)
-    return Polished(*jax.device_get((end, before, after)), hessian)
+    return Polished(end, before, after, jnp.asarray(hessian))
 
 
 def polished_as(training: Training, closed_form: bool) -> Training:

@@ -24,19 +24,19 @@ from polyjax.jobs import Jobs, accept, differ, neighbours, run_jobs, start, them
 from polyjax.models import Params, has_closed_form
 from polyjax.phases import Run, Strips
 from polyjax.store import Arrays
+from polyjax.sweep import Sweep
 from polyjax.training import Training
 
-ROUNDS = 4  # most times that neighbours are looked at
+ROUNDS = 3  # most times that neighbours are looked at
 CERTAIN = 2e-4  # a solution whose loss falls by no more, relatively, on other samples is not polished further
-NEAR = 0.02  # a neighbour's solution whose loss is above the cell's by more than this fraction is not tried
+NEAR = 0.005  # a neighbour's solution whose loss is above the cell's by more than this fraction is not tried
 IMPROVED = 1e-4  # a loss that fell by less, relatively, is not news to the neighbours
 BLOCK, FEW = (16, 32), (8, 4)  # [G, STRIP] jobs at once, and for attempts that few need
 
 
 def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
     """Return the polished diagram, [P, V, ...], and its certificate."""
-    fixed = polish.polished_as(run.sweep.training, run.sweep.polish != "sampled" and has_closed_form(run.sweep.model))
-    cells, stages = now.loss.shape, Stages(run, fixed)
+    cells, stages = now.loss.shape, Stages(run, objective_of(run.sweep))
     found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, _n(run)), np.nan, np.float32))
     now = stages.settle(now, found, np.isfinite(now.loss))
     news = np.isfinite(now.loss)
@@ -49,6 +49,11 @@ def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
         found.excess[then.rank_loss < now.rank_loss] = np.inf
         now = stages.settle(then, found, np.isinf(found.excess) & np.isfinite(then.loss), first=1)
     return now._replace(converged=found.excess <= SETTLED), found
+
+
+def objective_of(sweep: Sweep) -> Training:
+    """Return how a sweep's cells are polished, and evaluated afterwards."""
+    return polish.polished_as(sweep.training, sweep.polish != "sampled" and has_closed_form(sweep.model))
 
 
 def _n(run: Run) -> int:
@@ -74,15 +79,15 @@ class Stages:
             if not left.any():
                 break
             jobs = themselves(left)
-            for block, outcome in self._attempt(now, jobs, attempt):
+            for block, tried in self._attempt(now, jobs, attempt):
                 cell = jobs.row[block.job], jobs.column[block.job]
-                excess = np.where(np.isfinite(outcome["before"]), outcome["before"] / outcome["after"] - 1, np.inf)
+                excess = np.where(np.isfinite(tried["before"]), tried["before"] / tried["after"] - 1, np.inf)
                 if attempt > 0:
-                    found.excess[cell], found.spectrum[cell] = excess, outcome["spectrum"]
+                    found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
                 settled = (excess <= (CERTAIN if attempt < 2 else SETTLED)) & (attempt > 0)
-                finite = np.isfinite(outcome["W"]).all((-2, -1))
+                finite = np.isfinite(tried["W"]).all((-2, -1))
                 where = tuple(index[finite] for index in cell)
-                now.W[where], now.b[where] = outcome["W"][finite], outcome["b"][finite]
+                now.W[where], now.b[where] = tried["W"][finite], tried["b"][finite]
                 left[cell] = ~settled
         jobs = themselves(cells)
         for block, outcome in self._judged(jobs, now.W[cells], now.b[cells]):
@@ -153,8 +158,8 @@ class Stages:
 def _spectra(fixed: Training, params: Params, v: np.ndarray, polished: polish.Polished) -> np.ndarray:
     """The spectra [G, STRIP, n] of a block of solutions."""
     shape = v.shape
-    flat = Params(*(np.asarray(a, np.float64).reshape(prod(shape), *a.shape[2:]) for a in params))
+    W = np.asarray(params.W, np.float64).reshape(prod(shape), *params.W.shape[2:])
     scale = np.asarray(jax.vmap(lambda v: fixed.model.scale(fixed.importances(v)))(jnp.asarray(v.ravel())))
-    hessian = polished.hessian.reshape(prod(shape), *polished.hessian.shape[2:])
-    values = certificate.spectrum(fixed.model, flat, scale, polished.before.ravel(), hessian)
+    hessian = np.asarray(polished.hessian).reshape(prod(shape), *polished.hessian.shape[2:])
+    values = certificate.spectrum(fixed.model, W, scale, np.asarray(polished.before).ravel(), hessian)
     return values.reshape(*shape, -1).astype(np.float32)

@@ -77,7 +77,7 @@ class Results:
         if rule == "refined":
             if self.refined is None:
                 raise ValueError("rule must not be refined for results of a sweep that did not refine")
-            return Selection(*self.refined[: len(Selection._fields)])
+            return Selection(**{name: getattr(self.refined, name) for name in Selection._fields})
         finite = np.isfinite(self.loss) & np.isfinite(self.rank_loss) & np.isfinite(self.capacity).all(-1)
         if rule == "best":
             return self._best(finite)
@@ -109,7 +109,8 @@ class Results:
             return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
         means = (mean(a) for a in (self.capacity, self.rank_loss, self.loss, self.loss_se))
-        return Selection(*means, count > 0, None, None)
+        capacity, rank_loss, loss, loss_se = means
+        return Selection(capacity, rank_loss, loss, loss_se, count > 0, None, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the `.npz` in one step: a reader sees the old file or the whole new one, never a part."""

@@ -17,10 +17,12 @@ from polyjax.capacity import capacities
 from polyjax.checks import require
 from polyjax.execution import Block, Keys, Outcome, train_block
 from polyjax.models import Params
+from polyjax.polishing import objective_of
 from polyjax.results import Results, load
 from polyjax.retry import as_attempted
 from polyjax.runs import first_attempt
 from polyjax.sweep import Sweep
+from polyjax.training import Training
 
 # Of capacities, and of losses relatively. On the machine that trained a file the bits are the same; other devices and
 # versions round differently, which training contracts to far less than this except next to a phase boundary.
@@ -52,10 +54,11 @@ def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -
     P, V, _ = results.loss.shape
     some = np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False)
     row, column = np.divmod(np.sort(some), V)
-    weights = _of_weights(sweep, row, column, *(a[row, column] for a in _LANES(results)))
+    weights = _of_weights(sweep, sweep.training, row, column, *(a[row, column] for a in _LANES(results)))
     if results.refined is not None:
         refined = (a[row, column][:, None] for a in _LANES(results.refined))
-        weights = np.maximum(weights, _of_weights(sweep, row, column, *refined))
+        fixed = objective_of(sweep) if sweep.polish else sweep.training
+        weights = np.maximum(weights, _of_weights(sweep, fixed, row, column, *refined))
     return [*_compared(results, row, column, _again(sweep, results, row, column), weights)]
 
 
@@ -99,6 +102,7 @@ def _holder(plan: list[Block], row: int, lane: int) -> int:
 
 def _of_weights(
     sweep: Sweep,
+    fixed: Training,
     row: np.ndarray,
     column: np.ndarray,
     capacity: np.ndarray,
@@ -109,7 +113,7 @@ def _of_weights(
     """The largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of weights."""
     p, v = _place(sweep, row, column)
     params, key = Params(jnp.asarray(W), jnp.asarray(b)), execution.keys(sweep.seed).evaluate
-    found, _ = evaluation.compiled(sweep.training)(params, v[:, : loss.shape[1]], p, key)
+    found = evaluation.compiled(fixed)(params, v[:, : loss.shape[1]], p, key).loss
     of_capacity = _apart(capacity, np.asarray(capacities(params.W))).max((1, 2))
     return np.maximum(of_capacity, _apart(loss, np.asarray(found), relative=True).max(1))
 
