@@ -18,12 +18,12 @@ endif
 RUN := $(VENV)/bin/python
 
 # What a results file depends on; the other modules only draw or check it.
-TRAINING := $(addprefix polyjax/,activations.py capacity.py checks.py devices.py distributions.py engines.py evaluation.py \
-  execution.py fused.py kernels.py lanes.py models.py phases.py refinement.py results.py retry.py runs.py sampling.py \
-  step.py store.py sweep.py training.py unroll.py vectors.py)
+TRAINING := $(addprefix polyjax/,activations.py capacity.py certificate.py checks.py devices.py distributions.py engines.py \
+  evaluation.py execution.py fused.py jobs.py kernels.py lanes.py lattice.py models.py phases.py polish.py polishing.py \
+  refinement.py results.py retry.py runs.py sampling.py step.py store.py sweep.py training.py unroll.py vectors.py)
 # An unfinished run is continued; results that are out of date are discarded.
 SWEEP = $(RUN) -m sweeps.$(1) $(if $(wildcard $@),--restart)
-DRAWING := $(addprefix polyjax/,captions.py diagram.py geometry.py plotting.py) $(wildcard polyjax/theory/*.py) figures/drawing.py
+DRAWING := $(addprefix polyjax/,captions.py certificate.py diagram.py geometry.py plotting.py) $(wildcard polyjax/theory/*.py) figures/drawing.py
 
 # Figures that need no training, and figure 7's panels.
 PLAIN := 1 2 3 5 6

@@ -28,10 +28,11 @@ from polyjax.sweep import Sweep
 from polyjax.training import Training
 
 ROUNDS = 3  # most times that neighbours are looked at
+MANY = 2048  # jobs, below which narrow strips fill better
 CERTAIN = 2e-4  # a solution whose loss falls by no more, relatively, on other samples is not polished further
 NEAR = 0.005  # a neighbour's solution whose loss is above the cell's by more than this fraction is not tried
 IMPROVED = 1e-4  # a loss that fell by less, relatively, is not news to the neighbours
-BLOCK, FEW = (16, 32), (8, 4)  # [G, STRIP] jobs at once, and for attempts that few need
+BLOCK, FEW = (16, 32), (16, 8)  # [G, STRIP] jobs at once; the second where few of every density are left
 
 
 def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
@@ -106,7 +107,7 @@ class Stages:
 
         name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
         fields = ["before", "after", "W", "b", "spectrum"]
-        shape = BLOCK if jobs.row.size > prod(BLOCK) else FEW
+        shape = BLOCK if jobs.row.size > MANY else FEW
         return run_jobs(run, name, title, jobs, do, 1, self._programs, fields, shape)
 
     def _programs(self, shape: tuple[int, int]) -> list[Program]:
