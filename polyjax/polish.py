@@ -28,8 +28,8 @@ from polyjax.training import Training, one_model
 
 LARGEST = 300  # parameters: the Hessian of every lane is kept
 COARSE = 60  # steps of the first attempt on one tile, before those on the whole batch
-STEPS = 10  # most steps on the whole batch
-TILES = (4, 4, 32, 32, 128)  # of the batch of every attempt
+STEPS = 8  # most steps on the whole batch
+TILES = (4, 4, 64, 64, 256)  # of the batch of every attempt
 MOST = 0.98  # of the lanes that are polished together: when so many have arrived, the rest is left to other attempts
 DIFFERENCE = (0.003, 0.03)  # between points at which gradients are compared: half a parameter's size, inside these
 STIFFEST = 1e3  # the largest ratio of curvatures that the first steps believe
@@ -37,7 +37,7 @@ FARTHEST = 0.3  # how far the first step goes at most, in all parameters togethe
 PROBE = 0.1  # likewise, of the steps along the direction of least curvature, which leave saddles
 DESCENT, ROUNDING = 1e-4, 2e-7  # of Armijo's rule: the fraction of the slope, and what a float32 loss cannot resolve
 LARGE = 1e30  # in place of infinity, which training knows nothing of
-ENOUGH = 1e-5  # steps that promise less, beside the loss, are not worth taking
+ENOUGH = 2e-5  # steps that promise less, beside the loss, are not worth taking
 
 Objective = Callable[[Array], tuple[Array, Array]]  # x [n, P, L] -> loss [P, L] and gradient [n, P, L]
 
