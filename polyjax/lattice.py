@@ -39,7 +39,8 @@ def tile(sampler: Sampler, key: Array, density: Array, number: Array, of: Array)
         stratified = Sampler("stratified", sampler.distribution, n, samples)
         index = number * samples + jnp.arange(samples)
         return stratified(kronecker(jax.random.bits(key, (1, 2 * n)), index[:, None]), density)
-    sides = 2 if sampler.distribution.is_symmetric else 1
+    # Where there are too many patterns of signs for a tile, the values of a mask have both signs.
+    sides = 2 if sampler.distribution.is_symmetric and LEAST * 3**n <= samples else 1
     pattern = _patterns(n, sides)
     active, rank = pattern > 0, np.cumsum(pattern > 0, axis=1) - 1
     points = _points(density, n, sides, samples)[active.sum(1)]
@@ -82,19 +83,19 @@ def _points(density: Array, n: int, sides: int, samples: int) -> Array:
     wanted = jnp.maximum(scales[:, None] * (worth / worth.max())[None], LEAST)
     points = 1 << jnp.floor(jnp.log2(wanted) + 1e-6).astype(jnp.int32)
     points = jnp.where(worth[None] > 0, points, 0).at[:, 0].set(density < 1)  # nothing for masks that never occur
-    total = (points * np.array([comb(n, k) * sides**k for k in size])).sum(1)
-    # Where the patterns alone are more than the samples, the last of them have none.
+    total = (points * np.array([[comb(n, k) * sides**k for k in size]])).sum(1)
     return points[jnp.argmax(jnp.where(total <= samples, total, 0))]
 
 
 def _lattice(key: Array, index: Array, points: Array, mask: Array, rank: np.ndarray) -> Array:
     """Return the uniform numbers of points `index` [B] of the masks' lattices [B, N], randomly shifted.
 
-    They are folded at 1/2, so that they are continuous across the ends of the interval, and kept inside it.
+    They are folded at 1/2, so that they are continuous across the ends of the interval, and kept inside it, so far that
+    (1 + u) / 2 is below 1 as well.
     """
     n = rank.shape[1]
     generator = np.array([pow(MULTIPLIER, k, 2**32) for k in range(n)], np.uint32)[np.maximum(rank, 0)]
     product = index.astype(jnp.uint32)[:, None] * jnp.asarray(generator)[mask]  # modulo 2^32, as the points divide it
     place = (product & (points - 1).astype(jnp.uint32)[:, None]).astype(jnp.float32) / points[:, None]
     u = (place + jax.random.uniform(key, rank.shape)[mask]) % 1
-    return jnp.clip(1 - jnp.abs(2 * u - 1), 2.0**-24, 1 - 2.0**-24)
+    return jnp.clip(1 - jnp.abs(2 * u - 1), 2.0**-23, 1 - 2.0**-23)

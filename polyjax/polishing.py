@@ -37,7 +37,7 @@ BLOCK, FEW = (16, 32), (16, 8)  # [G, STRIP] jobs at once; the second where few 
 
 def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
     """Return the polished diagram, [P, V, ...], and its certificate."""
-    cells, stages = now.loss.shape, Stages(run, objective_of(run.sweep))
+    cells, stages = now.loss.shape, Stages(run, polished_training(run.sweep))
     found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, _n(run)), np.nan, np.float32))
     now = stages.settle(now, found, np.isfinite(now.loss))
     news = np.isfinite(now.loss)
@@ -52,8 +52,8 @@ def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
     return now._replace(converged=found.excess <= SETTLED), found
 
 
-def objective_of(sweep: Sweep) -> Training:
-    """Return how a sweep's cells are polished, and evaluated afterwards."""
+def polished_training(sweep: Sweep) -> Training:
+    """Return how the cells of a sweep are polished and evaluated: on the closed form where there is one."""
     return polish.polished_as(sweep.training, sweep.polish != "sampled" and has_closed_form(sweep.model))
 
 

@@ -17,7 +17,7 @@ from polyjax.capacity import capacities
 from polyjax.checks import require
 from polyjax.execution import Block, Keys, Outcome, train_block
 from polyjax.models import Params
-from polyjax.polishing import objective_of
+from polyjax.polishing import polished_training
 from polyjax.results import Results, load
 from polyjax.retry import as_attempted
 from polyjax.runs import first_attempt
@@ -27,7 +27,7 @@ from polyjax.training import Training
 # Of capacities, and of losses relatively. On the machine that trained a file the bits are the same; other devices and
 # versions round differently, which training contracts to far less than this except next to a phase boundary.
 CAPACITY, LOSS = 1e-3, 1e-2
-_LANES = attrgetter("capacity", "loss", "W", "b")
+_LANES = attrgetter("capacity", "rank_loss", "loss", "W", "b")
 
 
 class Cell(NamedTuple):
@@ -57,8 +57,8 @@ def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -
     weights = _of_weights(sweep, sweep.training, row, column, *(a[row, column] for a in _LANES(results)))
     if results.refined is not None:
         refined = (a[row, column][:, None] for a in _LANES(results.refined))
-        fixed = objective_of(sweep) if sweep.polish else sweep.training
-        weights = np.maximum(weights, _of_weights(sweep, fixed, row, column, *refined))
+        judged = polished_training(sweep) if sweep.polish else sweep.training
+        weights = np.maximum(weights, _of_weights(sweep, judged, row, column, *refined))
     return [*_compared(results, row, column, _again(sweep, results, row, column), weights)]
 
 
@@ -102,20 +102,23 @@ def _holder(plan: list[Block], row: int, lane: int) -> int:
 
 def _of_weights(
     sweep: Sweep,
-    fixed: Training,
+    judged: Training,
     row: np.ndarray,
     column: np.ndarray,
     capacity: np.ndarray,
+    rank_loss: np.ndarray,
     loss: np.ndarray,
     W: np.ndarray,
     b: np.ndarray,
 ) -> np.ndarray:
-    """The largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of weights."""
+    """The largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of weights that
+    are evaluated as `judged` says."""
     p, v = _place(sweep, row, column)
     params, key = Params(jnp.asarray(W), jnp.asarray(b)), execution.keys(sweep.seed).evaluate
-    found = evaluation.compiled(fixed)(params, v[:, : loss.shape[1]], p, key).loss
+    found = evaluation.compiled(judged)(params, v[:, : loss.shape[1]], p, key)
     of_capacity = _apart(capacity, np.asarray(capacities(params.W))).max((1, 2))
-    return np.maximum(of_capacity, _apart(loss, np.asarray(found), relative=True).max(1))
+    of_losses = (_apart(rank_loss, found.rank_loss, relative=True), _apart(loss, found.loss, relative=True))
+    return np.maximum(of_capacity, np.maximum(*of_losses).max(1))
 
 
 def _place(sweep: Sweep, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
