@@ -90,11 +90,16 @@ def _by_panel(values: Mapping[str, Any], order: list[str]) -> str:
     """Such as "64", or "0.05 (a) / 0.02 (b to d)"; labels also where not all panels of `order` have a value."""
     groups: dict[str, list[str]] = {}
     for label, value in values.items():
-        words = "yes" if value is True else "no" if value is False else f"{value:,}" if isinstance(value, int) else value
-        groups.setdefault(str(words), []).append(label)
+        groups.setdefault(_shown(value), []).append(label)
     if len(groups) == 1 and len(values) == len(order):
         return next(iter(groups))
     return " / ".join(f"{value} ({_range(labels, order)})" for value, labels in groups.items())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value}"
 
 
 def _range(labels: list[str], order: list[str]) -> str:

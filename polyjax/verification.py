@@ -9,6 +9,7 @@ from operator import attrgetter
 from os import PathLike
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -115,7 +116,7 @@ def _of_weights(
     are evaluated as `judged` says."""
     p, v = _place(sweep, row, column)
     params, key = Params(jnp.asarray(W), jnp.asarray(b)), execution.keys(sweep.seed).evaluate
-    found = evaluation.compiled(judged)(params, v[:, : loss.shape[1]], p, key)
+    found = jax.device_get(evaluation.compiled(judged)(params, v[:, : loss.shape[1]], p, key))
     of_capacity = _apart(capacity, np.asarray(capacities(params.W))).max((1, 2))
     of_losses = (_apart(rank_loss, found.rank_loss, relative=True), _apart(loss, found.loss, relative=True))
     return np.maximum(of_capacity, np.maximum(*of_losses).max(1))
