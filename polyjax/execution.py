@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from polyjax import devices, engines, evaluation, training
+from polyjax import certificate, devices, engines, evaluation, polish, training
 from polyjax.capacity import capacities
 from polyjax.models import Params
 from polyjax.training import Trained, Training
@@ -69,14 +69,34 @@ def initial(fixed: Training, key: Array, density: Array, importance: Array, rest
     return jax.vmap(jax.vmap(one, (None, 0, 0)))(density, importance, restart)
 
 
-def train_block(fixed: Training, keys: Keys, start: Params, importance: np.ndarray, density: np.ndarray) -> Outcome:
-    """Trains and evaluates lanes from parameters [P, L, ...] at the importance [P, L] and the density [P]."""
+def train_block(
+    fixed: Training,
+    keys: Keys,
+    start: Params,
+    importance: np.ndarray,
+    density: np.ndarray,
+    polished: Training | None = None,
+) -> Outcome:
+    """Trains and evaluates lanes from parameters [P, L, ...] at the importance [P, L] and the density [P]; with
+    `polished`, lanes are polished so before they are evaluated."""
     v, p = jnp.asarray(importance, jnp.float32), jnp.asarray(density, jnp.float32)
     trained = engines.compiled(fixed)(start, v, p, keys.draw)
-    evaluated = evaluation.compiled(fixed)(trained.end, v, p, keys.evaluate)
     capacity, settled = measure(trained)
+    end = trained.end
+    if polished is not None:
+        end, settled = _polished(polished, end, v, p, keys.polish)
+        capacity = capacities(end.W)
+    evaluated = evaluation.compiled(polished or fixed)(end, v, p, keys.evaluate)
     finite = jnp.isfinite(evaluated.loss) & jnp.isfinite(evaluated.rank_loss)
-    return Outcome(*jax.device_get((capacity, *evaluated, settled & finite, *trained.end)))
+    return Outcome(*jax.device_get((capacity, *evaluated, settled & finite, *end)))
+
+
+def _polished(fixed: Training, start: Params, v: Array, p: Array, key: Array) -> tuple[Params, Array]:
+    """Polish lanes in two attempts, the second of which tells whether the first ended in a minimum."""
+    once = polish.polish(fixed, start, v, p, key, 0)
+    again = polish.polish(fixed, once.end, v, p, key, 1)
+    settled = jnp.isfinite(again.before) & (again.before <= again.after * (1 + certificate.SETTLED))
+    return again.end, settled
 
 
 Program = tuple[Any, tuple]  # a jitted function, and the shapes of its arguments

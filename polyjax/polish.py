@@ -242,7 +242,7 @@ def descend(
 
 
 def polish(
-    training: Training, start: Params, importance: np.ndarray, density: np.ndarray, key: Array, attempt: int
+    training: Training, start: Params, importance: ArrayLike, density: ArrayLike, key: Array, attempt: int
 ) -> Polished:
     """Minimise the objective from params [P, L, ...].
 

@@ -57,6 +57,11 @@ def polished_training(sweep: Sweep) -> Training:
     return polish.polished_as(sweep.training, sweep.polish != "sampled" and has_closed_form(sweep.model))
 
 
+def polished_restarts(sweep: Sweep) -> Training | None:
+    """Return how every restart is polished, if the sweep asks for that."""
+    return polished_training(sweep) if sweep.polish == "restarts" else None
+
+
 def _n(run: Run) -> int:
     return polish.n_parameters(run.sweep.model)
 
@@ -82,7 +87,8 @@ class Stages:
             jobs = themselves(left)
             for block, tried in self._attempt(now, jobs, attempt):
                 cell = jobs.row[block.job], jobs.column[block.job]
-                excess = np.where(np.isfinite(tried["before"]), tried["before"] / tried["after"] - 1, np.inf)
+                fall = np.maximum(tried["before"] / tried["after"] - 1, 0)  # below 0 by rounding
+                excess = np.where(np.isfinite(tried["before"]), fall, np.inf)
                 if attempt > 0:
                     found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
                 settled = (excess <= (CERTAIN if attempt < 2 else SETTLED)) & (attempt > 0)

@@ -15,6 +15,7 @@ import numpy as np
 from polyjax import execution, training
 from polyjax.execution import Keys, train_block
 from polyjax.phases import Run, Size, Strips, strips
+from polyjax.polishing import polished_restarts
 from polyjax.store import Arrays, Store, outcome_name, outcomes
 from polyjax.sweep import Sweep
 from polyjax.training import Training
@@ -110,7 +111,7 @@ def train(run: Run, attempt: int, row: np.ndarray, lane: np.ndarray, blocks: lis
     def do(block: Strips) -> Arrays:
         p, v = density[block.row], importance[column[block.job]]
         start = initial(keys.start, p, v, restart[block.job])
-        return train_block(fixed, keys, start, v, p)._asdict()
+        return train_block(fixed, keys, start, v, p, polished_restarts(sweep))._asdict()
 
     size = Size(row.size, "model", fixed.steps)
     programs = partial(execution.fresh_programs, fixed)

@@ -21,7 +21,7 @@ from polyjax.directory import LOCK, WAIT_S, Directory, folder, refuse_other
 from polyjax.execution import Block, Keys, Outcome, train_block
 from polyjax.hosts import Share
 from polyjax.phases import Run, Size
-from polyjax.polishing import polish_diagram
+from polyjax.polishing import polish_diagram, polished_restarts
 from polyjax.progress import say
 from polyjax.refinement import refine
 from polyjax.results import OF_LANES, Parts, Refined, Results, Selection
@@ -183,7 +183,7 @@ def _warn(lanes: Lanes, refined: Refined | None) -> None:
 def first_attempt(sweep: Sweep, keys: Keys) -> Callable[[Block], Arrays]:
     """What trains a block of the grid; lane l of a row is restart l % R of importance l // R."""
     _, V, R = sweep.shape
-    fixed = sweep.training
+    fixed, polished = sweep.training, polished_restarts(sweep)
     density, importance = sweep.axes()
     initial = execution.compiled_initial(fixed)
     restart, column = np.tile(np.arange(R), V), np.repeat(np.arange(V), R)
@@ -191,7 +191,7 @@ def first_attempt(sweep: Sweep, keys: Keys) -> Callable[[Block], Arrays]:
     def train(block: Block) -> Arrays:
         p = density[block.rows]
         v, r = (np.broadcast_to(a[block.lanes], block.shape) for a in (importance[column], restart))
-        return train_block(fixed, keys, initial(keys.start, p, v, r), v, p)._asdict()
+        return train_block(fixed, keys, initial(keys.start, p, v, r), v, p, polished)._asdict()
 
     return train
 

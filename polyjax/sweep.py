@@ -46,7 +46,7 @@ class Sweep:
     retries: int = 2  # most times that a model which did not end finite and settled is trained again (see `retry`)
     refine: int = 0  # most rounds in which cells are continued from their neighbours (see `refine`)
     polish: bool | str = False  # each cell's solution is minimised to the end (see `polishing`): on the closed form
-    # where the model has one, else on a fixed batch; "sampled": on a batch in any case
+    # where the model has one, else on a fixed batch; "sampled": on a batch in any case; "restarts": every restart too
     seed: int = 0
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
 
@@ -170,7 +170,8 @@ def _check(sweep: Sweep) -> None:
         require(isinstance(value, int | np.integer) and value >= 0, name, "be a whole number of at least 0", value)
     require(sweep.engine in ("auto", *engines.ENGINES), "engine", "be auto, arrays, lanes or fused", sweep.engine)
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
-    require(sweep.polish in (False, True, "sampled"), "polish", 'be True, False or "sampled"', sweep.polish)
+    choices = (False, True, "sampled", "restarts")
+    require(sweep.polish in choices, "polish", 'be True, False, "sampled" or "restarts"', sweep.polish)
     size = polish.n_parameters(sweep.model) if sweep.polish else 0
     most = f"be False for models of more than {polish.LARGEST} parameters"
     require(size <= polish.LARGEST, "polish", most, f"{sweep.polish} for {size}")

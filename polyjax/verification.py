@@ -18,7 +18,7 @@ from polyjax.capacity import capacities
 from polyjax.checks import require
 from polyjax.execution import Block, Keys, Outcome, train_block
 from polyjax.models import Params
-from polyjax.polishing import polished_training
+from polyjax.polishing import polished_restarts, polished_training
 from polyjax.results import Results, load
 from polyjax.retry import as_attempted
 from polyjax.runs import first_attempt
@@ -55,7 +55,8 @@ def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -
     P, V, _ = results.loss.shape
     some = np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False)
     row, column = np.divmod(np.sort(some), V)
-    weights = _of_weights(sweep, sweep.training, row, column, *(a[row, column] for a in _LANES(results)))
+    trained = polished_restarts(sweep) or sweep.training
+    weights = _of_weights(sweep, trained, row, column, *(a[row, column] for a in _LANES(results)))
     if results.refined is not None:
         refined = (a[row, column][:, None] for a in _LANES(results.refined))
         judged = polished_training(sweep) if sweep.polish else sweep.training
@@ -72,7 +73,7 @@ def _again(sweep: Sweep, results: Results, row: np.ndarray, column: np.ndarray) 
     for number in np.unique(attempt[attempt > 0]):
         fixed, of_attempt = as_attempted(sweep, keys, int(number))
         start = execution.compiled_initial(sweep.training)(of_attempt.start, p, v, restart)
-        found = train_block(fixed, of_attempt, start, v, p)
+        found = train_block(fixed, of_attempt, start, v, p, polished_restarts(sweep))
         whole = Outcome(*map(_where(attempt == number), found, whole))
     return whole
 
