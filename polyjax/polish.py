@@ -123,7 +123,7 @@ def curvature(both: Objective, x: Array) -> Array:
     def column(i: Array) -> Array:
         step = jnp.where(jnp.arange(len(x))[:, None, None] == i, size, 0)
         ends = lax.map(lambda sign: both(x + sign * step)[1], jnp.array([1.0, -1.0]))
-        return (ends[0] - ends[1]) / (2 * size[i])
+        return (ends[0] - ends[1]) / (2 * size[i])[None]
 
     hessian = lax.map(column, jnp.arange(len(x)))
     return (hessian + jnp.swapaxes(hessian, 0, 1)) / 2
@@ -146,10 +146,10 @@ def positive_inverse(hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _leave_saddle(both: Objective, x: Array, direction: Array) -> tuple[Array, Array]:
     """Return the best of x and a step to either side along the direction, and the loss at x."""
-    step = PROBE * jnp.sqrt(_dot(x, x) / len(x)) * direction
+    step = PROBE * jnp.sqrt(_dot(x, x) / len(x))[None] * direction
     losses = lax.map(lambda sign: both(x + sign * step)[0], jnp.array([0.0, 1.0, -1.0]))
     best = jnp.argmin(losses, axis=0)
-    return x + jnp.where(best == 1, 1.0, jnp.where(best == 2, -1.0, 0.0)) * step, losses[0]
+    return x + jnp.where(best == 1, 1.0, jnp.where(best == 2, -1.0, 0.0))[None] * step, losses[0]
 
 
 def _descend(on: Callable[[ArrayLike], Objective], x: Array, inverse: Array, coarse: Array, tiles: Array) -> _State:
@@ -180,15 +180,14 @@ def _step(both: Objective, state: _State) -> _State:
     """Try one step in every lane: where the loss falls enough it is taken, else the next trial is shorter. What both
     tell of the curvature goes into the inverse Hessian."""
     direction = _direction(state.inverse, state.gradient)
-    step = state.length * direction
+    step = state.length[None] * direction
     x = state.x + step
     loss, gradient = both(x)
     slope = _dot(state.gradient, step)
     taken = loss <= state.loss + DESCENT * slope + ROUNDING * jnp.abs(state.loss)
     inverse = _updated(state.inverse, step, gradient - state.gradient)
-    x, loss, gradient = (
-        jnp.where(taken, a, b) for a, b in ((x, state.x), (loss, state.loss), (gradient, state.gradient))
-    )
+    now, before = (x, loss, gradient), (state.x, state.loss, state.gradient)
+    x, loss, gradient = (jnp.where(jnp.broadcast_to(taken, a.shape), a, b) for a, b in zip(now, before, strict=True))
     whole = _direction(inverse, gradient)
     farthest = FARTHEST * jnp.sqrt(_dot(x, x) / jnp.maximum(_dot(whole, whole), 1e-30))
     length = jnp.minimum(jnp.where(taken, 1, state.length * 0.3), farthest)
@@ -200,12 +199,12 @@ def _updated(inverse: Array, step: Array, change: Array) -> Array:
     the curvature is positive."""
     along = _dot(step, change)
     positive = along > 1e-6 * jnp.sqrt(_dot(step, step) * _dot(change, change))
-    weight = 1 / jnp.where(positive, along, 1)
+    weight = 1 / jnp.where(positive, along, 1)[None, None]
     product = (inverse * change[None]).sum(1)
     outer = product[:, None] * step[None]
     new = inverse - weight * (outer + jnp.swapaxes(outer, 0, 1))
-    new = new + (weight**2 * _dot(change, product) + weight) * (step[:, None] * step[None])
-    return jnp.where(positive, new, inverse)
+    new = new + (weight**2 * _dot(change, product)[None, None] + weight) * (step[:, None] * step[None])
+    return jnp.where(positive[None, None], new, inverse)
 
 
 def _direction(inverse: Array, gradient: Array) -> Array:
