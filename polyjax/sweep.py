@@ -173,8 +173,8 @@ def _check(sweep: Sweep) -> None:
     choices = (False, True, "sampled", "restarts")
     require(sweep.polish in choices, "polish", 'be True, False, "sampled" or "restarts"', sweep.polish)
     size = polish.n_parameters(sweep.model) if sweep.polish else 0
-    most = f"be False for models of more than {polish.LARGEST} parameters"
-    require(size <= polish.LARGEST, "polish", most, f"{sweep.polish} for {size}")
+    most = f"be False for a model of {size} parameters, more than {polish.LARGEST}"
+    require(size <= polish.LARGEST, "polish", most, sweep.polish)
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate
     require(rate is None or 0 < rate < np.inf, "learning_rate", "be above 0 and finite", rate)

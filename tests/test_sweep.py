@@ -374,15 +374,20 @@ REFUSED = [
     ),
     (
         {"objective": "expected", "model": Redwood(3, 2, "relu")},
-        "objective must be sampled for any model but the quadratic Redwood model, but is 'expected'",
+        "objective must be sampled for any model but Redwood and Anthropic with square, but is 'expected'",
     ),
     (
-        {"objective": "expected", "model": Anthropic(3, 2, "square")},
-        "objective must be sampled for any model but the quadratic Redwood model, but is 'expected'",
+        {"objective": "expected", "model": Anthropic(3, 2, jnp.square)},
+        "objective must be sampled for any model but Redwood and Anthropic with square, but is 'expected'",
+    ),
+    ({"polish": "exact"}, "polish must be True, False or \"sampled\", but is 'exact'"),
+    (
+        {"polish": True, "model": Redwood(20, 20)},  # 20 x 20 weights and a bias
+        "polish must be False for a model of 401 parameters, more than 300, but is True",
     ),
     (
-        {"objective": "expected", "distribution": distributions.UNIFORM_POSITIVE},
-        "objective must be sampled for uniform_positive features, but is 'expected'",
+        {"polish": "sampled", "model": Anthropic(30, 10)},
+        "polish must be False for a model of 330 parameters, more than 300, but is 'sampled'",
     ),
 ]
 
