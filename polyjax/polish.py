@@ -198,12 +198,14 @@ def _updated(inverse: Array, step: Array, change: Array) -> Array:
     """Return the BFGS update of inverse Hessians [n, n, P, L], where the gradient's change along the step says that
     the curvature is positive."""
     along = _dot(step, change)
-    positive = along > 1e-6 * jnp.sqrt(_dot(step, step) * _dot(change, change))
-    weight = 1 / jnp.where(positive, along, 1)[None, None]
+    # The shortest steps tell of rounding alone; no square of their inverse, which float32 cannot hold.
+    positive = along > jnp.maximum(1e-6 * jnp.sqrt(_dot(step, step) * _dot(change, change)), 1e-30)
+    weight = 1 / jnp.where(positive, along, 1)
     product = (inverse * change[None]).sum(1)
     outer = product[:, None] * step[None]
-    new = inverse - weight * (outer + jnp.swapaxes(outer, 0, 1))
-    new = new + (weight**2 * _dot(change, product)[None, None] + weight) * (step[:, None] * step[None])
+    new = inverse - weight[None, None] * (outer + jnp.swapaxes(outer, 0, 1))
+    scaled = weight[None] * step
+    new = new + (weight * _dot(change, product) + 1)[None, None] * (scaled[:, None] * step[None])
     return jnp.where(positive[None, None], new, inverse)
 
 
