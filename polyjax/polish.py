@@ -258,8 +258,14 @@ def polish(
 
 def polished_as(training: Training, closed_form: bool) -> Training:
     """Return how models are polished that were trained so: on the closed form, or on a batch."""
-    exact = replace(training, objective="expected") if closed_form else training
-    return replace(exact, optimizer=_ANY, steps=0, engine="arrays" if training.engine == "arrays" else "lanes")
+    objective = "expected" if closed_form else "sampled"
+    return replace(
+        training,
+        objective=objective,
+        optimizer=_ANY,
+        steps=0,
+        engine="arrays" if training.engine == "arrays" else "lanes",
+    )
 
 
 def n_parameters(model: Model) -> int:
