@@ -31,7 +31,7 @@ ROUNDS = 3  # most times that neighbours are looked at
 MANY = 2048  # jobs, below which narrow strips fill better
 CERTAIN = 2e-4  # a solution whose loss falls by no more, relatively, on other samples is not polished further
 NEAR = 0.005  # a neighbour's solution whose loss is above the cell's by more than this fraction is not tried
-IMPROVED = 1e-4  # a loss that fell by less, relatively, is not news to the neighbours
+IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, relatively, is not better: rounding, noise
 BLOCK, FEW = (16, 32), (16, 8)  # [G, STRIP] jobs at once; the second where few of every density are left
 
 
@@ -46,7 +46,7 @@ def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
         jobs = stages.near(now, jobs) if jobs.row.size else jobs
         if not jobs.row.size:
             break
-        then, news = accept(now, jobs, stages.polished(now, jobs), IMPROVED)
+        then, news = accept(now, jobs, stages.polished(now, jobs), stages.improved)
         found.excess[then.rank_loss < now.rank_loss] = np.inf
         now = stages.settle(then, found, np.isinf(found.excess) & np.isfinite(then.loss), first=1)
     return now._replace(converged=found.excess <= SETTLED), found
@@ -71,6 +71,7 @@ class Stages:
 
     def __init__(self, run: Run, fixed: Training) -> None:
         self.run, self.fixed, self.number = run, fixed, 0
+        self.improved = IMPROVED[fixed.objective]
 
     def _name(self, what: str) -> str:
         self.number += 1
@@ -132,7 +133,7 @@ class Stages:
         here = now.rank_loss[jobs.row, jobs.column]
         there = now.capacity[jobs.from_row, jobs.from_column]
         other = differ(now.capacity[jobs.row, jobs.column], there)
-        return jobs.take((loss < here * (1 - IMPROVED)) | (other & (loss < here * (1 + NEAR))))
+        return jobs.take((loss < here * (1 - self.improved)) | (other & (loss < here * (1 + NEAR))))
 
     def polished(self, now: Outcome, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
         """Blocks and their outcome [G, STRIP, ...] after a first attempt from the neighbours' solutions; without a loss
@@ -142,7 +143,7 @@ class Stages:
             W[block.job], b[block.job] = found["W"], found["b"]
         for block, outcome in self._judged(jobs, W, b):
             here = now.rank_loss[jobs.row[block.job], jobs.column[block.job]]
-            better = outcome.rank_loss < here * (1 - IMPROVED)
+            better = outcome.rank_loss < here * (1 - self.improved)
             yield block, outcome._replace(rank_loss=np.where(better, outcome.rank_loss, np.nan))
 
     def _judged(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Strips, Outcome]]:
