@@ -108,3 +108,19 @@ def test_distributions_are_found_by_name_and_unknown_names_are_refused():
     assert [distributions.by_name(d.name) for d in ALL] == ALL
     with pytest.raises(ValueError, match=r"^distribution must be one of uniform_signed, .*, but is 'cauchy'$"):
         distributions.by_name("cauchy")
+
+
+@pytest.mark.parametrize("distribution", ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("density", DENSITIES)
+def test_cumulants_of_the_sparse_feature_are_those_of_its_values(distribution, density):
+    with jax.enable_x64(True):
+        value = lambda u: np.asarray(distribution.active_value(jnp.asarray(u), density))  # noqa: E731
+        mean = density * quadrature(value)
+        centred = [
+            (1 - density) * (-mean) ** n + density * quadrature(lambda u, n=n: (value(u) - mean) ** n)
+            for n in (2, 3, 4)
+        ]
+        found = distribution.sparse_moments(jnp.asarray(density))
+    expected = [mean, centred[0], centred[1], centred[2] - 3 * centred[0] ** 2]
+    # The rule's 1e-10 or better, of values up to 1 / sqrt(p) and their fourth power.
+    np.testing.assert_allclose(found, expected, atol=1e-10 / density**2)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyjax import activations, models
+from polyjax import activations, distributions, models, theory
 from polyjax.activations import ACTIVATIONS
-from polyjax.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED
+from polyjax.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED, Moments
 from polyjax.models import Anthropic, Params, Redwood
 
 EPS = float(np.finfo(np.float32).eps)
@@ -197,3 +197,73 @@ def test_bad_models_are_refused_by_name(kind, arguments, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011
         kind(*arguments)
     assert str(error.value) == message
+
+
+# --- the closed form
+
+
+def drawn(distribution, n, density, samples, seed=0):
+    """Independent samples [samples, N], in double precision."""
+    rng = np.random.default_rng(seed)
+    u = rng.uniform(2**-30, 1 - 2**-30, (samples, n))
+    with jax.enable_x64(True):
+        values = np.asarray(distribution.active_value(jnp.asarray(u), density))
+    return np.where(rng.random((samples, n)) < density, values, 0)
+
+
+@pytest.mark.parametrize("kind", [Redwood, Anthropic])
+@pytest.mark.parametrize("distribution", distributions.ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("density", [0.2, 1.0])
+def test_the_expected_loss_is_the_mean_over_samples(kind, distribution, density):
+    model = kind(3, 2, "square")
+    params, _, v = random_sample(np.random.default_rng(1), model)
+    params = params._replace(W=params.W / 2)  # or a few samples decide about the mean of the eighth power
+    x = drawn(distribution, 3, density, 200_000)
+    with jax.enable_x64(True):
+        params, v = jax.tree.map(lambda a: jnp.asarray(a, float), (params, v))
+        losses = np.asarray(jax.vmap(model.loss, (None, 0, None))(params, jnp.asarray(x), v))
+        expected = float(model.expected_loss(params, v, distribution.sparse_moments(jnp.asarray(density))))
+    # 16 cases at 4.5 standard errors: one false alarm in 10^4. In double precision, rounding is beside that.
+    assert abs(losses.mean() - expected) < 4.5 * losses.std() / len(losses) ** 0.5
+    assert losses.std() / len(losses) ** 0.5 < 0.03 * expected  # or this would say little
+
+
+@pytest.mark.parametrize("kind", [Redwood, Anthropic])
+def test_the_expected_loss_is_the_sum_over_all_samples_of_features_with_three_values(kind):
+    model = kind(3, 2, "square")
+    params, _, v = random_sample(np.random.default_rng(2), model)
+    probability = np.array([0.2, 0.5, 0.3])
+    values = np.array([-1, 0.5, 2])
+    with jax.enable_x64(True):
+        params, v = jax.tree.map(lambda a: jnp.asarray(a, float), (params, v))
+        index = np.indices((3, 3, 3)).reshape(3, -1).T
+        losses = jax.vmap(model.loss, (None, 0, None))(params, jnp.asarray(values[index]), v)
+        mean = probability @ values
+        centred = [probability @ (values - mean) ** order for order in (2, 3, 4)]
+        moments = Moments(mean, centred[0], centred[1], centred[2] - 3 * centred[0] ** 2)
+        found = float(model.expected_loss(params, v, moments))
+    expected = float(probability[index].prod(1) @ np.asarray(losses))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)  # the identity in the model is float32
+
+
+def test_the_expected_loss_of_the_quadratic_model_is_that_of_the_theory():
+    rng = np.random.default_rng(3)
+    for n, d in ((1, 1), (3, 2), (6, 3), (2, 5)):
+        model = Redwood(n, d)
+        params, _, v = random_sample(rng, model)
+        for distribution in (UNIFORM_SIGNED, distributions.NORMAL, distributions.RADEMACHER):
+            for p in (0.05, 0.5, 1.0):
+                found = model.expected_loss(params, v, distribution.sparse_moments(jnp.float32(p)))
+                expected = theory.expected_loss(params.W, v, distribution.kurtosis(p), params.b)
+                # Sums of squares, each of a difference of n d products of numbers of about 1.
+                np.testing.assert_allclose(found, expected, rtol=64 * EPS)
+
+
+def test_only_the_two_models_with_square_have_a_closed_form():
+    class Own(Redwood):
+        pass
+
+    assert models.has_closed_form(Redwood(3, 2))
+    assert models.has_closed_form(Anthropic(3, 2, activations.square))
+    for other in (Redwood(3, 2, "relu"), Anthropic(3, 2), Redwood(3, 2, lambda z: z * z), Own(3, 2)):
+        assert not models.has_closed_form(other)
