@@ -88,8 +88,7 @@ class Stages:
             jobs = themselves(left)
             for block, tried in self._attempt(now, jobs, attempt):
                 cell = jobs.row[block.job], jobs.column[block.job]
-                fall = np.maximum(tried["before"] / tried["after"] - 1, 0)  # below 0 by rounding
-                excess = np.where(np.isfinite(tried["before"]), fall, np.inf)
+                excess = _excess(tried["before"], tried["after"])
                 if attempt > 0:
                     found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
                 settled = (excess <= (CERTAIN if attempt < 2 else SETTLED)) & (attempt > 0)
@@ -161,6 +160,13 @@ class Stages:
         stage = self._name("judge"), "evaluating"
         for block, outcome in run_jobs(self.run, *stage, jobs, do, 1, programs, Outcome._fields):
             yield block, Outcome(**outcome)
+
+
+def _excess(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the fraction by which losses fell; none where both are the same, also 0, infinite where one was not
+    finite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.isfinite(before), np.where(before == after, 0, before / after - 1), np.inf)
 
 
 def _spectra(fixed: Training, params: Params, v: np.ndarray, polished: polish.Polished) -> np.ndarray:
