@@ -243,7 +243,7 @@ def test_the_expected_loss_is_the_sum_over_all_samples_of_features_with_three_va
         moments = Moments(mean, centred[0], centred[1], centred[2] - 3 * centred[0] ** 2)
         found = float(model.expected_loss(params, v, moments))
     expected = float(probability[index].prod(1) @ np.asarray(losses))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)  # the identity in the model is float32
+    np.testing.assert_allclose(found, expected, rtol=1e-10)  # sums in double precision
 
 
 def test_the_expected_loss_of_the_quadratic_model_is_that_of_the_theory():

@@ -11,6 +11,7 @@ from polyjax import certificate, jobs, polish
 from polyjax.directory import Directory
 from polyjax.execution import Outcome, keys
 from polyjax.phases import Run, Strips
+from polyjax.polishing import _excess
 from polyjax.store import Memory
 from polyjax.verification import verify
 
@@ -122,6 +123,11 @@ def test_the_closed_form_and_a_batch_find_the_same_minima():
     of_weights = polyjax.theory.expected_loss(sampled.W, np.float32(v), k, sampled.b)
     np.testing.assert_allclose(of_weights, optimal, rtol=1e-3)
     assert np.all(abs(sampled.loss - of_weights) < 5 * sampled.loss_se)
+
+
+def test_the_excess_is_a_fraction_or_infinite_and_nothing_where_there_is_no_loss():
+    before, after = np.float32([2, 1, 0, 1, np.nan, np.inf]), np.float32([1, 1, 0, 0, 1e30, 1])
+    assert _excess(before, after).tolist() == [1, 0, 0, np.inf, np.inf, np.inf]
 
 
 # --- solutions of neighbours
