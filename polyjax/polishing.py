@@ -166,7 +166,8 @@ def _excess(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Return the fraction by which losses fell; none where both are the same, also 0, infinite where one was not
     finite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.isfinite(before), np.where(before == after, 0, before / after - 1), np.inf)
+        fall = np.where(before == after, 0, np.maximum(before / after - 1, 0))  # below 0 by rounding alone
+        return np.where(np.isfinite(before), fall, np.inf)
 
 
 def _spectra(fixed: Training, params: Params, v: np.ndarray, polished: polish.Polished) -> np.ndarray:
