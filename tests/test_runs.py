@@ -729,6 +729,7 @@ def small_device(call, most, message=MESSAGE):
             raise jax.errors.JaxRuntimeError(message)
         return call(*args)
 
+    limited.lower = getattr(call, "lower", None)  # of programs, which are compiled ahead
     return limited
 
 
@@ -751,6 +752,8 @@ def assert_the_same_to_rounding(found, expected):
         rtol = 1e-4 if name == "loss_se" else 2e-5
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=rtol, atol=4e-6)
     for a, b in zip(found.refined, expected.refined, strict=True):
+        if a is b is None:  # nothing was polished
+            continue
         assert a.shape == b.shape
     np.testing.assert_allclose(found.refined.loss, expected.refined.loss, rtol=2e-5, atol=4e-6)
 
@@ -810,11 +813,11 @@ def test_a_program_too_large_to_be_compiled_is_made_smaller(path, steady, capfd,
 def test_threads_that_run_out_of_memory_together_halve_once(path, capfd, monkeypatch):
     together = threading.Barrier(2)
 
-    def limited(fixed, keys, start, importance, density):
+    def limited(fixed, keys, start, importance, density, polished):
         if importance.size > 6:
             together.wait(10)
             raise jax.errors.JaxRuntimeError(ON_CPUS)
-        return execution.train_block(fixed, keys, start, importance, density)
+        return execution.train_block(fixed, keys, start, importance, density, polished)
 
     monkeypatch.setattr(TRAINING["runs"], limited)
     run_to_file(replace(STEADY, retries=0, refine=0), path, progress=False)

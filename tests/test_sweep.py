@@ -380,7 +380,7 @@ REFUSED = [
         {"objective": "expected", "model": Anthropic(3, 2, jnp.square)},
         "objective must be sampled for any model but Redwood and Anthropic with square, but is 'expected'",
     ),
-    ({"polish": "exact"}, "polish must be True, False or \"sampled\", but is 'exact'"),
+    ({"polish": "exact"}, 'polish must be True, False, "sampled" or "restarts", but is \'exact\''),
     (
         {"polish": True, "model": Redwood(20, 20)},  # 20 x 20 weights and a bias
         "polish must be False for a model of 401 parameters, more than 300, but is True",
