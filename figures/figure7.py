@@ -158,7 +158,7 @@ def _left(results: Results) -> str:
     """By how much losses still fall; a dash where nothing was polished."""
     if results.refined is None or results.refined.excess is None:
         return "-"
-    excess = np.maximum(results.refined.excess, 0)
+    excess = results.refined.excess
     return f"{np.median(excess):.2%}, {np.max(excess):.2%}"
 
 

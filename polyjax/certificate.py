@@ -33,6 +33,14 @@ class Certificate(NamedTuple):
     spectrum: np.ndarray  # [..., n], ascending, beside the loss; NaN at the end for rotations
 
 
+def fall(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the fraction by which losses fell; none where both are the same, also 0, infinite where one was not
+    finite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fraction = np.where(before == after, 0, np.maximum(before / after - 1, 0))  # below 0 by rounding alone
+        return np.where(np.isfinite(before), fraction, np.inf)
+
+
 def uncertainty(excess: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     """Return how far a solution may be from its minimum, [...], in units of the embeddings' lengths.
 

@@ -18,17 +18,12 @@ from jax import Array
 
 from polyjax import distributions
 from polyjax.distributions import Distribution
-from polyjax.models import Anthropic, Model, Redwood, activation_name, function_name
+from polyjax.models import Model, activation_name, function_name, is_own
 from polyjax.provenance import content, fingerprint
 from polyjax.training import one_model
 
 TOLD = ("n_features", "n_neurons", "activation")  # of every model
 NUMBER = jax.ShapeDtypeStruct((), np.float32)
-
-
-def is_own(model: Model) -> bool:
-    """Whether the model is polyjax's. A subclass, which may compute anything, is not."""
-    return type(model) in (Redwood, Anthropic)
 
 
 def of_model(model: Model) -> dict[str, Any]:

@@ -95,8 +95,8 @@ def _polished(fixed: Training, start: Params, v: Array, p: Array, key: Array) ->
     """Polish lanes in two attempts, the second of which tells whether the first ended in a minimum."""
     once = polish.polish(fixed, start, v, p, key, 0)
     again = polish.polish(fixed, once.end, v, p, key, 1)
-    settled = jnp.isfinite(again.before) & (again.before <= again.after * (1 + certificate.SETTLED))
-    return again.end, settled
+    fall = certificate.fall(np.asarray(again.before), np.asarray(again.after))
+    return again.end, jnp.asarray(fall <= certificate.SETTLED)
 
 
 Program = tuple[Any, tuple]  # a jitted function, and the shapes of its arguments

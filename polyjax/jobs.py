@@ -131,9 +131,8 @@ def accept(
         job, lanes = block.job.ravel(), Outcome(*(a.reshape(-1, *a.shape[2:]) for a in outcome))
         cell = jobs.row[job], jobs.column[job]
         better = np.flatnonzero(lanes.rank_loss < loss[cell])
-        order = better[
-            np.argsort(-lanes.rank_loss[better], kind="stable")
-        ]  # of several jobs of a cell, the best comes last
+        # Of several jobs of a cell, the best comes last.
+        order = better[np.argsort(-lanes.rank_loss[better], kind="stable")]
         of_cell = jobs.row[job[order]], jobs.column[job[order]]
         loss[of_cell] = lanes.rank_loss[order]
         for everywhere, values in zip(then, lanes, strict=True):

@@ -1,8 +1,8 @@
 """A fixed batch of quasi-random samples at one density, for objectives that are minimised to the end.
 
 Every activity mask has a lattice of its own, in as many dimensions as it has active features and with as many points as
-it is worth. The gradient's error then falls nearly as the inverse square of the number of samples, where independent
-samples have the inverse root: an optimiser cannot fit what the batch gets wrong.
+it is worth. The gradient's error then falls faster with the number of samples than that of independent ones, most where
+the loss is smooth, so that there is less that an optimiser could fit and the batch gets wrong.
 
 A batch comes in tiles, each of which is a lattice by itself, and any power of two of them one lattice together. So one
 compiled program minimises on batches of any size, in the memory of a tile.

@@ -140,10 +140,15 @@ class Model(Protocol):
     def loss(self, params: Params, x: Array, importance: Array) -> Array: ...
 
 
+def is_own(model: Model) -> bool:
+    """Whether the model is polyjax's. A subclass, which may compute anything, is not."""
+    return type(model) in (Redwood, Anthropic)
+
+
 def has_closed_form(model: Model) -> bool:
     """Say whether `expected_loss` is the population loss of the model: for the two toy models with square activation,
     and for no class of the user's, whose `loss` may be another."""
-    return type(model) in (Redwood, Anthropic) and find_activation(model.activation) is square  # type: ignore[attr-defined]
+    return is_own(model) and find_activation(model.activation) is square  # type: ignore[attr-defined]
 
 
 def activation_name(model: Model) -> str:

@@ -38,7 +38,9 @@ BLOCK, FEW = (16, 32), (16, 8)  # [G, STRIP] jobs at once; the second where few 
 def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
     """Return the polished diagram, [P, V, ...], and its certificate."""
     cells, stages = now.loss.shape, Stages(run, polished_training(run.sweep))
-    found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, _n(run)), np.nan, np.float32))
+    found = Certificate(
+        np.full(cells, np.inf, np.float32), np.full((*cells, polish.n_parameters(run.sweep.model)), np.nan, np.float32)
+    )
     now = stages.settle(now, found, np.isfinite(now.loss))
     news = np.isfinite(now.loss)
     for _ in range(ROUNDS):
@@ -60,10 +62,6 @@ def polished_training(sweep: Sweep) -> Training:
 def polished_restarts(sweep: Sweep) -> Training | None:
     """Return how every restart is polished, if the sweep asks for that."""
     return polished_training(sweep) if sweep.polish == "restarts" else None
-
-
-def _n(run: Run) -> int:
-    return polish.n_parameters(run.sweep.model)
 
 
 class Stages:
@@ -88,7 +86,7 @@ class Stages:
             jobs = themselves(left)
             for block, tried in self._attempt(now, jobs, attempt):
                 cell = jobs.row[block.job], jobs.column[block.job]
-                excess = _excess(tried["before"], tried["after"])
+                excess = certificate.fall(tried["before"], tried["after"])
                 if attempt > 0:
                     found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
                 settled = (excess <= (CERTAIN if attempt < 2 else SETTLED)) & (attempt > 0)
@@ -160,14 +158,6 @@ class Stages:
         stage = self._name("judge"), "evaluating"
         for block, outcome in run_jobs(self.run, *stage, jobs, do, 1, programs, Outcome._fields):
             yield block, Outcome(**outcome)
-
-
-def _excess(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return the fraction by which losses fell; none where both are the same, also 0, infinite where one was not
-    finite."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        fall = np.where(before == after, 0, np.maximum(before / after - 1, 0))  # below 0 by rounding alone
-        return np.where(np.isfinite(before), fall, np.inf)
 
 
 def _spectra(fixed: Training, params: Params, v: np.ndarray, polished: polish.Polished) -> np.ndarray:

@@ -8,10 +8,10 @@ import pytest
 
 import polyjax
 from polyjax import certificate, jobs, polish
+from polyjax.certificate import fall
 from polyjax.directory import Directory
 from polyjax.execution import Outcome, keys
 from polyjax.phases import Run, Strips
-from polyjax.polishing import _excess
 from polyjax.store import Memory
 from polyjax.verification import verify
 
@@ -127,7 +127,7 @@ def test_the_closed_form_and_a_batch_find_the_same_minima():
 
 def test_the_excess_is_a_fraction_or_infinite_and_nothing_where_there_is_no_loss():
     before, after = np.float32([2, 1, 0, 1, np.nan, np.inf]), np.float32([1, 1, 0, 0, 1e30, 1])
-    assert _excess(before, after).tolist() == [1, 0, 0, np.inf, np.inf, np.inf]
+    assert fall(before, after).tolist() == [1, 0, 0, np.inf, np.inf, np.inf]
 
 
 # --- solutions of neighbours
