@@ -1,7 +1,7 @@
 """Jobs: cells that are continued from their neighbours' solutions, or from their own, in blocks of strips.
 
-Refining and polishing are made of them. Axis letters: P densities, V importances, J jobs (a cell and the one whose
-solution it starts from), G strips of STRIP jobs each, N features, D neurons.
+Refining and polishing are made of them. Axis letters: P densities, V importances, S solutions, J jobs (a cell and the
+solution that it starts from), G strips of STRIP jobs each, N features, D neurons.
 """
 
 from __future__ import annotations
@@ -20,36 +20,58 @@ from polyjax.phases import Run, Size, Strips, like, packed
 from polyjax.store import Arrays, outcomes
 from polyjax.training import Training
 
+NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of a cell [P, V]
 DIFFERENT = 0.05  # capacities that differ by more belong to solutions that may differ in kind
 
 
+class Solutions(NamedTuple):
+    """What jobs start from."""
+
+    W: np.ndarray  # [S, D, N]
+    b: np.ndarray  # [S, ...]
+    capacity: np.ndarray  # [S, N]
+    importance: np.ndarray  # [S], of feature 0, for which W is a solution
+
+    def and_more(self, other: Solutions) -> Solutions:
+        return Solutions(*(np.concatenate(both) for both in zip(self, other, strict=True)))
+
+
+def solutions(now: Outcome, importance: np.ndarray) -> Solutions:
+    """Return those of a diagram [P, V, ...], row by row."""
+    flat = [a.reshape(-1, *a.shape[2:]) for a in (now.W, now.b, now.capacity)]
+    return Solutions(*flat, np.tile(np.asarray(importance), len(now.loss)))
+
+
 class Jobs(NamedTuple):
-    """Cells to be continued, and the cells whose solutions they start from: indices [J] of density and importance."""
+    """Cells to be continued, by their indices [J] of density and importance, and the solutions [J] that they start
+    from."""
 
     row: np.ndarray
     column: np.ndarray
-    from_row: np.ndarray
-    from_column: np.ndarray
+    origin: np.ndarray
 
-    def take(self, which: np.ndarray) -> Jobs:
+    def take(self, which: np.ndarray | slice) -> Jobs:
         return Jobs(*(a[which] for a in self))
 
+    def and_more(self, other: Jobs) -> Jobs:
+        return Jobs(*(np.concatenate(both) for both in zip(self, other, strict=True)))
 
-def neighbours(news: np.ndarray) -> Jobs:
-    """Every cell with each of its up to four neighbours that has news [P, V]."""
+
+def neighbours(news: np.ndarray, distance: int = 1) -> Jobs:
+    """Every cell with the solution of each of its up to four neighbours at a distance that has news [P, V]."""
     cells = np.indices(news.shape).reshape(2, -1)
-    pairs = []
-    for step in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        other = cells + np.array(step)[:, None]
+    jobs = []
+    for step in NEIGHBOURS:
+        other = cells + distance * np.array(step)[:, None]
         inside = ((other >= 0) & (other < np.array(news.shape)[:, None])).all(0)
-        pairs.append(np.concatenate([cells, other])[:, inside])
-    jobs = Jobs(*np.concatenate(pairs, axis=1))
-    return jobs.take(news[jobs.from_row, jobs.from_column])
+        jobs.append(Jobs(*cells[:, inside], np.ravel_multi_index(other[:, inside], news.shape)))
+    together = Jobs(*(np.concatenate(parts) for parts in zip(*jobs, strict=True)))
+    return together.take(news.ravel()[together.origin])
 
 
 def themselves(cells: np.ndarray) -> Jobs:
     """Return the marked cells [P, V], each with its own solution."""
-    return Jobs(*np.nonzero(cells), *np.nonzero(cells))
+    return Jobs(*np.nonzero(cells), np.flatnonzero(cells))
 
 
 def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -60,18 +82,20 @@ def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ~(np.maximum(swept, others) <= DIFFERENT)  # true for NaN
 
 
-def start(run: Run, fixed: Training, now: Outcome, jobs: Jobs, block: Strips) -> tuple[Params, np.ndarray, np.ndarray]:
+def start(
+    run: Run, fixed: Training, given: Solutions, jobs: Jobs, block: Strips
+) -> tuple[Params, np.ndarray, np.ndarray]:
     """Return the parameters [G, STRIP, ...] from which a block of jobs starts, its importance [G, STRIP] and density
     [G].
 
     A neighbour's embeddings are rescaled to the lengths that they would have here: what is optimal for one importance
     can be hundreds of times worse than the optimum for the next where feature 0 is important.
     """
-    origin = jobs.from_row[block.job], jobs.from_column[block.job]
+    origin = jobs.origin[block.job]
     density, importance = run.sweep.axes()
     v = importance[jobs.column[block.job]]
-    W = jnp.asarray(now.W[origin]) * _stretch(fixed)(importance[origin[1]], v)[..., None, :]
-    return Params(W, jnp.asarray(now.b[origin])), v, density[block.row]
+    W = jnp.asarray(given.W[origin]) * _stretch(fixed)(given.importance[origin], v)[..., None, :]
+    return Params(W, jnp.asarray(given.b[origin])), v, density[block.row]
 
 
 def _stretch(fixed: Training) -> Callable[..., jax.Array]:
@@ -104,12 +128,12 @@ def run_jobs(
     return zip(blocks, outcomes(run.store, stage, len(blocks), fields), strict=True)
 
 
-def transplanted(run: Run, fixed: Training, stage: str, title: str, now: Outcome, jobs: Jobs) -> np.ndarray:
+def transplanted(run: Run, fixed: Training, stage: str, title: str, given: Solutions, jobs: Jobs) -> np.ndarray:
     """Return the ranking loss [J] of the solutions that jobs start from, as they are, in the cells."""
     rank = evaluation.compiled_rank(fixed)
 
     def loss(block: Strips) -> Arrays:
-        params, v, p = start(run, fixed, now, jobs, block)
+        params, v, p = start(run, fixed, given, jobs, block)
         return {"rank_loss": np.asarray(rank(params, v, p, run.keys.evaluate))}
 
     programs = lambda shape: [(rank, block_of(fixed, shape))]  # noqa: E731

@@ -21,7 +21,7 @@ from polyjax.sampling import LARGEST_ENUMERATED, Batch, Sampler, kronecker
 
 MULTIPLIER = 17797  # of an extensible Korobov lattice (Hickernell, Hong, L'Ecuyer and Lemieux, 2000)
 TILE = 4096  # samples
-LEAST = 4  # points of a mask in a tile, however improbable
+LEAST = 1  # points of a mask in a tile, however improbable
 PAIRS_FIRST = (
     0.3  # what a mask of one active feature is worth beside others of its probability: it is easy to integrate
 )
@@ -80,7 +80,7 @@ def _points(density: Array, n: int, sides: int, samples: int) -> Array:
     easier = np.where(size == 0, 0, np.where(size == 1, PAIRS_FIRST, 1)).astype(np.float32)
     worth = easier * jnp.sqrt((density / sides) ** size * (1 - density) ** (n - size))
     scales = np.geomspace(1, samples, TRIALS, dtype=np.float32)
-    wanted = jnp.maximum(scales[:, None] * (worth / worth.max())[None], LEAST)
+    wanted = jnp.maximum(scales[:, None] * (worth / jnp.max(worth))[None], LEAST)
     points = 1 << jnp.floor(jnp.log2(wanted) + 1e-6).astype(jnp.int32)
     points = jnp.where(worth[None] > 0, points, 0).at[:, 0].set(density < 1)  # nothing for masks that never occur
     total = (points * np.array([[comb(n, k) * sides**k for k in size]])).sum(1)

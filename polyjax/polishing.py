@@ -1,15 +1,15 @@
 """Polishing a diagram: every cell's solution is minimised to the end, certified, and compared with its neighbours'.
 
 Each attempt (`polish`) minimises on samples of its own. A solution is settled once another attempt, on other samples,
-finds its loss to fall by no more than a small fraction. What is not goes on from there on more samples, after which
-the fraction may be `SETTLED`, since the attempt that finds it has removed the most of it. Then cells
-are polished from those neighbours' solutions, rescaled, that come near their own loss, until nothing improves any
-more. This is ours, not the paper's.
+finds its loss to fall by no more than a small fraction, the most of which that attempt removes; what is not settled
+goes on from there on more samples. Cells are also polished from other solutions that come near their own loss: those
+of their neighbours, rescaled, and those of their other restarts, until nothing improves any more. This is ours, not the
+paper's.
 
 Axis letters: P densities, V importances, G strips of STRIP jobs each, n parameters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 
 import jax
@@ -20,38 +20,76 @@ from polyjax import certificate, evaluation, polish
 from polyjax.capacity import capacities
 from polyjax.certificate import SETTLED, Certificate
 from polyjax.execution import Outcome, Program, block_of
-from polyjax.jobs import Jobs, accept, differ, neighbours, run_jobs, start, themselves, transplanted
+from polyjax.jobs import (
+    Jobs,
+    Solutions,
+    accept,
+    differ,
+    neighbours,
+    run_jobs,
+    solutions,
+    start,
+    themselves,
+    transplanted,
+)
 from polyjax.models import Params, has_closed_form
 from polyjax.phases import Run, Strips
 from polyjax.store import Arrays
 from polyjax.sweep import Sweep
 from polyjax.training import Training
 
-ROUNDS = 3  # most times that neighbours are looked at
-MANY = 2048  # jobs, below which narrow strips fill better
-CERTAIN = 2e-4  # a solution whose loss falls by no more, relatively, on other samples is not polished further
-NEAR = 0.005  # a neighbour's solution whose loss is above the cell's by more than this fraction is not tried
+DISTANCES = (4, 2, 1, 1, 1, 1, 1)  # of the neighbours that are looked at, round by round: good solutions travel fast
+NEAR = {"expected": 0.1, "sampled": 0.005}  # other solutions whose loss is above the cell's by more are not tried
 IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, relatively, is not better: rounding, noise
-BLOCK, FEW = (16, 32), (16, 8)  # [G, STRIP] jobs at once; the second where few of every density are left
+NEWS = {"expected": 1e-6, "sampled": 1e-3}  # one that fell by less is not shown to the neighbours
+BLOCK, FEW = (16, 16), (32, 4)  # [G, STRIP] jobs at once; the second, in which few lanes are idle, for few jobs
+MANY = 1024  # jobs
+
+Bands = Callable[[str], Iterator[np.ndarray]]  # an array of all restarts, [rows, V, R, ...] at a time
 
 
-def polish_diagram(run: Run, now: Outcome) -> tuple[Outcome, Certificate]:
+def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome, Certificate]:
     """Return the polished diagram, [P, V, ...], and its certificate."""
-    cells, stages = now.loss.shape, Stages(run, polished_training(run.sweep))
-    found = Certificate(
-        np.full(cells, np.inf, np.float32), np.full((*cells, polish.n_parameters(run.sweep.model)), np.nan, np.float32)
-    )
-    now = stages.settle(now, found, np.isfinite(now.loss))
-    news = np.isfinite(now.loss)
-    for _ in range(ROUNDS):
-        jobs = neighbours(news)
-        jobs = stages.near(now, jobs) if jobs.row.size else jobs
+    cells, stages = trained.loss.shape, Stages(run, polished_training(run.sweep))
+    n, importance = polish.n_parameters(run.sweep.model), run.sweep.axes()[1]
+    found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, n), np.nan, np.float32))
+    news = np.isfinite(trained.loss)
+    now = stages.settle(trained, found, range(1))
+    others, more = rivals(trained, now, importance, restarts, stages.near_by)
+    for round, distance in enumerate(DISTANCES):
+        given, seen = solutions(now, importance), distance in DISTANCES[:round]
+        jobs = stages.near(now, given, neighbours(news if seen else np.isfinite(now.loss), distance))
+        jobs = jobs if round else jobs.and_more(more)
         if not jobs.row.size:
-            break
-        then, news = accept(now, jobs, stages.polished(now, jobs), stages.improved)
-        found.excess[then.rank_loss < now.rank_loss] = np.inf
-        now = stages.settle(then, found, np.isinf(found.excess) & np.isfinite(then.loss), first=1)
+            news = np.zeros_like(news)
+            continue
+        tried = stages.polished(now, given.and_more(others), jobs)
+        now, news = accept(now, jobs, tried, NEWS[stages.fixed.objective])
+    now = stages.settle(now, found, range(1, len(polish.TILES)))
     return now._replace(converged=found.excess <= SETTLED), found
+
+
+def rivals(
+    trained: Outcome, now: Outcome, importance: np.ndarray, restarts: Bands, near_by: float
+) -> tuple[Solutions, Jobs]:
+    """Return the solutions of other restarts that may be better than their cell's once polished, and their jobs.
+
+    They differ from it, and their loss is above what the cell's was by no more than what polishing it gained, or a
+    fraction `near_by`. `jobs.origin` counts from where the diagram's own solutions end.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        most = trained.rank_loss * np.maximum(trained.rank_loss / now.rank_loss, 1 + near_by)
+    parts, first = [], 0
+    for W, b, capacity, loss in zip(*map(restarts, ("W", "b", "capacity", "rank_loss")), strict=True):
+        rows = slice(first, first := first + len(loss))
+        other = differ(np.broadcast_to(now.capacity[rows][:, :, None], capacity.shape), capacity)
+        which = np.nonzero(other & (loss <= most[rows][..., None]))
+        v = importance[which[1]]
+        parts.append((which[0] + rows.start, which[1], W[which], b[which], capacity[which], v, loss[which]))
+    row, column, *of_solutions, loss = map(np.concatenate, zip(*parts, strict=True))
+    others, jobs = Solutions(*of_solutions), Jobs(row, column, np.arange(row.size))
+    jobs = unlike(jobs, loss, others)
+    return others, jobs._replace(origin=now.loss.size + jobs.origin)
 
 
 def polished_training(sweep: Sweep) -> Training:
@@ -64,32 +102,45 @@ def polished_restarts(sweep: Sweep) -> Training | None:
     return polished_training(sweep) if sweep.polish == "restarts" else None
 
 
+def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions) -> Jobs:
+    """Return, of the jobs of a cell whose solutions are alike, the one of the lowest loss [J]."""
+    jobs = jobs.take(np.lexsort((loss, jobs.column, jobs.row)))
+    new, most = np.ones(jobs.row.size, bool), np.unique(jobs.row * 2**32 + jobs.column, return_counts=True)[1]
+    for before in range(1, most.max(initial=0)):
+        a, b = (jobs.take(where) for where in (slice(None, -before), slice(before, None)))
+        same_cell = (a.row == b.row) & (a.column == b.column)
+        new[before:] &= ~same_cell | differ(given.capacity[a.origin], given.capacity[b.origin])
+    return jobs.take(new)
+
+
 class Stages:
     """The stages of polishing, numbered as they come."""
 
     def __init__(self, run: Run, fixed: Training) -> None:
         self.run, self.fixed, self.number = run, fixed, 0
-        self.improved = IMPROVED[fixed.objective]
+        self.improved, self.near_by = IMPROVED[fixed.objective], NEAR[fixed.objective]
 
     def _name(self, what: str) -> str:
         self.number += 1
         return f"{what}{self.number}"
 
-    def settle(self, now: Outcome, found: Certificate, cells: np.ndarray, first: int = 0) -> Outcome:
-        """Polish the marked cells [P, V] until they are settled, and evaluate them. Fills in their certificate."""
+    def settle(self, now: Outcome, found: Certificate, attempts: range) -> Outcome:
+        """Polish all cells, by attempts of these numbers until they are settled, and evaluate them. Fills in their
+        certificate."""
+        cells = np.isfinite(now.loss)
         if not cells.any():
             return now
         now, left = Outcome(*(a.copy() for a in now)), cells.copy()
-        for attempt in range(first, len(polish.TILES)):
+        for attempt in attempts:
             if not left.any():
                 break
             jobs = themselves(left)
-            for block, tried in self._attempt(now, jobs, attempt):
+            for block, tried in self._attempt(solutions(now, self.run.sweep.axes()[1]), jobs, attempt):
                 cell = jobs.row[block.job], jobs.column[block.job]
                 excess = certificate.fall(tried["before"], tried["after"])
                 if attempt > 0:
                     found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
-                settled = (excess <= (CERTAIN if attempt < 2 else SETTLED)) & (attempt > 0)
+                settled = (excess <= SETTLED) & (attempt > 0)
                 finite = np.isfinite(tried["W"]).all((-2, -1))
                 where = tuple(index[finite] for index in cell)
                 now.W[where], now.b[where] = tried["W"][finite], tried["b"][finite]
@@ -100,43 +151,36 @@ class Stages:
                 everywhere[jobs.row[block.job], jobs.column[block.job]] = values
         return now
 
-    def _attempt(self, now: Outcome, jobs: Jobs, attempt: int) -> Iterator[tuple[Strips, Arrays]]:
+    def _attempt(self, given: Solutions, jobs: Jobs, attempt: int) -> Iterator[tuple[Strips, Arrays]]:
         fixed, run = self.fixed, self.run
 
         def do(block: Strips) -> Arrays:
-            params, v, p = start(run, fixed, now, jobs, block)
+            params, v, p = start(run, fixed, given, jobs, block)
             polished = polish.polish(fixed, params, v, p, run.keys.polish, attempt)
             arrays = {"before": polished.before, "after": polished.after, **polished.end._asdict()}
             return arrays | {"spectrum": _spectra(fixed, params, v, polished)}
 
         name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
         fields = ["before", "after", "W", "b", "spectrum"]
-        shape = BLOCK if jobs.row.size > MANY else FEW
-        return run_jobs(run, name, title, jobs, do, 1, self._programs, fields, shape)
+        return run_jobs(run, name, title, jobs, do, 1, self._programs, fields, BLOCK if jobs.row.size > MANY else FEW)
 
     def _programs(self, shape: tuple[int, int]) -> list[Program]:
-        params, *place = block_of(self.fixed, shape)
-        n = polish.n_parameters(self.fixed.model)
-        matrix, vector = (jax.ShapeDtypeStruct((*shape, *more), jnp.float32) for more in ((n, n), (n,)))
-        number = jax.ShapeDtypeStruct((), jnp.int32)
-        return [
-            (polish.compiled(polish.measure, self.fixed), (params, *place, number)),
-            (polish.compiled(polish.descend, self.fixed), ((params, matrix, vector), *place, number)),
-        ]
+        return [(polish.compiled(self.fixed), (*block_of(self.fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))]
 
-    def near(self, now: Outcome, jobs: Jobs) -> Jobs:
-        """The jobs whose solutions, as they are, come near the cell's loss or below it."""
-        loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", now, jobs)
-        here = now.rank_loss[jobs.row, jobs.column]
-        there = now.capacity[jobs.from_row, jobs.from_column]
-        other = differ(now.capacity[jobs.row, jobs.column], there)
-        return jobs.take((loss < here * (1 - self.improved)) | (other & (loss < here * (1 + NEAR))))
+    def near(self, now: Outcome, given: Solutions, jobs: Jobs) -> Jobs:
+        """The jobs whose solutions are of another kind than the cell's and come near its loss as they are."""
+        jobs = jobs.take(differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin]))
+        if not jobs.row.size:
+            return jobs
+        loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", given, jobs)
+        near = loss < now.rank_loss[jobs.row, jobs.column] * (1 + self.near_by)
+        return unlike(jobs.take(near), loss[near], given)
 
-    def polished(self, now: Outcome, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
-        """Blocks and their outcome [G, STRIP, ...] after a first attempt from the neighbours' solutions; without a loss
-        where it is not clearly better than the cell's own."""
+    def polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
+        """Blocks and their outcome [G, STRIP, ...] after a first attempt from other solutions; without a loss where it
+        is not clearly better than the cell's own."""
         W, b = (np.empty((jobs.row.size, *a.shape[2:]), np.float32) for a in (now.W, now.b))
-        for block, found in self._attempt(now, jobs, 0):
+        for block, found in self._attempt(given, jobs, 0):
             W[block.job], b[block.job] = found["W"], found["b"]
         for block, outcome in self._judged(jobs, W, b):
             here = now.rank_loss[jobs.row[block.job], jobs.column[block.job]]

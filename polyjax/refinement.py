@@ -16,7 +16,7 @@ import numpy as np
 
 from polyjax import training
 from polyjax.execution import Outcome, train_block, training_programs
-from polyjax.jobs import Jobs, accept, differ, neighbours, run_jobs, start, transplanted
+from polyjax.jobs import Jobs, Solutions, accept, differ, neighbours, run_jobs, solutions, start, transplanted
 from polyjax.phases import Run, Strips
 from polyjax.store import Arrays
 from polyjax.sweep import Sweep
@@ -30,10 +30,11 @@ def refine(run: Run, now: Outcome) -> Outcome:
     news = np.ones(now.loss.shape, bool)  # cells whose solution their neighbours have not seen
     fixed = continued(run.sweep)
     for round in range(1, run.sweep.refine + 1):
-        jobs = _promising(run, fixed, round, now, news)
+        given = solutions(now, run.sweep.axes()[1])
+        jobs = _promising(run, fixed, round, now, given, news)
         if not jobs.row.size:
             break
-        now, news = accept(now, jobs, _trained(run, fixed, round, now, jobs), IMPROVED)
+        now, news = accept(now, jobs, _trained(run, fixed, round, given, jobs), IMPROVED)
     return now
 
 
@@ -46,22 +47,22 @@ def continued(sweep: Sweep) -> Training:
     return replace(fixed, steps=steps, optimizer=training.adam(rate, steps))
 
 
-def _promising(run: Run, fixed: Training, round: int, now: Outcome, news: np.ndarray) -> Jobs:
+def _promising(run: Run, fixed: Training, round: int, now: Outcome, given: Solutions, news: np.ndarray) -> Jobs:
     """The jobs that could improve a cell."""
     jobs = neighbours(news)
-    promising = differ(now.capacity[jobs.row, jobs.column], now.capacity[jobs.from_row, jobs.from_column])
+    promising = differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin])
     alike = jobs.take(~promising)
     if alike.row.size:
-        loss = transplanted(run, fixed, f"look{round}", f"looking at neighbours, round {round}", now, alike)
+        loss = transplanted(run, fixed, f"look{round}", f"looking at neighbours, round {round}", given, alike)
         promising[~promising] = loss < now.rank_loss[alike.row, alike.column] * (1 - IMPROVED)
     return jobs.take(promising)
 
 
-def _trained(run: Run, fixed: Training, round: int, now: Outcome, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
+def _trained(run: Run, fixed: Training, round: int, given: Solutions, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
     """Blocks and the outcome [G, STRIP, ...] of continuing the neighbours' solutions in the cells."""
 
     def train(block: Strips) -> Arrays:
-        return train_block(fixed, run.keys, *start(run, fixed, now, jobs, block))._asdict()
+        return train_block(fixed, run.keys, *start(run, fixed, given, jobs, block))._asdict()
 
     name, title, programs = f"refine{round}", f"refining, round {round}", partial(training_programs, fixed)
     for block, found in run_jobs(run, name, title, jobs, train, fixed.steps, programs, Outcome._fields):

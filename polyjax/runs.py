@@ -150,18 +150,18 @@ def _train(run: Run) -> tuple[Lanes, Refined | None]:
     run.complete("train", "training", lanes.plan, do, size, partial(execution.fresh_programs, run.sweep.training))
     retry(run, lanes)
     sweep = run.sweep
-    refined = _finished(run, _best(sweep, lanes)) if sweep.refine or sweep.polish else None
+    refined = _finished(run, _best(sweep, lanes), lanes) if sweep.refine or sweep.polish else None
     if run.store.index == 0:
         _warn(lanes, refined)
     return lanes, refined
 
 
-def _finished(run: Run, best: Selection) -> Refined:
+def _finished(run: Run, best: Selection, lanes: Lanes) -> Refined:
     """Refine and polish the diagram of the best restarts, as the sweep says."""
     now = refine(run, Outcome(*(np.array(a) for a in best)))
     certificate = None
     if run.sweep.polish:
-        now, certificate = polish_diagram(run, now)
+        now, certificate = polish_diagram(run, now, partial(_bands, lanes))
     gain = np.where(np.isnan(best.rank_loss), 0, best.rank_loss - now.rank_loss)
     return Refined(*now, gain, *(certificate or ()))
 
