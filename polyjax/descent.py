@@ -116,11 +116,10 @@ def curvature(objective: Objective, x: np.ndarray) -> np.ndarray:
     hessian = np.empty((*x.shape, x.shape[-1]))
     for i in range(x.shape[-1]):
         ends = np.repeat(x[None], 2, axis=0)
-        ends[:, ..., i] += [[[1]], [[-1]]] * size[..., i]
-        gradient = [objective(end)[1] for end in ends]
-        apart = (ends[0, ..., i].astype(float) - ends[1, ..., i])[..., None]
-        with np.errstate(invalid="ignore"):
-            hessian[..., i, :] = (gradient[0] - gradient[1]) / apart
+        with np.errstate(invalid="ignore"):  # models that are not finite
+            ends[:, ..., i] += [[[1]], [[-1]]] * size[..., i]
+            apart = (ends[0, ..., i].astype(float) - ends[1, ..., i])[..., None]
+            hessian[..., i, :] = (objective(ends[0])[1] - objective(ends[1])[1]) / apart
     return (hessian + np.swapaxes(hessian, -1, -2)) / 2
 
 

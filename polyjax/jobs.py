@@ -33,13 +33,13 @@ class Solutions(NamedTuple):
     importance: np.ndarray  # [S], of feature 0, for which W is a solution
 
     def and_more(self, other: Solutions) -> Solutions:
-        return Solutions(*(np.concatenate(both) for both in zip(self, other, strict=True)))
+        return jax.tree.map(lambda *both: np.concatenate(both), self, other)
 
 
 def solutions(now: Outcome, importance: np.ndarray) -> Solutions:
     """Return those of a diagram [P, V, ...], row by row."""
-    flat = [a.reshape(-1, *a.shape[2:]) for a in (now.W, now.b, now.capacity)]
-    return Solutions(*flat, np.tile(np.asarray(importance), len(now.loss)))
+    W, b, capacity = (a.reshape(-1, *a.shape[2:]) for a in (now.W, now.b, now.capacity))
+    return Solutions(W, b, capacity, np.tile(np.asarray(importance), len(now.loss)))
 
 
 class Jobs(NamedTuple):
@@ -54,7 +54,7 @@ class Jobs(NamedTuple):
         return Jobs(*(a[which] for a in self))
 
     def and_more(self, other: Jobs) -> Jobs:
-        return Jobs(*(np.concatenate(both) for both in zip(self, other, strict=True)))
+        return jax.tree.map(lambda *both: np.concatenate(both), self, other)
 
 
 def neighbours(news: np.ndarray, distance: int = 1) -> Jobs:
@@ -64,14 +64,16 @@ def neighbours(news: np.ndarray, distance: int = 1) -> Jobs:
     for step in NEIGHBOURS:
         other = cells + distance * np.array(step)[:, None]
         inside = ((other >= 0) & (other < np.array(news.shape)[:, None])).all(0)
-        jobs.append(Jobs(*cells[:, inside], np.ravel_multi_index(other[:, inside], news.shape)))
-    together = Jobs(*(np.concatenate(parts) for parts in zip(*jobs, strict=True)))
+        row, column = cells[:, inside]
+        jobs.append(Jobs(row, column, np.ravel_multi_index(tuple(other[:, inside]), news.shape)))
+    together = jax.tree.map(lambda *parts: np.concatenate(parts), *jobs)
     return together.take(news.ravel()[together.origin])
 
 
 def themselves(cells: np.ndarray) -> Jobs:
     """Return the marked cells [P, V], each with its own solution."""
-    return Jobs(*np.nonzero(cells), np.flatnonzero(cells))
+    row, column = np.nonzero(cells)
+    return Jobs(row, column, np.flatnonzero(cells))
 
 
 def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -126,8 +126,9 @@ def flatten(params: Params) -> np.ndarray:
 
 def unflatten(x: np.ndarray, one: Params) -> Params:
     """Return the inverse of `flatten`, in the shapes of `one` model."""
-    parts = np.split(x, np.cumsum([leaf.size for leaf in one])[:-1], axis=-1)
-    W, b = (jnp.asarray(part.reshape(*x.shape[:2], *leaf.shape)) for part, leaf in zip(parts, one, strict=True))
+    ends = np.cumsum([leaf.size for leaf in one])
+    parts = (x[..., end - leaf.size : end] for leaf, end in zip(one, ends, strict=True))
+    W, b = (jnp.asarray(part).reshape(*x.shape[:2], *leaf.shape) for part, leaf in zip(parts, one, strict=True))
     return Params(W, b)
 
 

@@ -44,6 +44,7 @@ IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, rela
 NEWS = {"expected": 1e-6, "sampled": 1e-3}  # one that fell by less is not shown to the neighbours
 BLOCK, FEW = (16, 16), (32, 4)  # [G, STRIP] jobs at once; the second, in which few lanes are idle, for few jobs
 MANY = 1024  # jobs
+CERTAIN = 5e-4  # a solution whose loss falls by more, relatively, on other samples is polished further
 
 Bands = Callable[[str], Iterator[np.ndarray]]  # an array of all restarts, [rows, V, R, ...] at a time
 
@@ -140,7 +141,7 @@ class Stages:
                 excess = certificate.fall(tried["before"], tried["after"])
                 if attempt > 0:
                     found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
-                settled = (excess <= SETTLED) & (attempt > 0)
+                settled = (excess <= CERTAIN) & (attempt > 0)
                 finite = np.isfinite(tried["W"]).all((-2, -1))
                 where = tuple(index[finite] for index in cell)
                 now.W[where], now.b[where] = tried["W"][finite], tried["b"][finite]

@@ -23,9 +23,7 @@ SWEEP = polyjax.Sweep(
     steps=200,
     polish=True,
 )
-QUADRATIC = polyjax.Sweep(
-    polyjax.Redwood(3, 2), [0.1, 0.4], [0.5, 1.0, 2.0], restarts=3, steps=200, objective="expected", polish=True
-)
+QUADRATIC = polyjax.Sweep(polyjax.Redwood(3, 2), [0.1, 0.4], [0.5, 1.0, 2.0], restarts=3, steps=200, polish=True)
 
 
 @pytest.fixture(scope="module")
@@ -148,18 +146,19 @@ def test_a_neighbours_embeddings_take_the_lengths_that_they_would_have_here(mode
     rng = np.random.default_rng(0)
     one = jax.eval_shape(model.init, jax.random.key(0))
     W, b = (rng.normal(size=(2, 3, *leaf.shape)).astype(np.float32) for leaf in one)
-    now = Outcome(*(np.zeros((2, 3)),) * 5, W, b)
-    given = jobs.neighbours(np.ones((2, 3), bool))
-    block = Strips(np.array([0, 1]), np.stack([np.flatnonzero(given.row == row) for row in (0, 1)]))
+    given = jobs.solutions(Outcome(np.zeros((2, 3, 3)), *(np.zeros((2, 3)),) * 4, W, b), np.float32(importance))
+    of_all = jobs.neighbours(np.ones((2, 3), bool))
+    block = Strips(np.array([0, 1]), np.stack([np.flatnonzero(of_all.row == row) for row in (0, 1)]))
     run = Run(sweep, keys(0), Memory(), (2, 3), progress=False)
-    params, v, density = jobs.start(run, sweep.training, now, given, block)
+    params, v, density = jobs.start(run, sweep.training, given, of_all, block)
     np.testing.assert_array_equal(density, np.float32([0.2, 0.5]))
     for i, j in np.ndindex(block.job.shape):
         job = block.job[i, j]
-        here, there = importance[given.column[job]], importance[given.from_column[job]]
-        from_W = W[given.from_row[job], given.from_column[job]].copy()
+        origin = np.unravel_index(of_all.origin[job], (2, 3))
+        here, there = importance[of_all.column[job]], importance[origin[1]]
+        from_W = W[origin].copy()
         # A length of 0, or from 0, has no ratio: the embedding is taken as it is.
         from_W[:, 0] *= ratio(here, there) if here > 0 and there > 0 else 1
         assert v[i, j] == np.float32(here)
         np.testing.assert_allclose(params.W[i, j], from_W, rtol=1e-6)  # a product in float32
-        np.testing.assert_array_equal(params.b[i, j], b[given.from_row[job], given.from_column[job]])
+        np.testing.assert_array_equal(params.b[i, j], b[origin])

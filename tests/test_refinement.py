@@ -90,7 +90,8 @@ def test_neighbours_are_those_beside_above_and_below_that_have_news():
     news[0, 1] = True
     given = jobs.neighbours(news)
     assert sorted(zip(given.row.tolist(), given.column.tolist(), strict=True)) == [(0, 0), (0, 2), (1, 1)]
-    assert set(zip(given.from_row.tolist(), given.from_column.tolist(), strict=True)) == {(0, 1)}
+    assert set(given.origin.tolist()) == {1}  # row by row
+    assert sorted(zip(*jobs.neighbours(news, 2)[:2], strict=True)) == [(0, 3), (2, 1)]
     everywhere = jobs.neighbours(np.ones((3, 4), bool))
     assert everywhere.row.size == 2 * (2 * 4 + 3 * 3)  # every edge between two cells, both ways
 
