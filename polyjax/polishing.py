@@ -107,7 +107,7 @@ def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions) -> Jobs:
     """Return, of the jobs of a cell whose solutions are alike, the one of the lowest loss [J]."""
     jobs = jobs.take(np.lexsort((loss, jobs.column, jobs.row)))
     new, most = np.ones(jobs.row.size, bool), np.unique(jobs.row * 2**32 + jobs.column, return_counts=True)[1]
-    for before in range(1, most.max(initial=0)):
+    for before in range(1, max(most, default=0)):
         a, b = (jobs.take(where) for where in (slice(None, -before), slice(before, None)))
         same_cell = (a.row == b.row) & (a.column == b.column)
         new[before:] &= ~same_cell | differ(given.capacity[a.origin], given.capacity[b.origin])
