@@ -140,7 +140,7 @@ def transplanted(run: Run, fixed: Training, stage: str, title: str, given: Solut
 
     programs = lambda shape: [(rank, block_of(fixed, shape))]  # noqa: E731
     whole = np.empty(jobs.row.size, np.float32)
-    for block, found in run_jobs(run, stage, title, jobs, loss, 1, programs, ["rank_loss"]):
+    for block, found in run_jobs(run, stage, title, jobs, loss, 0, programs, ["rank_loss"]):
         whole[block.job] = found["rank_loss"]
     return whole
 

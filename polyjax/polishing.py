@@ -163,7 +163,7 @@ class Stages:
 
         name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
         fields = ["before", "after", "W", "b", "spectrum"]
-        return run_jobs(run, name, title, jobs, do, 1, self._programs, fields, BLOCK if jobs.row.size > MANY else FEW)
+        return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, BLOCK if jobs.row.size > MANY else FEW)
 
     def _programs(self, shape: tuple[int, int]) -> list[Program]:
         return [(polish.compiled(self.fixed), (*block_of(self.fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))]
@@ -201,7 +201,7 @@ class Stages:
 
         programs = lambda shape: [(evaluate, block_of(self.fixed, shape))]  # noqa: E731
         stage = self._name("judge"), "evaluating"
-        for block, outcome in run_jobs(self.run, *stage, jobs, do, 1, programs, Outcome._fields):
+        for block, outcome in run_jobs(self.run, *stage, jobs, do, 0, programs, Outcome._fields):
             yield block, Outcome(**outcome)
 
 

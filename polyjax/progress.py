@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A bar over `total` cells, each of whose models takes `steps` steps; nothing is shown unless `shown`."""
+    """A bar over `total` cells, each of whose models takes `steps` steps of training, or 0 where none is trained; nothing
+    is shown unless `shown`."""
 
     def __init__(self, name: str, total: int, steps: int, shown: bool, unit: str = "cell") -> None:
         self.total = total
@@ -26,8 +27,9 @@ class Progress:
         """How many cells are whole, and how many models were trained here, up to now."""
         if models == 0:
             self._bar.initial = cells  # they took no time
-        rate = models * self._steps / (perf_counter() - self._start)
-        self._bar.set_postfix_str(f"{rate / 1e6:.2f} M model-steps/s", refresh=False)
+        if self._steps:
+            rate = models * self._steps / (perf_counter() - self._start)
+            self._bar.set_postfix_str(f"{rate / 1e6:.2f} M model-steps/s", refresh=False)
         self._bar.update(int(cells) - self._bar.n)
 
     def tell(self, what: str) -> None:
