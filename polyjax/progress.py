@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A bar over `total` cells, each of whose models takes `steps` steps of training, or 0 where none is trained; nothing
-    is shown unless `shown`."""
+    """A bar over `total` cells, each of whose models takes `steps` steps of training, or 0 where none is trained;
+    nothing is shown unless `shown`."""
 
     def __init__(self, name: str, total: int, steps: int, shown: bool, unit: str = "cell") -> None:
         self.total = total
