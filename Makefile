@@ -18,8 +18,8 @@ endif
 RUN := $(VENV)/bin/python
 
 # What a results file depends on; the other modules only draw or check it.
-TRAINING := $(addprefix polyjax/,activations.py capacity.py certificate.py checks.py devices.py distributions.py engines.py \
-  descent.py evaluation.py execution.py fused.py jobs.py kernels.py lanes.py lattice.py models.py phases.py polish.py polishing.py \
+TRAINING := $(addprefix polyjax/,activations.py capacity.py certificate.py checks.py descent.py devices.py distributions.py \
+  engines.py evaluation.py execution.py fused.py jobs.py kernels.py lanes.py lattice.py models.py phases.py polish.py polishing.py \
   refinement.py results.py retry.py runs.py sampling.py step.py store.py sweep.py training.py unroll.py vectors.py)
 # An unfinished run is continued; results that are out of date are discarded.
 SWEEP = $(RUN) -m sweeps.$(1) $(if $(wildcard $@),--restart)

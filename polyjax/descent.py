@@ -28,12 +28,17 @@ class State(NamedTuple):
     loss: np.ndarray  # [...]
     gradient: np.ndarray  # [..., n]
     inverse: np.ndarray  # [..., n, n], of the Hessian
-    length: np.ndarray  # [...], of the next trial step beside a whole quasi-Newton step
+    whole: np.ndarray  # [..., n], the quasi-Newton step
+    length: np.ndarray  # [...], of the next trial step beside the whole one
 
 
-def state(x: np.ndarray, loss: np.ndarray, gradient: np.ndarray, inverse: np.ndarray) -> State:
-    """Return the state in which a descent from x begins."""
-    return State(x, loss, gradient, inverse, np.minimum(1, _farthest(x, gradient, inverse)))
+def state(
+    x: np.ndarray, loss: np.ndarray, gradient: np.ndarray, inverse: np.ndarray, length: np.ndarray | float = 1
+) -> State:
+    """Return the state at x, from which a trial step has this length at most."""
+    whole = -(inverse @ gradient[..., None])[..., 0]
+    farthest = FARTHEST * np.sqrt(_dot(x, x) / np.maximum(_dot(whole, whole), 1e-30))
+    return State(x, loss, gradient, inverse, whole, np.minimum(length, farthest))
 
 
 def descend(objective: Objective, state: State, steps: int) -> State:
@@ -47,22 +52,21 @@ def descend(objective: Objective, state: State, steps: int) -> State:
 
 def arrived(state: State) -> bool:
     """Say whether nearly all lanes have no step left that is worth taking."""
-    promised = -_dot(_direction(state.inverse, state.gradient), state.gradient) / 2
+    promised = -_dot(state.whole, state.gradient) / 2
     return bool((~(promised > ENOUGH * state.loss)).mean() >= MOST)
 
 
-def _step(objective: Objective, state: State) -> State:
+def _step(objective: Objective, before: State) -> State:
     """Try one step in every lane: where the loss falls enough it is taken, else the next trial is shorter. What both
     tell of the curvature goes into the inverse Hessian."""
-    whole = _direction(state.inverse, state.gradient)
-    x = (state.x + state.length[..., None] * whole).astype(np.float32)
-    step = x.astype(float) - state.x
+    x = (before.x + before.length[..., None] * before.whole).astype(np.float32)
+    step = x.astype(float) - before.x
     loss, gradient = objective(x)
-    taken = loss <= state.loss + DESCENT * _dot(state.gradient, step) + ROUNDING * abs(state.loss)
-    inverse = _updated(state.inverse, step, gradient - state.gradient)
-    x, gradient = (np.where(taken[..., None], a, b) for a, b in ((x, state.x), (gradient, state.gradient)))
-    length = np.minimum(np.where(taken, 1, state.length * 0.3), _farthest(x, gradient, inverse))
-    return State(x, np.where(taken, loss, state.loss), gradient, inverse, length)
+    taken = loss <= before.loss + DESCENT * _dot(before.gradient, step) + ROUNDING * abs(before.loss)
+    inverse = _updated(before.inverse, step, gradient - before.gradient)
+    x, gradient = (np.where(taken[..., None], a, b) for a, b in ((x, before.x), (gradient, before.gradient)))
+    length = np.where(taken, 1, before.length * 0.3)
+    return state(x, np.where(taken, loss, before.loss), gradient, inverse, length)
 
 
 def _updated(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
@@ -77,15 +81,6 @@ def _updated(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.nd
     both = (1 + weight[..., 0] * _dot(change, product))[..., None] * step / 2 - product
     outer = both[..., :, None] * scaled[..., None, :]
     return inverse + outer + np.swapaxes(outer, -1, -2)
-
-
-def _direction(inverse: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    return -(inverse @ gradient[..., None])[..., 0]
-
-
-def _farthest(x: np.ndarray, gradient: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    whole = _direction(inverse, gradient)
-    return FARTHEST * np.sqrt(_dot(x, x) / np.maximum(_dot(whole, whole), 1e-30))
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ solution that it starts from), G strips of STRIP jobs each, N features, D neuron
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +32,6 @@ class Solutions(NamedTuple):
     capacity: np.ndarray  # [S, N]
     importance: np.ndarray  # [S], of feature 0, for which W is a solution
 
-    def and_more(self, other: Solutions) -> Solutions:
-        return jax.tree.map(lambda *both: np.concatenate(both), self, other)
-
 
 def solutions(now: Outcome, importance: np.ndarray) -> Solutions:
     """Return those of a diagram [P, V, ...], row by row."""
@@ -53,8 +50,13 @@ class Jobs(NamedTuple):
     def take(self, which: np.ndarray | slice) -> Jobs:
         return Jobs(*(a[which] for a in self))
 
-    def and_more(self, other: Jobs) -> Jobs:
-        return jax.tree.map(lambda *both: np.concatenate(both), self, other)
+
+Several = TypeVar("Several", Jobs, Solutions)
+
+
+def joined(*parts: Several) -> Several:
+    """Return several `Jobs`, or several `Solutions`, as one, in their order."""
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def neighbours(news: np.ndarray, distance: int = 1) -> Jobs:
@@ -66,7 +68,7 @@ def neighbours(news: np.ndarray, distance: int = 1) -> Jobs:
         inside = ((other >= 0) & (other < np.array(news.shape)[:, None])).all(0)
         row, column = cells[:, inside]
         jobs.append(Jobs(row, column, np.ravel_multi_index(tuple(other[:, inside]), news.shape)))
-    together = jax.tree.map(lambda *parts: np.concatenate(parts), *jobs)
+    together = joined(*jobs)
     return together.take(news.ravel()[together.origin])
 
 

@@ -9,7 +9,7 @@ Axis letters: P densities, L lanes a density, n parameters of one model, B sampl
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -48,28 +48,31 @@ def polish(
     Attempts are counted from 0, and each has samples of its own, from the second on more than the first. The loss by
     which an attempt still falls says how far the solutions that it was given were from a minimum.
     """
-    one, of_block, key = one_model(training.model), compiled(training), jax.random.fold_in(key, attempt)
-
-    def on(tiles: int) -> Objective:
-        def objective(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            loss, gradient = of_block(unflatten(x, one), importance, density, key, np.int32(tiles))
-            return np.asarray(loss, float), flatten(gradient).astype(float)
-
-        return objective
-
+    on = partial(objective, training, importance, density, jax.random.fold_in(key, attempt))
     x = flatten(start)
     hessian = descent.curvature(on(1), x)
     inverse, direction = descent.positive_inverse(hessian)
-    many, few = on(TILES[attempt]), on(min(FEW, TILES[attempt]))
+    many, few = on(TILES[attempt]), on(FEW)
     with np.errstate(invalid="ignore", over="ignore"):  # models that are not finite
         x, gain = descent.leave_saddle(few, x, direction)
         now = descent.state(x, *many(x), inverse)
         before, steps = now.loss * gain, STEPS[training.objective]
-        if training.objective == "expected" or TILES[attempt] <= FEW:
+        if training.objective == "expected" or TILES[attempt] == FEW:
             now = descent.descend(many, now, ROUNDS * steps)
         else:
             now = _in_rounds(many, few, now, steps)
-    return Polished(unflatten(now.x, one), before, now.loss, hessian)
+    return Polished(unflatten(now.x, one_model(training.model)), before, now.loss, hessian)
+
+
+def objective(training: Training, importance: ArrayLike, density: ArrayLike, key: Array, tiles: int) -> Objective:
+    """Return `mean_loss` and its gradient as functions of x [P, L, n], in double precision on the host."""
+    of_block, one = compiled(training), one_model(training.model)
+
+    def both(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        loss, gradient = of_block(unflatten(x, one), importance, density, key, np.int32(tiles))
+        return np.asarray(loss, float), flatten(gradient).astype(float)
+
+    return both
 
 
 def _in_rounds(many: Objective, few: Objective, now: descent.State, steps: int) -> descent.State:

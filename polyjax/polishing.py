@@ -25,6 +25,7 @@ from polyjax.jobs import (
     Solutions,
     accept,
     differ,
+    joined,
     neighbours,
     run_jobs,
     solutions,
@@ -60,11 +61,12 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
     for round, distance in enumerate(DISTANCES):
         given, seen = solutions(now, importance), distance in DISTANCES[:round]
         jobs = stages.near(now, given, neighbours(news if seen else np.isfinite(now.loss), distance))
-        jobs = jobs if round else jobs.and_more(more)
+        if round == 0:
+            given, jobs = joined(given, others), joined(jobs, more)
         if not jobs.row.size:
             news = np.zeros_like(news)
             continue
-        tried = stages.polished(now, given.and_more(others), jobs)
+        tried = stages.polished(now, given, jobs)
         now, news = accept(now, jobs, tried, NEWS[stages.fixed.objective])
     now = stages.settle(now, found, range(1, len(polish.TILES)))
     return now._replace(converged=found.excess <= SETTLED), found

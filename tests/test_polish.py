@@ -98,7 +98,7 @@ def test_the_losses_before_and_after_are_those_of_the_solutions(quadratic):
 )
 def test_the_end_is_as_low_as_that_of_another_minimiser_from_the_same_start(model, density, importance):
     of, shape, attempt = fixed(model, model is QUADRATIC), (len(density), len(importance)), 0
-    both, one = objective(of, importance, density, polish.TILES[attempt]), training.one_model(model)
+    both, one = objective(of, shape, importance, density, polish.TILES[attempt]), training.one_model(model)
     some = [(p, lane) for p in range(2) for lane in (0, shape[1] - 1)]
 
     def minimum(x, lane):
@@ -126,23 +126,17 @@ def test_the_end_is_as_low_as_that_of_another_minimiser_from_the_same_start(mode
     assert np.all(np.array([ours.after[lane] for lane in some]) <= theirs * (1 + 2 * descent.ENOUGH))
 
 
-def objective(of, importance, density, tiles, attempt=0):
+def objective(of, shape, importance, density, tiles, attempt=0):
     """The loss and gradient of x [P, L, n], on the samples of an attempt."""
-    compiled, key = polish.compiled(of), jax.random.fold_in(KEY, attempt)
-
-    def both(x):
-        v = np.broadcast_to(np.float32(importance), x.shape[:2])
-        params = polish.unflatten(np.float32(x), training.one_model(of.model))
-        loss, gradient = compiled(params, v, np.float32(density), key, np.int32(tiles))
-        return np.asarray(loss, float), polish.flatten(gradient).astype(float)
-
-    return both
+    v = np.broadcast_to(np.float32(importance), shape)
+    both = polish.objective(of, v, np.float32(density), jax.random.fold_in(KEY, attempt), tiles)
+    return lambda x: both(np.float32(x))
 
 
 @pytest.mark.parametrize("tiles", [1, 4])
 def test_steered_by_a_look_at_the_whole_few_tiles_have_its_loss_and_slope(tiles):
     of, place = fixed(RELU, False), (RELU_IMPORTANCE, RELU_DENSITY)
-    few, many = (objective(of, *place, n) for n in (tiles, 16))
+    few, many = (objective(of, (2, 2), *place, n) for n in (tiles, 16))
     x = polish.flatten(starts(RELU, (2, 2)))
     loss, gradient = many(x)
     assert abs(few(x)[0] / loss - 1).max() > 1e-6  # other samples
@@ -162,7 +156,7 @@ def test_steered_by_a_look_at_the_whole_few_tiles_have_its_loss_and_slope(tiles)
 @pytest.mark.parametrize("model", [QUADRATIC, Anthropic(3, 2, "square")], ids=["Redwood", "Anthropic"])
 def test_the_hessian_is_that_of_the_closed_form(model):
     start, importance = starts(model, SHAPE), np.broadcast_to(LANES, SHAPE)
-    found = descent.curvature(objective(fixed(model, True), LANES, DENSITY, 1), polish.flatten(start))
+    found = descent.curvature(objective(fixed(model, True), SHAPE, LANES, DENSITY, 1), polish.flatten(start))
 
     def loss(x, importance, density):
         params = jax.tree.map(lambda a: a[0, 0], polish.unflatten(x[None, None], training.one_model(model)))
@@ -228,7 +222,7 @@ def test_a_saddle_is_left(name):
     of = fixed(QUADRATIC, True)
     # It is a saddle: the gradient vanishes, beside curvatures of about 1.
     here = jax.tree.map(lambda a: a[:1, :1], start)
-    assert np.abs(objective(of, 1, [1], 1)(polish.flatten(here))[1]).max() < 16 * EPS
+    assert np.abs(objective(of, (1, 1), 1, [1], 1)(polish.flatten(here))[1]).max() < 16 * EPS
     found = polished(of, start, LANES, DENSITY)
     end = exact(QUADRATIC, found.end, LANES, DENSITY)[DENSE, ALIKE]
     np.testing.assert_allclose(end, optimum(QUADRATIC, [1.0], [1.0])[0, 0], rtol=1e-5)  # as for the random starts
