@@ -18,12 +18,12 @@ endif
 RUN := $(VENV)/bin/python
 
 # What a results file depends on; the other modules only draw or check it.
-TRAINING := $(addprefix polyjax/,activations.py capacity.py certificate.py checks.py descent.py devices.py distributions.py \
-  engines.py evaluation.py execution.py fused.py jobs.py kernels.py lanes.py lattice.py models.py phases.py polish.py polishing.py \
-  refinement.py results.py retry.py runs.py sampling.py step.py store.py sweep.py training.py unroll.py vectors.py)
+TRAINING := polyjax/checks.py polyjax/files.py polyjax/results.py polyjax/sweep.py polyjax/embedding/capacity.py \
+  $(wildcard polyjax/toy/*.py polyjax/engine/*.py polyjax/engine/fused/*.py) \
+  $(filter-out polyjax/runs/verification.py,$(wildcard polyjax/runs/*.py))
 # An unfinished run is continued; results that are out of date are discarded.
 SWEEP = $(RUN) -m sweeps.$(1) $(if $(wildcard $@),--restart)
-DRAWING := $(addprefix polyjax/,captions.py certificate.py diagram.py geometry.py plotting.py) $(wildcard polyjax/theory/*.py) figures/drawing.py
+DRAWING := $(wildcard polyjax/draw/*.py polyjax/embedding/*.py polyjax/theory/*.py) figures/drawing.py
 
 # Figures that need no training, and figure 7's panels.
 PLAIN := 1 2 3 5 6

@@ -25,7 +25,7 @@ import polyjax
 from benchmarks.machine import machine, words
 from benchmarks.peers import PEERS
 from figures import figure4
-from polyjax.models import Params
+from polyjax.toy.models import Params
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when PyTorch is imported; PyTorch at its best, see `plan`
 GOALS = (0.005, 0.0035)  # of mean |C - C_theory|

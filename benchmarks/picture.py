@@ -19,8 +19,8 @@ from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
 
 from benchmarks.machine import words
 from figures.drawing import page, panel, save
-from polyjax import plotting
-from polyjax.command import Parser
+from polyjax.cli.parser import Parser
+from polyjax.draw import plotting
 
 WIDTH, LEFT, THROUGHPUT_HEIGHT = 7.0, 0.46, 2.05  # inches
 # Colours that the colour-blind tell apart (Okabe and Ito's, Tol's): cold for polyjax, warm and grey for the peers.

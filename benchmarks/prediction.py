@@ -25,11 +25,12 @@ import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import AbstractDevice, AbstractMesh, SingleDeviceSharding  # noqa: E402
 
-from polyjax import fused, training  # noqa: E402
-from polyjax.kernels import UNROLLED, Kernel  # noqa: E402
-from polyjax.models import Anthropic, Model, Redwood  # noqa: E402
-from polyjax.sampling import Sampler  # noqa: E402
-from polyjax.training import Training  # noqa: E402
+from polyjax.engine import training  # noqa: E402
+from polyjax.engine.fused import training as fused  # noqa: E402
+from polyjax.engine.fused.kernels import UNROLLED, Kernel  # noqa: E402
+from polyjax.engine.training import Training  # noqa: E402
+from polyjax.toy.models import Anthropic, Model, Redwood  # noqa: E402
+from polyjax.toy.sampling import Sampler  # noqa: E402
 
 MULTIPROCESSORS, SCHEDULERS, CLOCK = 132, 4, 1.755e9  # an H100 SXM issues one instruction a scheduler and cycle
 MODELS, STEPS, SAMPLES = 1000 * 1000 * 4, 2000, 64  # the full figure 4

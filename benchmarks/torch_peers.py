@@ -10,7 +10,7 @@ from torch import Tensor
 
 import polyjax
 from benchmarks.peers import grid, lanes
-from polyjax.models import Model, Params
+from polyjax.toy.models import Model, Params
 
 ACTIVATIONS = {
     "square": torch.square,

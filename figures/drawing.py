@@ -17,8 +17,8 @@ from matplotlib.quiver import Quiver
 from matplotlib.text import Annotation
 
 import polyjax
-from polyjax import captions, plotting
-from polyjax.command import Parser
+from polyjax.cli.parser import Parser
+from polyjax.draw import captions, plotting
 from polyjax.results import RULES, Results, load
 
 capacities = jax.jit(polyjax.capacities)  # one compilation a shape, not one an operation

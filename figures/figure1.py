@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import drawing
-from polyjax.geometry import embedding_with_capacities
+from polyjax.embedding.geometry import embedding_with_capacities
 
 WIDTH, PANEL, TOP = 3.4, (1.6, 1.08), 0.34  # inches: one column of a page
 LIMITS: dict[str, Any] = {"xlim": (-1.1, 1.7), "ylim": (-0.79, 1.1)}  # of the panels: one unit for both axes

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import drawing
-from polyjax import plotting, theory
-from polyjax.distributions import UNIFORM_SIGNED
+from polyjax import theory
+from polyjax.draw import plotting
+from polyjax.toy.distributions import UNIFORM_SIGNED
 
 IMPORTANCE = np.array([1, 0.65, 0.45, 0.2, 0.1, 0.05])  # at each D the phases are clear of their limits
 DENSITY = 0.2  # k = 9: the gain from capacity falls by (k - 1)^2 / 4 = 16 between C = 0 and 1

@@ -19,8 +19,10 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from figures.drawing import results_command
-from polyjax import captions, distributions, plotting, theory
+from polyjax import theory
+from polyjax.draw import captions, plotting
 from polyjax.results import Results, Selection, load
+from polyjax.toy import distributions
 
 TOLERANCE = 0.05  # cells further than this from the theory are counted as off
 WIDTH, LEFT, PANEL, GAP = 7.0, 0.46, 1.89, 0.16  # inches: the page's two columns; three panels side by side

@@ -19,8 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from figures import drawing
-from polyjax import geometry
-from polyjax.geometry import Blocks, embedding_with_capacities, tegum_product
+from polyjax.embedding import geometry
+from polyjax.embedding.geometry import Blocks, embedding_with_capacities, tegum_product
 
 CAPACITIES = np.array([0.8, 0.7, 0.5]), np.array([0.5, 0.5])  # of the two blocks
 SCALES = np.array([1.0, 1.6])  # mu_k: squared length is mu_k C_i

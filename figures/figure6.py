@@ -3,7 +3,7 @@
     python -m figures.figure6 [--out results/figure6]
 
 Writes OUT.png and OUT.pdf. The capacities are those that `polyjax.capacities` finds in the matrices that are drawn, and
-the blocks those of `polyjax.geometry.blocks`. W has shape [D, N] = [2, N].
+the blocks those of `polyjax.embedding.geometry.blocks`. W has shape [D, N] = [2, N].
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import drawing
-from polyjax import geometry
-from polyjax.geometry import embedding_with_capacities
+from polyjax.embedding import geometry
+from polyjax.embedding.geometry import embedding_with_capacities
 
 WIDTH, LEFT, TOP, PANEL, STEP = 7.0, 0.1, 0.22, (1.6, 1.3), (1.73, 1.72)  # inches
 COLUMNS = 4

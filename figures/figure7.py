@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.drawing import COLORS, apart, load_panels, page, panel, results_command
-from polyjax import captions, plotting, theory
-from polyjax.diagram import isolated
+from polyjax import theory
+from polyjax.draw import captions, plotting
+from polyjax.draw.diagram import isolated
 from polyjax.results import Results, Selection
 
 MODELS = (("Redwood", 3), ("Anthropic", 3), ("Anthropic", 5))  # the rows

@@ -18,7 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from figures.drawing import apart, load_panels, page, panel, results_command
-from polyjax import captions, certificate, diagram, geometry, plotting
+from polyjax.draw import captions, diagram, plotting
+from polyjax.embedding import geometry
+from polyjax.engine import certificate
 from polyjax.results import Results, Selection
 
 # name -> its title and its colour in the histogram: blues for one model, oranges for the other

@@ -19,8 +19,9 @@ from matplotlib.lines import Line2D
 
 from figures.drawing import COLORS, page, panel, results_command
 from figures.figure4 import Problem, problem
-from polyjax import captions, plotting, theory
-from polyjax.capacity import trained_marginal
+from polyjax import theory
+from polyjax.draw import captions, plotting
+from polyjax.embedding.capacity import trained_marginal
 from polyjax.results import Results, load
 
 KURTOSES = (1.8, 2.2, 3.0, 6.0, 18.0)  # of the cuts: two above the critical point, at it, and two below

@@ -4,12 +4,13 @@ Axes, always in this order: density P, importance V, restart R, neuron D, featur
 a feature is non-zero, sparsity is 1 - density. The swept importance is that of feature 0; the others have importance 1.
 """
 
-from polyjax import distributions, theory
-from polyjax.capacity import capacities, isotropic_capacities
-from polyjax.models import Anthropic, Params, Redwood
+from polyjax import theory
+from polyjax.embedding.capacity import capacities, isotropic_capacities
 from polyjax.results import Results, Selection, load
-from polyjax.runs import run, run_to_file
+from polyjax.runs.run import run, run_to_file
 from polyjax.sweep import Sweep
+from polyjax.toy import distributions
+from polyjax.toy.models import Anthropic, Params, Redwood
 
 __all__ = [
     "Anthropic",

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import optax
 
-from polyjax import description, engines, execution, polish, training
 from polyjax.checks import require
-from polyjax.distributions import Distribution, by_name, check_density
-from polyjax.models import Anthropic, Model, Redwood, has_closed_form
-from polyjax.provenance import fingerprint
-from polyjax.sampling import Sampler, default_sampler
-from polyjax.training import Training
+from polyjax.engine import engines, execution, polish, training
+from polyjax.engine.training import Training
+from polyjax.runs import description
+from polyjax.runs.provenance import fingerprint
+from polyjax.toy.distributions import Distribution, by_name, check_density
+from polyjax.toy.models import Anthropic, Model, Redwood, has_closed_form
+from polyjax.toy.sampling import Sampler, default_sampler
 
 LEARNING_RATE = {"sampled": 0.02, "expected": 0.1}  # without noise larger steps settle sooner
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 import polyjax
-from polyjax.command import SweepParser, results_path
+from polyjax.cli.parser import SweepParser, results_path
 
 ROWS = ((polyjax.Redwood, 3), (polyjax.Anthropic, 3), (polyjax.Anthropic, 5))
 ACTIVATIONS = ("square", "relu", "gelu")

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from polyjax import plotting
+from polyjax.draw import plotting
 
 SMALLEST = 6.5  # points
 PALE = 30  # of 255 levels: less than this beside white is an area behind the text, not a line through it

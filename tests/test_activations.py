@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyjax.activations import ACTIVATIONS, find_activation, gelu
+from polyjax.toy.activations import ACTIVATIONS, find_activation, gelu
 
 
 def test_gelu_and_its_slope_are_those_of_jax_to_rounding():

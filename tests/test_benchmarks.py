@@ -15,7 +15,7 @@ import polyjax
 from benchmarks import accuracy, peers, picture, point, throughput
 from benchmarks.peers import INSTALL, PEERS
 from benchmarks.plan import Point, plan, quick
-from polyjax.models import Params
+from polyjax.toy.models import Params
 
 KINDS = [(model, f) for model in (polyjax.Redwood, polyjax.Anthropic) for f in ("square", "relu", "gelu")]
 MEANS = jax.jit(

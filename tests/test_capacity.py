@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from polyjax.capacity import capacities, isotropic_capacities
+from polyjax.embedding.capacity import capacities, isotropic_capacities
 
 EPS = float(np.finfo(np.float32).eps)
 SEEDS = st.integers(0, 2**32 - 1)

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 from selections import selection
 
-from polyjax import captions, plotting
+from polyjax.draw import captions, plotting
 
 PROVENANCE = {
     "command": "python -m sweeps.figure4 --out results/figure4.npz",

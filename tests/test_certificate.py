@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from polyjax.certificate import has_rotations, spectrum
-from polyjax.models import Anthropic, Redwood
+from polyjax.engine.certificate import has_rotations, spectrum
+from polyjax.toy.models import Anthropic, Redwood
 
 ROUNDING = 1e-10  # of small matrices in double precision
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from polyjax import Redwood, Sweep, command, hosts
-from polyjax.command import Parser, SweepParser, results_path
-from polyjax.interruption import Interrupted
-from polyjax.provenance import RUN_OPTIONS, without_options
+from polyjax import Redwood, Sweep
+from polyjax.cli import parser as command
+from polyjax.cli.parser import Parser, SweepParser, results_path
+from polyjax.runs import hosts
+from polyjax.runs.folder.interruption import Interrupted
+from polyjax.runs.provenance import RUN_OPTIONS, without_options
 
 TINY = Sweep(Redwood(3, 2), [0.5], [1.0], steps=2)
 

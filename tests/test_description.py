@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax import Anthropic, Redwood, Sweep, distributions, runs
-from polyjax.description import of_functions, of_model, plain
-from polyjax.distributions import NORMAL, UNIFORM_SIGNED
-from polyjax.models import Params, activation_name
-from polyjax.provenance import fingerprint
+from polyjax import Anthropic, Redwood, Sweep
+from polyjax.runs import run as runs
+from polyjax.runs.description import of_functions, of_model, plain
+from polyjax.runs.provenance import fingerprint
+from polyjax.toy import distributions
+from polyjax.toy.distributions import NORMAL, UNIFORM_SIGNED
+from polyjax.toy.models import Params, activation_name
 
 SWEEP = Sweep(Redwood(2, 1), [0.5], [0.5, 2.0], restarts=1, steps=6, batch=8, retries=0)
 VECTOR = jnp.zeros(3)

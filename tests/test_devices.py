@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax import devices
+from polyjax.engine import devices
 
 SWEEP = """
 import sys, jax, numpy as np, polyjax
-from polyjax.verification import verify
+from polyjax.runs.verification import verify
 sweep = polyjax.Sweep(
     polyjax.Redwood(3, 2, {activation!r}),
     density=[0.05, 0.5, 1.0],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polyjax import distributions
-from polyjax.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
+from polyjax.toy.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
 
 EPS = float(np.finfo(np.float32).eps)
 ALL = [UNIFORM_SIGNED, UNIFORM_POSITIVE, NORMAL, RADEMACHER]

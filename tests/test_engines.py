@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax import engines, evaluation, lanes, training
-from polyjax.models import Anthropic, Redwood
-from polyjax.sampling import Sampler
-from polyjax.training import Training
+from polyjax.engine import engines, evaluation, lanes, training
+from polyjax.engine.training import Training
+from polyjax.toy.models import Anthropic, Redwood
+from polyjax.toy.sampling import Sampler
 
 
 def configuration(model, engine):

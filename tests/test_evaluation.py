@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyjax import evaluation, training
-from polyjax.distributions import NORMAL
-from polyjax.models import Anthropic, Redwood
-from polyjax.sampling import Sampler
+from polyjax.engine import evaluation, training
+from polyjax.engine.training import Training
 from polyjax.theory import expected_loss
-from polyjax.training import Training
+from polyjax.toy.distributions import NORMAL
+from polyjax.toy.models import Anthropic, Redwood
+from polyjax.toy.sampling import Sampler
 
 EPS = float(np.finfo(np.float32).eps)
 DENSITY = jnp.array([0.01, 0.1, 0.5, 1.0])

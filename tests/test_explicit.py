@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 import polyjax
-from polyjax import evaluation
+from polyjax.engine import evaluation
 from polyjax.theory import (
     ExplicitLosses,
     best_explicit_losses,

@@ -8,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from polyjax import Anthropic, Redwood, Sweep, execution, run
-from polyjax.models import Params
-from polyjax.training import Trained
+from polyjax import Anthropic, Redwood, Sweep, run
+from polyjax.engine import execution
+from polyjax.engine.training import Trained
+from polyjax.toy.models import Params
 
 # Few samples of large values; a kurtosis of exactly 3, where the theory divides by nothing; and no sparsity at all.
 DENSITY = (1e-4, 0.6, 1.0)

@@ -11,7 +11,7 @@ from legibility import assert_legible, rendered, words
 
 import polyjax
 from figures import figure7
-from polyjax import diagram
+from polyjax.draw import diagram
 from polyjax.results import load
 from polyjax.theory import best_explicit_losses
 from sweeps import figure7 as sweeps

@@ -8,8 +8,8 @@ from legibility import assert_legible, rendered, words
 from selections import marked
 
 from figures import figure8
-from polyjax.capacity import capacities
-from polyjax.geometry import embedding_with_capacities, tegum_product
+from polyjax.embedding.capacity import capacities
+from polyjax.embedding.geometry import embedding_with_capacities, tegum_product
 from polyjax.results import Refined, Results
 
 PAIR = embedding_with_capacities([0.5, 0.5])

@@ -15,14 +15,16 @@ import pytest
 from jax.sharding import AbstractMesh
 
 import polyjax
-from polyjax import engines, fused, kernels, training
-from polyjax.kernels import Kernel
-from polyjax.models import Anthropic, Redwood
-from polyjax.sampling import Sampler
-from polyjax.step import Program, scales
-from polyjax.training import Training
-from polyjax.unroll import unroll
-from polyjax.vectors import on_vectors
+from polyjax.engine import engines, training
+from polyjax.engine.fused import kernels
+from polyjax.engine.fused import training as fused
+from polyjax.engine.fused.kernels import Kernel
+from polyjax.engine.fused.step import Program, scales
+from polyjax.engine.fused.vectors import on_vectors
+from polyjax.engine.training import Training
+from polyjax.engine.unroll import unroll
+from polyjax.toy.models import Anthropic, Redwood
+from polyjax.toy.sampling import Sampler
 
 needs_kernels = pytest.mark.skipif(jax.__version_info__ < fused.OLDEST_JAX, reason="the kernels need jax 0.11 or newer")
 

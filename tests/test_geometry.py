@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from polyjax.capacity import capacities, isotropic_capacities
-from polyjax.geometry import (
+from polyjax.embedding.capacity import capacities, isotropic_capacities
+from polyjax.embedding.geometry import (
     blocks,
     covariances,
     decompose,

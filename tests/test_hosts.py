@@ -12,9 +12,9 @@ import pytest
 from ports import free_port
 
 import polyjax
-from polyjax.hosts import Cluster, Share, join
-from polyjax.lock import Held
 from polyjax.results import OF_LANES
+from polyjax.runs.folder.lock import Held
+from polyjax.runs.hosts import Cluster, Share, join
 
 ROOT = Path(__file__).parents[1]
 AT = "localhost:1"  # nobody connects there
@@ -71,7 +71,7 @@ def test_slurm_needs_no_options(alone, tmp_path):
 @pytest.mark.parametrize("i", [0, 1])
 def test_the_meeting_does_not_last_for_ever(tmp_path, i):
     options = ["--coordinator", f"localhost:{free_port()}", "--num-processes", "2", "--process-id", str(i)]
-    code = "from polyjax import hosts; from sweeps import figure4; hosts.MEETING_S = 1; figure4.main({})"
+    code = "from polyjax.runs import hosts; from sweeps import figure4; hosts.MEETING_S = 1; figure4.main({})"
     command = [sys.executable, "-c", code.format(["--out", str(tmp_path / "r.npz"), *options])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_the_wait_for_the_others(tmp_path):
 def test_sigterm_ends_a_process_after_the_meeting_as_before():
     code = """
 import os, signal, sys, time
-from polyjax.hosts import Cluster, join
+from polyjax.runs.hosts import Cluster, join
 join(Cluster(sys.argv[1], 2, int(sys.argv[2])), [])
 os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(5)

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from polyjax import interruption
-from polyjax.interruption import SIGNALS, Interrupted, Requests, at_once
+from polyjax.runs.folder import interruption
+from polyjax.runs.folder.interruption import SIGNALS, Interrupted, Requests, at_once
 
 # Without the package, which would take a second to start.
 WAITS = """

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.special
 
-from polyjax.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
-from polyjax.lattice import LEAST, TILE, _points, tile
-from polyjax.sampling import Sampler
+from polyjax.engine.lattice import LEAST, TILE, _points, tile
+from polyjax.toy.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
+from polyjax.toy.sampling import Sampler
 
 EPS = float(np.finfo(np.float32).eps)
 DENSITY = np.float32([0.01, 0.1, 0.5, 0.9, 1.0])

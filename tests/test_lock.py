@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from polyjax import lock
-from polyjax.lock import Held, held
+from polyjax.runs.folder import lock
+from polyjax.runs.folder.lock import Held, held
 
 # Without the package, which would take a second to start.
 HOLDER = """

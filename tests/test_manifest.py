@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from polyjax import Redwood, Sweep, manifest
+from polyjax import Redwood, Sweep
+from polyjax.runs.folder import manifest
 
 FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
 CONFIG = json.loads(json.dumps(Sweep(Redwood(6, 3), np.geomspace(0.01, 1, 7), [0.5, 1.0]).describe()))

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyjax import activations, distributions, models, theory
-from polyjax.activations import ACTIVATIONS
-from polyjax.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED, Moments
-from polyjax.models import Anthropic, Params, Redwood
+from polyjax import theory
+from polyjax.toy import activations, distributions, models
+from polyjax.toy.activations import ACTIVATIONS
+from polyjax.toy.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED, Moments
+from polyjax.toy.models import Anthropic, Params, Redwood
 
 EPS = float(np.finfo(np.float32).eps)
 

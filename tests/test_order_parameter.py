@@ -10,8 +10,8 @@ from legibility import assert_legible, rendered, words
 from figures import order_parameter as drawing
 from figures.figure4 import problem
 from polyjax import theory
-from polyjax.capacity import capacities, trained_marginal
-from polyjax.geometry import embedding_with_capacities, tegum_product
+from polyjax.embedding.capacity import capacities, trained_marginal
+from polyjax.embedding.geometry import embedding_with_capacities, tegum_product
 from polyjax.results import Results
 
 N, D = 6, 3

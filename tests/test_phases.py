@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from polyjax import phases
-from polyjax.phases import STRIP, in_parallel, strips
+from polyjax.runs import stages as phases
+from polyjax.runs.stages import STRIP, in_parallel, strips
 
 FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
 LONG = 10  # seconds after which something hangs

@@ -11,8 +11,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from selections import marked, selection
 
-from polyjax import plotting, theory
-from polyjax.distributions import UNIFORM_SIGNED
+from polyjax import theory
+from polyjax.draw import plotting
+from polyjax.toy.distributions import UNIFORM_SIGNED
 
 DENSITY, IMPORTANCE = np.geomspace(0.01, 1, 12), np.geomspace(0.1, 10, 15)
 

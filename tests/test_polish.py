@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from polyjax import descent, polish, theory, training
-from polyjax.distributions import UNIFORM_SIGNED
-from polyjax.models import Anthropic, Params, Redwood
-from polyjax.sampling import Sampler
-from polyjax.training import Training
+from polyjax import theory
+from polyjax.engine import descent, polish, training
+from polyjax.engine.training import Training
+from polyjax.toy.distributions import UNIFORM_SIGNED
+from polyjax.toy.models import Anthropic, Params, Redwood
+from polyjax.toy.sampling import Sampler
 
 EPS = float(np.finfo(np.float32).eps)
 DENSITY = np.float32([0.05, 0.3, 0.7, 1.0])  # of signed uniform features, whose kurtosis is 36, 6, 2.6 and 1.8

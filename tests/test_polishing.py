@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax import certificate, jobs, polish
-from polyjax.certificate import fall
-from polyjax.directory import Directory
-from polyjax.execution import Outcome, keys
-from polyjax.phases import Run, Strips
-from polyjax.store import Memory
-from polyjax.verification import verify
+from polyjax.engine import certificate, polish
+from polyjax.engine.certificate import fall
+from polyjax.engine.execution import Outcome, keys
+from polyjax.runs import jobs
+from polyjax.runs.folder.directory import Directory
+from polyjax.runs.stages import Run, Strips
+from polyjax.runs.store import Memory
+from polyjax.runs.verification import verify
 
 SWEEP = polyjax.Sweep(
     polyjax.Anthropic(3, 2, "relu"),

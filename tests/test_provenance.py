@@ -9,8 +9,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from polyjax import provenance
-from polyjax.provenance import RUN_OPTIONS, command, without_options
+from polyjax.runs import provenance
+from polyjax.runs.provenance import RUN_OPTIONS, command, without_options
 
 FEW = hypothesis.settings(deadline=None, max_examples=300, derandomize=True)
 WORDS = st.sampled_from(["-m", "sweeps.figure4", "--seed", "3", "--out=results/a b.npz", "--preset", "-", "--", ""])
@@ -100,7 +100,7 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / "checkout" / "polyjax"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")
-    monkeypatch.setattr(provenance, "__file__", str(folder / "provenance.py"))
+    monkeypatch.setattr(provenance, "__file__", str(folder / "runs" / "provenance.py"))
     return folder
 
 
@@ -148,7 +148,7 @@ def test_a_copy_inside_somebody_elses_checkout_has_not_their_revision(checkout, 
     copy = checkout.parent / "environment" / "polyjax"
     copy.mkdir(parents=True)
     (copy / "__init__.py").write_text("")
-    monkeypatch.setattr(provenance, "__file__", str(copy / "provenance.py"))
+    monkeypatch.setattr(provenance, "__file__", str(copy / "runs" / "provenance.py"))
     assert revision() is None
 
 

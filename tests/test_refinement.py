@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax import execution, jobs, refinement
-from polyjax.execution import Outcome
-from polyjax.phases import STRIP, Run, strips
-from polyjax.store import Memory
+from polyjax.engine import execution
+from polyjax.engine.execution import Outcome
+from polyjax.runs import jobs, refinement
+from polyjax.runs.stages import STRIP, Run, strips
+from polyjax.runs.store import Memory
 from polyjax.theory import explicit_losses
 
 CELLS = 12

@@ -10,11 +10,13 @@ import pytest
 from diverging import DIVERGING as SWEEP
 from hypothesis import strategies as st
 
-from polyjax import execution, retry, run, training
-from polyjax.phases import STRIP
+from polyjax import run
+from polyjax.engine import execution, training
 from polyjax.results import OF_LANES
-from polyjax.retry import Lanes, Replaced
-from polyjax.store import Memory
+from polyjax.runs import retry
+from polyjax.runs.retry import Lanes, Replaced
+from polyjax.runs.stages import STRIP
+from polyjax.runs.store import Memory
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)

@@ -20,13 +20,16 @@ import pytest
 from diverging import DIVERGING
 
 import polyjax
-from polyjax import Redwood, directory, evaluation, execution, manifest, results, runs
-from polyjax.directory import Directory
-from polyjax.hosts import Share
-from polyjax.interruption import Interrupted
+from polyjax import Redwood, results
+from polyjax.engine import evaluation, execution
 from polyjax.results import OF_LANES, Parts
-from polyjax.retry import Lanes
-from polyjax.runs import run_to_file
+from polyjax.runs import run as runs
+from polyjax.runs.folder import directory, manifest
+from polyjax.runs.folder.directory import Directory
+from polyjax.runs.folder.interruption import Interrupted
+from polyjax.runs.hosts import Share
+from polyjax.runs.retry import Lanes
+from polyjax.runs.run import run_to_file
 
 TINY = replace(DIVERGING, refine=2)
 OTHER = replace(TINY, seed=1)
@@ -252,7 +255,7 @@ def test_a_signal_finishes_the_chunks_in_hand_and_tells_how_to_go_on(
         while not store.stopping():
             sleep(0.001)
 
-    monkeypatch.setattr("polyjax.devices.workers", lambda: 1)
+    monkeypatch.setattr("polyjax.engine.devices.workers", lambda: 1)
     with watched(most=after, then=signalled), pytest.raises(Interrupted) as stopped:
         run_to_file(TINY, path, progress=False)
     assert stopped.value.exit_code == 128 + number
@@ -273,11 +276,11 @@ def test_a_signal_finishes_the_chunks_in_hand_and_tells_how_to_go_on(
 def test_a_run_that_is_continued_on_another_device_names_both(phase, path, whole, monkeypatch):
     # Of the second session there is nothing but the last chunks.
     first = {name for name in whole.chunks if PHASES.index(name.split("-")[0]) < PHASES.index(phase)}
-    monkeypatch.setattr("polyjax.devices.words", lambda: "cpu, of yesterday")
+    monkeypatch.setattr("polyjax.engine.devices.words", lambda: "cpu, of yesterday")
     with watched(most=len(first)) as seen, pytest.raises(KeyboardInterrupt):
         run_to_file(TINY, path, progress=False)
     assert set(seen.kept) == first
-    monkeypatch.setattr("polyjax.devices.words", lambda: "cpu, of today")
+    monkeypatch.setattr("polyjax.engine.devices.words", lambda: "cpu, of today")
     run_to_file(TINY, path, progress=False)
     found = polyjax.load(path)
     made = found.config["provenance"]
@@ -736,13 +739,13 @@ def small_device(call, most, message=MESSAGE):
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("polyjax.devices.workers", lambda: 2)
+        patch.setattr("polyjax.engine.devices.workers", lambda: 2)
         return Undisturbed(STEADY, tmp_path_factory.mktemp("steady"))
 
 
 @pytest.fixture
 def two_workers(monkeypatch):
-    monkeypatch.setattr("polyjax.devices.workers", lambda: 2)
+    monkeypatch.setattr("polyjax.engine.devices.workers", lambda: 2)
 
 
 def assert_the_same_to_rounding(found, expected):
@@ -789,7 +792,7 @@ def test_half_as_many_models_are_trained_at_once_where_the_memory_ends(
 @pytest.mark.usefixtures("two_workers")
 def test_neighbours_are_looked_at_in_parts_where_the_memory_ends(path, steady, capfd, monkeypatch):
     looking = SimpleNamespace(compiled_rank=lambda fixed: small_device(evaluation.compiled_rank(fixed), 8))
-    monkeypatch.setattr("polyjax.jobs.evaluation", looking)
+    monkeypatch.setattr("polyjax.runs.jobs.evaluation", looking)
     run_to_file(STEADY, path, progress=False)
     assert said(capfd) == [halving(32), halving(16)]
     assert_the_same_to_rounding(polyjax.load(path), steady.results)
@@ -802,7 +805,7 @@ def test_a_program_too_large_to_be_compiled_is_made_smaller(path, steady, capfd,
         if np.prod(programs[0][1][1].shape) > 6:  # [P, L] of the importance
             raise jax.errors.JaxRuntimeError(MESSAGE)
 
-    monkeypatch.setattr("polyjax.execution.compile_ahead", too_large)
+    monkeypatch.setattr("polyjax.engine.execution.compile_ahead", too_large)
     monkeypatch.setattr(TRAINING["runs"], small_device(execution.train_block, 6))
     run_to_file(STEADY, path, progress=False)
     assert said(capfd) == [halving(12)]

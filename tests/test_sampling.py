@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
-from polyjax import sampling
-from polyjax.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
-from polyjax.models import Redwood
-from polyjax.sampling import SAMPLERS, Batch, Sampler, default_sampler, kronecker
 from polyjax.theory import expected_loss
+from polyjax.toy import sampling
+from polyjax.toy.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
+from polyjax.toy.models import Redwood
+from polyjax.toy.sampling import SAMPLERS, Batch, Sampler, default_sampler, kronecker
 
 EPS = float(np.finfo(np.float32).eps)
 N, D, BATCH = 3, 2, 20  # 20 samples are not a multiple of the 2^N = 8 masks

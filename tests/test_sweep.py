@@ -12,12 +12,14 @@ import optax
 import pytest
 from hypothesis import strategies as st
 
-from polyjax import devices, distributions, theory
-from polyjax.capacity import capacities
-from polyjax.execution import blocks
-from polyjax.models import Anthropic, Redwood
-from polyjax.runs import run
+from polyjax import theory
+from polyjax.embedding.capacity import capacities
+from polyjax.engine import devices
+from polyjax.engine.execution import blocks
+from polyjax.runs.run import run
 from polyjax.sweep import Sweep
+from polyjax.toy import distributions
+from polyjax.toy.models import Anthropic, Redwood
 
 EPS = float(np.finfo(np.float32).eps)
 PHASES = Sweep(Redwood(6, 3), np.geomspace(0.01, 0.5, 6), np.geomspace(0.1, 10, 6), restarts=4, steps=800)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from polyjax import theory
-from polyjax.capacity import capacities
+from polyjax.embedding.capacity import capacities
 from polyjax.theory import Phase
 
 EPS, EPS64 = float(np.finfo(np.float32).eps), float(np.finfo(np.float64).eps)

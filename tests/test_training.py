@@ -6,12 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from polyjax import engines, lanes, training
-from polyjax.distributions import UNIFORM_SIGNED
-from polyjax.models import Anthropic, Params, Redwood
-from polyjax.sampling import Sampler
+from polyjax.engine import engines, lanes, training
+from polyjax.engine.training import Training
 from polyjax.theory import expected_loss
-from polyjax.training import Training
+from polyjax.toy.distributions import UNIFORM_SIGNED
+from polyjax.toy.models import Anthropic, Params, Redwood
+from polyjax.toy.sampling import Sampler
 
 EPS = float(np.finfo(np.float32).eps)
 IMPORTANCE = jnp.array([[0.3, 1.0, 1.0, 4.0]] * 2)  # [P, L]: two lanes differ in where they start only

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from polyjax.models import Redwood
+from polyjax.engine.unroll import split, unroll
 from polyjax.theory import expected_loss
-from polyjax.unroll import split, unroll
+from polyjax.toy.models import Redwood
 
 EPS = float(np.finfo(np.float32).eps)
 W = np.array([[0.3, -0.5, 1.25], [-0.75, 0.2, 0.9]], np.float32)

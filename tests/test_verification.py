@@ -14,8 +14,8 @@ import pytest
 from diverging import DIVERGING
 
 import polyjax
-from polyjax.__main__ import _retried
-from polyjax.verification import verify
+from polyjax.cli.main import _retried
+from polyjax.runs.verification import verify
 
 ROOT = Path(__file__).parents[1]
 # A third of the models has not settled after so few steps, and is retried; everything is refined.
@@ -168,7 +168,7 @@ def test_info_says_what_a_file_lacks_to_be_made_again(saved):
 @pytest.mark.parametrize("retries", [0, 1, 2, 3])
 def test_info_counts_the_models_of_each_attempt_as_its_bar_does(retries, monkeypatch):
     attempts = []
-    size = polyjax.retry.Size
+    size = polyjax.runs.retry.Size
     monkeypatch.setattr(polyjax.retry, "Size", lambda *a: attempts.append(a[0]) or size(*a))
     results = polyjax.run(replace(DIVERGING, retries=retries), progress=False)
     assert len(attempts) == retries

@@ -11,7 +11,7 @@ import pytest
 from harness import OUT, PHASES, two_at_a_time
 from traps import Trap
 
-from polyjax.directory import Directory
+from polyjax.runs.folder.directory import Directory
 
 LENGTHS = (0, 1, 21, 22, 100, 0.1, 0.3, 0.5, 0.7, 0.9, -22, -1)  # bytes; of the whole, if fractions; off the end
 

@@ -1,0 +1,124 @@
+"""What a results file is, and whether it can be trusted.
+
+polyjax info FILE      how it was made, and what is in it
+polyjax verify FILE    trains a few of its cells again and compares; exit code 1 where they differ
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from polyjax.cli.parser import Parser
+from polyjax.results import Results, load
+from polyjax.runs.verification import Cell, verify
+from polyjax.sweep import Sweep
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(prog="polyjax", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+    info = commands.add_parser("info", help="how a results file was made, and what is in it")
+    check = commands.add_parser("verify", help="train a few of its cells again and compare")
+    for each in (info, check):
+        each.add_argument("file", help="a results file")
+    check.add_argument("--cells", type=int, default=5, help="how many cells (default: 5)")
+    check.add_argument("--seed", type=int, help="of the choice of cells (default: others every time)")
+    arguments = parser.parse_args(argv)
+    if arguments.command == "info":
+        info.report(lambda: print(describe(arguments.file, load(arguments.file))))
+    else:
+        check.report(lambda: compare(arguments.file, arguments.cells, arguments.seed))
+
+
+def describe(path: str, results: Results) -> str:
+    """What `polyjax info` prints."""
+    lines = [path, *_listed(_made(path, results.config)), "", *_listed(_configured(results.config)), ""]
+    return "\n".join([*lines, *_listed(_found(results))])
+
+
+def _made(path: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    made = config.get("provenance", {})
+    if made.get("command"):
+        yield "command", made["command"]
+    yield "in Python", _in_python(path, config)
+    yield "versions", ", ".join(f"{name} {number}" for name, number in made.get("versions", {}).items())
+    yield "device", made.get("device", "unknown")
+    yield "revision", made.get("revision") or "unknown"
+    for session in made.get("other_sessions", []):
+        yield "and also", ", ".join(f"{key} {value}" for key, value in session.items())
+
+
+def _in_python(path: str, config: Mapping[str, Any]) -> str:
+    """What makes the file again, or why nothing does without the user's own code."""
+    try:
+        Sweep.from_config({**config, "engine": "arrays"})  # any: others may be tried on the device
+    except ValueError as error:
+        return f"not from this file alone: {error}"
+    return f'polyjax.run(polyjax.Sweep.from_config(polyjax.load("{path}").config))'
+
+
+def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in config.items():
+        if isinstance(value, list) and key in ("density", "importance"):
+            yield key, f"{len(value)} values from {min(value):.6g} to {max(value):.6g}"
+        elif isinstance(value, Mapping) and value and key != "provenance":
+            yield key, ", ".join(f"{name} {each}" for name, each in _flat(value))
+        elif value not in (None, {}) and key != "provenance":
+            yield key, " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a mapping, and of those in it."""
+    for name, each in value.items():
+        if isinstance(each, Mapping):
+            yield from _flat(each, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", each
+
+
+def _found(results: Results) -> Iterator[tuple[str, str]]:
+    finite = np.isfinite(results.loss)
+    best = results.select("best")
+    yield "models", f"{results.loss.size:,}"
+    yield "retried", _retried(results)
+    yield "not settled", f"{(finite & ~results.converged).sum():,} models, {(~best.converged).sum():,} cells"
+    yield "not finite", f"{(~finite).sum():,} models, {(~np.isfinite(best.loss)).sum():,} cells"
+    if results.refined is not None:
+        yield "refined", f"{(results.refined.gain > 0).sum():,} cells"
+
+
+def _retried(results: Results) -> str:
+    """How many models each attempt has trained, as its bar says, and how many of these were better and are kept.
+
+    A model is trained again until it settles: attempt n had those which a later or the same one settled, and those
+    which none did."""
+    attempts = range(1, results.config.get("retries", 0) + 1)
+    trained = [(~results.converged | (results.attempt >= n)).sum() for n in attempts]
+    again = "".join(f", {count:,} of them in attempt {n} too" for n, count in enumerate(trained[1:], 2) if count)
+    replaced = f"; the retry was better, and took the place, for {(results.attempt > 0).sum():,}"
+    return f"{trained[0]:,} models{again}{replaced}" if trained and trained[0] else "0 models"
+
+
+def _listed(pairs: Iterator[tuple[str, str]]) -> list[str]:
+    return [f"  {name.replace('_', ' '):<14}{value}" for name, value in pairs]
+
+
+def compare(path: str, cells: int, seed: int | None) -> None:
+    """What `polyjax verify` does."""
+    print(path)
+    print("  density   importance  largest difference: trained again  of what the stored weights have")
+    found = verify(path, cells, seed)
+    for cell in found:
+        print(f"  {cell.density:<9.4g} {cell.importance:<11.4g} {_again(cell):<33} {cell.of_weights:.1e}")
+    wrong = sum(not cell.agrees for cell in found)
+    print(f"{wrong} of {len(found)} cells differ" if wrong else f"all {len(found)} cells agree")
+    if wrong:
+        sys.exit(1)
+
+
+def _again(cell: Cell) -> str:
+    differences = f"{max(cell.capacity, cell.loss):.1e}"
+    return f"{differences}, same weights" if cell.same_bits else differences

@@ -1,0 +1,1 @@
+"""Pictures of results beside theory; nothing else imports matplotlib."""

@@ -1,0 +1,1 @@
+"""What trained embeddings W spend on each feature, and their geometry: capacities, blocks and decompositions."""

@@ -1,0 +1,1 @@
+"""Many models at once on the devices: training by three engines, evaluation, and polishing."""

@@ -1,0 +1,131 @@
+"""The fused engine: one Pallas kernel trains a block of lanes for many steps (`kernels`), each in scalars (`step`).
+
+Samples are drawn outside, by `Training.draw` as for the other engines, and what only the step's number decides is
+computed there too. Axis letters: P densities, L lanes a density, M lanes of all densities, each filled up to whole
+blocks, K steps, B samples a step, Q numbers a sample, R numbers a step, S numbers that a lane keeps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from itertools import cycle
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from polyjax.engine import devices, lanes, training
+from polyjax.engine.fused.kernels import LANES, Kernel, Step, sum_over
+from polyjax.engine.fused.step import Entries, Program, scales
+from polyjax.engine.training import Trained, Training
+from polyjax.engine.unroll import scalars_of
+from polyjax.toy.models import Params
+
+OLDEST_JAX = (0, 11)
+OLDEST_GPU = 9.0  # compute capability: Hopper, the first that Mosaic GPU compiles for
+PLATFORM = {"gpu": "cuda", "tpu": "tpu"}
+
+
+def train(
+    fixed: Training, start: Params, importance: Array, density: Array, draw_key: Array, kernel: Kernel | None = None
+) -> Trained:
+    """The same as `training.train_lanes`, up to rounding, by the kernel given, or else that of this process's devices.
+
+    Raises NotImplementedError for a model or an optimiser that no kernel can run.
+    """
+    kernel, program, (P, L) = kernel or Kernel(jax.default_backend()), Program(fixed), importance.shape
+    scale = scales(fixed.model, importance)
+    whole_scale = jnp.stack([jnp.broadcast_to(s, (P, L)) for s in scale])
+    units = training.in_units(lanes.last(start), whole_scale)
+    state = jax.tree.leaves(lanes.per_lane(fixed.optimizer, program.one).init(units))
+    has = _filled([importance, *(s for s in scale if np.ndim(s))], LANES[kernel.target])
+    keeps = _filled([*units, *program.mine(state)], LANES[kernel.target])
+    constants = [None if np.ndim(s) else s for s in scale]
+
+    def several_steps(carry: Any, numbers: Array) -> Any:
+        keeps, shared = carry
+        samples = program.samples(draw_key, numbers, density)
+        shared, rates = lax.scan(lambda shared, _: program.next_shared(shared), shared, length=len(numbers))
+        step = _step(program, constants, samples.shape[2])
+        return _in_parts(kernel, step, samples, rates, has, keeps), shared
+
+    def weights(keeps: Array) -> Params:
+        rows = keeps.reshape(len(keeps), P, -1)[:, :, :L]
+        leaves = jnp.split(rows, np.cumsum([leaf.size for leaf in program.one]))
+        units = Params(*(a.reshape(*leaf.shape, P, L) for a, leaf in zip(leaves, program.one, strict=False)))
+        return lanes.first(training.in_weights(units, whole_scale))
+
+    (end, _), half_way = training.in_blocks(several_steps, (keeps, program.shared(state)), fixed.steps)
+    return Trained(weights(end), weights(half_way))
+
+
+def find_target() -> str | None:
+    """Which kernel this process's devices run, if any."""
+    device = jax.devices()[0]
+    if device.platform == "tpu":
+        return "tpu"
+    runs = device.device_kind.startswith("NVIDIA") and float(device.compute_capability) >= OLDEST_GPU
+    return "gpu" if runs else None
+
+
+def problem(fixed: Training) -> str | None:
+    """Why no kernel can run this training here, or None if one can. Found by lowering it, which takes a second."""
+    if jax.__version_info__ < OLDEST_JAX:
+        return "it needs jax 0.11 or newer"
+    target = find_target()
+    return _lowering_problem(fixed, target) if target else "it needs a TPU, or an NVIDIA GPU from Hopper on"
+
+
+@lru_cache(maxsize=32)
+def _lowering_problem(fixed: Training, target: str) -> str | None:
+    numbers = lambda *shape: jax.ShapeDtypeStruct(shape, np.float32)  # noqa: E731
+    start = jax.tree.map(lambda a: numbers(1, 1, *a.shape), training.one_model(fixed.model))
+    run = jax.jit(partial(train, replace(fixed, steps=1), kernel=Kernel(target)))
+    try:
+        traced = run.trace(start, numbers(1, 1), numbers(1), jax.eval_shape(jax.random.key, 0))
+        traced.lower(lowering_platforms=(PLATFORM[target],))
+    except Exception as error:  # kernel languages raise all kinds
+        return devices.first_line(error).split(". ")[0] or repr(error)
+    return None
+
+
+def _filled(leaves: Sequence[Array], block: int) -> Array:
+    """Leaves [..., P, L] as [S, M]. The last lane of each density is repeated in those that fill its last block."""
+    rows = jnp.concatenate([leaf.reshape(-1, *leaf.shape[-2:]) for leaf in leaves])
+    rows = jnp.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[-1] % block)), "edge")
+    return rows.reshape(len(rows), -1)
+
+
+def _step(program: Program, scale: list[Any], n_samples: int) -> Step:
+    """A step as the kernel runs it, for the model's scale of every feature, or None where lanes have their own."""
+    one = scalars_of(program.one)
+    kept, size = jax.tree.structure((one, program.mine(scalars_of(program.state)))), len(jax.tree.leaves(one))
+
+    def step(sample: Any, rates: list[Any], has: list[Any], keeps: list[Any]) -> list[Any]:
+        importance, *rest = has
+        own_scale = iter(rest)
+        every_scale = [next(own_scale) if s is None else s for s in scale]
+        units, mine = jax.tree.unflatten(kept, keeps)
+        weights = _scaled(units, every_scale)
+        terms = lambda i: jax.tree.leaves(program.gradient.after(sample(i), (weights, importance)))  # noqa: E731
+        sums = sum_over(terms, n_samples, [0 * importance] * size)
+        gradient = _scaled(jax.tree.unflatten(jax.tree.structure(one), sums), every_scale)
+        return jax.tree.leaves(program.update.after(rates, (gradient, mine, units)))
+
+    return step
+
+
+def _scaled(params: Entries, scale: list[Any]) -> Entries:
+    """`training.in_weights` in entries, and its transpose, without multiplications by 1."""
+    W, *others = params
+    return [[w * s if np.ndim(s) or s != 1 else w for w, s in zip(W, cycle(scale), strict=False)], *others]
+
+
+def _in_parts(kernel: Kernel, step: Step, samples: Array, rates: Array, has: Array, keeps: Array) -> Array:
+    """The kernel on samples [P, K, B, Q], as often as they are too many for one call."""
+    P, K, B, Q = samples.shape
+    at_once = kernel.steps_at_once(K, B * Q)
+    parts = jnp.moveaxis(samples.reshape(P, -1, at_once, B, Q), 1, 0), rates.reshape(-1, at_once, rates.shape[-1])
+    return lax.scan(lambda keeps, part: (kernel(step, *part, has, keeps), None), keeps, parts)[0]

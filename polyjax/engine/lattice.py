@@ -1,0 +1,101 @@
+"""A fixed batch of quasi-random samples at one density, for objectives that are minimised to the end.
+
+Every activity mask has a lattice of its own, in as many dimensions as it has active features and with as many points as
+it is worth. The gradient's error then falls faster with the number of samples than that of independent ones, most where
+the loss is smooth, so that there is less that an optimiser could fit and the batch gets wrong.
+
+A batch comes in tiles, each of which is a lattice by itself, and any power of two of them one lattice together. So one
+compiled program minimises on batches of any size, in the memory of a tile.
+
+Axis letters: M masks, N features, B samples of a tile, T trial scales.
+"""
+
+from math import comb
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from polyjax.toy.sampling import LARGEST_ENUMERATED, Batch, Sampler, kronecker
+
+MULTIPLIER = 17797  # of an extensible Korobov lattice (Hickernell, Hong, L'Ecuyer and Lemieux, 2000)
+TILE = 4096  # samples
+LEAST = 1  # points of a mask in a tile, however improbable
+PAIRS_FIRST = (
+    0.3  # what a mask of one active feature is worth beside others of its probability: it is easy to integrate
+)
+TRIALS = 256
+
+
+def tile(sampler: Sampler, key: Array, density: Array, number: Array, of: Array) -> Batch:
+    """Return a tile of a batch of so many tiles, a power of two: x [B, N] of the features that `sampler` draws.
+
+    The weights of a tile add up to 1. For many features, whose masks cannot be enumerated, stratified samples. Another
+    key gives an independent batch.
+    """
+    n, samples = sampler.n_features, TILE
+    if 2**n > LARGEST_ENUMERATED:
+        stratified = Sampler("stratified", sampler.distribution, n, samples)
+        index = number * samples + jnp.arange(samples)
+        return stratified(kronecker(jax.random.bits(key, (1, 2 * n)), index[:, None]), density)
+    # Where there are too many patterns of signs for a tile, the values of a mask have both signs.
+    sides = 2 if sampler.distribution.is_symmetric and LEAST * 3**n <= samples else 1
+    pattern = _patterns(n, sides)
+    active, rank = pattern > 0, np.cumsum(pattern > 0, axis=1) - 1
+    points = _points(density, n, sides, samples)[active.sum(1)]
+    end = jnp.cumsum(points)
+    index = jnp.arange(samples)
+    mask = jnp.minimum(jnp.searchsorted(end, index, side="right"), len(active) - 1)
+    within = (index - (end - points)[mask]) * of + number
+    shift = np.minimum(np.arange(len(pattern)), _mirrored(pattern)) if sides == 2 else np.arange(len(pattern))
+    u = _lattice(key, within, points[mask] * of, jnp.asarray(shift)[mask], rank)
+    if sides == 2:  # signs are the halves of the interval, each filled from the middle, so that mirror images are that
+        u = (1 + u * jnp.asarray(2 * (pattern == 2) - 1, jnp.float32)[mask]) / 2
+    x = jnp.where(jnp.asarray(active)[mask], sampler.distribution.active_value(u, density), 0)
+    probability = jnp.prod(jnp.where(active, density / sides, 1 - density), axis=1)
+    weight = (probability / jnp.maximum(points, 1))[mask]
+    return Batch(x, jnp.where(index < end[-1], weight, 0))
+
+
+def _patterns(n: int, sides: int) -> np.ndarray:
+    """Return all patterns of what features are, [M, N]: 0 where not active, else 1, or 2 for the other sign."""
+    pattern = np.arange((sides + 1) ** n)[:, None] // (sides + 1) ** np.arange(n) % (sides + 1)
+    return pattern[np.argsort((pattern > 0).sum(1), kind="stable")]
+
+
+def _mirrored(pattern: np.ndarray) -> np.ndarray:
+    """Return the index of the pattern with all signs reversed, [M]: what is odd in x cancels between the two."""
+    reverse = np.where(pattern > 0, 3 - pattern, 0)
+    place = {row.tobytes(): i for i, row in enumerate(pattern)}
+    return np.array([place[row.tobytes()] for row in reverse])
+
+
+def _points(density: Array, n: int, sides: int, samples: int) -> Array:
+    """Return how many points a mask of 0 to N active features has, [N + 1], powers of two that together fit.
+
+    The error of a mask's lattice is about P(m) / points; their sum is least for points in proportion to P(m)^(1/2).
+    """
+    size = np.arange(n + 1)
+    easier = np.where(size == 0, 0, np.where(size == 1, PAIRS_FIRST, 1)).astype(np.float32)
+    worth = easier * jnp.sqrt((density / sides) ** size * (1 - density) ** (n - size))
+    scales = np.geomspace(1, samples, TRIALS, dtype=np.float32)
+    wanted = jnp.maximum(scales[:, None] * (worth / jnp.max(worth))[None], LEAST)
+    points = 1 << jnp.floor(jnp.log2(wanted) + 1e-6).astype(jnp.int32)
+    points = jnp.where(worth[None] > 0, points, 0).at[:, 0].set(density < 1)  # nothing for masks that never occur
+    total = (points * np.array([[comb(n, k) * sides**k for k in size]])).sum(1)
+    return points[jnp.argmax(jnp.where(total <= samples, total, 0))]
+
+
+def _lattice(key: Array, index: Array, points: Array, mask: Array, rank: np.ndarray) -> Array:
+    """Return the uniform numbers of points `index` [B] of the masks' lattices [B, N], randomly shifted.
+
+    They are folded at 1/2, so that they are continuous across the ends of the interval, and kept inside it, so far that
+    (1 + u) / 2 is below 1 as well.
+    """
+    n = rank.shape[1]
+    generator = np.array([pow(MULTIPLIER, k, 2**32) for k in range(n)], np.uint32)[np.maximum(rank, 0)]
+    product = index.astype(jnp.uint32)[:, None] * jnp.asarray(generator)[mask]  # modulo 2^32, as the points divide it
+    place = (product & (points - 1).astype(jnp.uint32)[:, None]).astype(jnp.float32) / points[:, None]
+    u = (place + jax.random.uniform(key, rank.shape)[mask]) % 1
+    return jnp.clip(1 - jnp.abs(2 * u - 1), 2.0**-23, 1 - 2.0**-23)

@@ -1,0 +1,167 @@
+"""Polishing: the parameters of many trained models at once are minimised to the end on a fixed objective.
+
+Training stops short of a minimum, as its gradients are noisy. Here the objective is the closed-form population loss
+where the model has one, else the mean over a fixed batch (`lattice`), and the method is BFGS in every lane (`descent`).
+So it asks of a model no more than training does, and the batch averages over most kinks of ReLU.
+
+Axis letters: P densities, L lanes a density, n parameters of one model, B samples.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from polyjax.engine import descent, devices, lanes
+from polyjax.engine.descent import Objective
+from polyjax.engine.lattice import tile
+from polyjax.engine.training import Training, one_model
+from polyjax.toy.models import Model, Params
+
+LARGEST = 300  # parameters: the Hessian of every lane is kept
+TILES = (8, 32, 64, 64, 128, 256)  # of the batch of every attempt
+FEW = 8  # tiles, on which most steps are taken
+ROUNDS, STEPS = 2, {"expected": 30, "sampled": 5}  # of an attempt: looks at the whole batch, most steps after each
+
+
+class Polished(NamedTuple):
+    """What an attempt makes of solutions [P, L, ...], and what it finds out about them on its own samples."""
+
+    end: Params
+    before: np.ndarray  # [P, L], the loss of the solutions
+    after: np.ndarray  # [P, L], the loss at the end
+    hessian: np.ndarray  # [P, L, n, n], at the solutions
+
+
+def polish(
+    training: Training, start: Params, importance: ArrayLike, density: ArrayLike, key: Array, attempt: int
+) -> Polished:
+    """Minimise the objective from params [P, L, ...].
+
+    Attempts are counted from 0, and each has samples of its own, from the second on more than the first. The loss by
+    which an attempt still falls says how far the solutions that it was given were from a minimum.
+    """
+    on = partial(objective, training, importance, density, jax.random.fold_in(key, attempt))
+    x = flatten(start)
+    hessian = descent.curvature(on(1), x)
+    inverse, direction = descent.positive_inverse(hessian)
+    many, few = on(TILES[attempt]), on(FEW)
+    with np.errstate(invalid="ignore", over="ignore"):  # models that are not finite
+        x, gain = descent.leave_saddle(few, x, direction)
+        now = descent.state(x, *many(x), inverse)
+        before, steps = now.loss * gain, STEPS[training.objective]
+        if training.objective == "expected" or TILES[attempt] == FEW:
+            now = descent.descend(many, now, ROUNDS * steps)
+        else:
+            now = _in_rounds(many, few, now, steps)
+    return Polished(unflatten(now.x, one_model(training.model)), before, now.loss, hessian)
+
+
+def objective(training: Training, importance: ArrayLike, density: ArrayLike, key: Array, tiles: int) -> Objective:
+    """Return `mean_loss` and its gradient as functions of x [P, L, n], in double precision on the host."""
+    of_block, one = compiled(training), one_model(training.model)
+
+    def both(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        loss, gradient = of_block(unflatten(x, one), importance, density, key, np.int32(tiles))
+        return np.asarray(loss, float), flatten(gradient).astype(float)
+
+    return both
+
+
+def _in_rounds(many: Objective, few: Objective, now: descent.State, steps: int) -> descent.State:
+    """Minimise on a whole batch by steps on few of its tiles, looking at the whole batch after each round."""
+    for _ in range(ROUNDS):
+        if descent.arrived(now):
+            break
+        end = descent.descend(descent.steered(few, *now[:3]), now, steps)
+        loss, gradient = many(end.x)
+        better = loss < now.loss
+        x, gradient = (np.where(better[..., None], a, b) for a, b in ((end.x, now.x), (gradient, now.gradient)))
+        now = descent.state(x, np.where(better, loss, now.loss), gradient, end.inverse)
+    return now
+
+
+def mean_loss(
+    training: Training, params: Params, importance: Array, density: Array, key: Array, tiles: Array
+) -> tuple[Array, Params]:
+    """Return the loss [P, L] of params [P, L, ...] and its gradient, at the importance [P, L] of feature 0 and the
+    density [P]: the population's, or that on so many tiles of a batch."""
+    params, value_and_gradient = lanes.last(params), _value_and_gradient(training)
+    if training.objective == "expected":
+        data = jax.vmap(training.sampler.distribution.sparse_moments)(density)
+        loss, gradient = value_and_gradient(params, importance, data)
+        return loss, lanes.first(gradient)
+
+    def add(number: Array, total: Any) -> Any:
+        batch = jax.vmap(tile, (None, None, 0, None, None))(training.sampler, key, density, number, tiles)
+        return jax.tree.map(lambda a, b: a + b / tiles, total, value_and_gradient(params, importance, batch))
+
+    loss, gradient = lax.fori_loop(0, tiles, add, jax.tree.map(jnp.zeros_like, (importance, params)))
+    return loss, lanes.first(gradient)
+
+
+def _value_and_gradient(training: Training) -> Callable[[Params, Array, Any], tuple[Array, Params]]:
+    """Return the loss of params [..., P, L] and its gradient, of data [P, ...]."""
+    if training.objective == "sampled" and training.engine == "lanes":
+        model = training.model
+        prepare, both = lanes.sampled_value_and_gradient(model.loss, one_model(model), model.n_features)
+        # Without the barrier XLA draws the samples again in every kernel that reads them.
+        return lambda params, importance, batch: both(params, importance, lax.optimization_barrier(prepare(batch)))
+
+    def one(params: Params, importance: Array, data: Any) -> tuple[Array, Params]:
+        v = training.importances(importance)
+        return jax.value_and_grad(lambda params: training.loss(params, v, data))(params)
+
+    return jax.vmap(jax.vmap(one, (-1, 0, None), (0, -1)), (-2, 0, 0), (0, -2))
+
+
+def flatten(params: Params) -> np.ndarray:
+    """Return parameters [P, L, ...] as one array [P, L, n]."""
+    return np.concatenate([np.asarray(leaf).reshape(*leaf.shape[:2], -1) for leaf in params], axis=-1)
+
+
+def unflatten(x: np.ndarray, one: Params) -> Params:
+    """Return the inverse of `flatten`, in the shapes of `one` model."""
+    ends = np.cumsum([leaf.size for leaf in one])
+    parts = (x[..., end - leaf.size : end] for leaf, end in zip(one, ends, strict=True))
+    W, b = (jnp.asarray(part).reshape(*x.shape[:2], *leaf.shape) for part, leaf in zip(parts, one, strict=True))
+    return Params(W, b)
+
+
+def polished_as(training: Training, closed_form: bool) -> Training:
+    """Return how models are polished that were trained so: on the closed form, or on a batch."""
+    objective = "expected" if closed_form else "sampled"
+    return replace(
+        training,
+        objective=objective,
+        optimizer=_ANY,
+        steps=0,
+        engine="arrays" if training.engine == "arrays" else "lanes",
+    )
+
+
+def n_parameters(model: Model) -> int:
+    """Return the number of parameters of one model."""
+    return sum(leaf.size for leaf in jax.tree.leaves(one_model(model)))
+
+
+_ANY = optax.identity()  # in place of the optimiser, which polishing does not use
+
+
+@lru_cache(maxsize=32)
+def compiled(training: Training) -> Callable[..., tuple[Array, Params]]:
+    """Return the jitted `mean_loss`; the same object for the same configuration, so compiled once."""
+
+    def of_block(params: Params, importance: Array, density: Array, key: Array, tiles: Array) -> tuple[Array, Params]:
+        with jax.default_matmul_precision("float32"):
+            spread = devices.spread(lambda *block: mean_loss(training, *block, tiles))  # type: ignore[call-arg]
+            return spread(params, importance, density, key)
+
+    return jax.jit(of_block, compiler_options=devices.on_cpu(lanes.CPU_COMPILER_OPTIONS))

@@ -1,0 +1,1 @@
+"""A run in progress on disk, which survives interruptions."""

@@ -1,0 +1,217 @@
+"""Polishing a diagram: every cell's solution is minimised to the end, certified, and compared with its neighbours'.
+
+Each attempt (`polish`) minimises on samples of its own. A solution is settled once another attempt, on other samples,
+finds its loss to fall by no more than a small fraction, the most of which that attempt removes; what is not settled
+goes on from there on more samples. Cells are also polished from other solutions that come near their own loss: those
+of their neighbours, rescaled, and those of their other restarts, until nothing improves any more. This is ours, not the
+paper's.
+
+Axis letters: P densities, V importances, G strips of STRIP jobs each, n parameters.
+"""
+
+from collections.abc import Callable, Iterator
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polyjax.embedding.capacity import capacities
+from polyjax.engine import certificate, evaluation, polish
+from polyjax.engine.certificate import SETTLED, Certificate
+from polyjax.engine.execution import Outcome, Program, block_of
+from polyjax.engine.training import Training
+from polyjax.runs.jobs import (
+    Jobs,
+    Solutions,
+    accept,
+    differ,
+    joined,
+    neighbours,
+    run_jobs,
+    solutions,
+    start,
+    themselves,
+    transplanted,
+)
+from polyjax.runs.stages import Run, Strips
+from polyjax.runs.store import Arrays
+from polyjax.sweep import Sweep
+from polyjax.toy.models import Params, has_closed_form
+
+DISTANCES = (4, 2, 1, 1, 1, 1, 1)  # of the neighbours that are looked at, round by round: good solutions travel fast
+NEAR = {"expected": 0.1, "sampled": 0.005}  # other solutions whose loss is above the cell's by more are not tried
+IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, relatively, is not better: rounding, noise
+NEWS = {"expected": 1e-6, "sampled": 1e-3}  # one that fell by less is not shown to the neighbours
+BLOCK, FEW = (16, 16), (32, 4)  # [G, STRIP] jobs at once; the second, in which few lanes are idle, for few jobs
+MANY = 1024  # jobs
+CERTAIN = 5e-4  # a solution whose loss falls by more, relatively, on other samples is polished further
+
+Bands = Callable[[str], Iterator[np.ndarray]]  # an array of all restarts, [rows, V, R, ...] at a time
+
+
+def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome, Certificate]:
+    """Return the polished diagram, [P, V, ...], and its certificate."""
+    cells, stages = trained.loss.shape, Stages(run, polished_training(run.sweep))
+    n, importance = polish.n_parameters(run.sweep.model), run.sweep.axes()[1]
+    found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, n), np.nan, np.float32))
+    news = np.isfinite(trained.loss)
+    now = stages.settle(trained, found, range(1))
+    others, more = rivals(trained, now, importance, restarts, stages.near_by)
+    for round, distance in enumerate(DISTANCES):
+        given, seen = solutions(now, importance), distance in DISTANCES[:round]
+        jobs = stages.near(now, given, neighbours(news if seen else np.isfinite(now.loss), distance))
+        if round == 0:
+            given, jobs = joined(given, others), joined(jobs, more)
+        if not jobs.row.size:
+            news = np.zeros_like(news)
+            continue
+        tried = stages.polished(now, given, jobs)
+        now, news = accept(now, jobs, tried, NEWS[stages.fixed.objective])
+    now = stages.settle(now, found, range(1, len(polish.TILES)))
+    return now._replace(converged=found.excess <= SETTLED), found
+
+
+def rivals(
+    trained: Outcome, now: Outcome, importance: np.ndarray, restarts: Bands, near_by: float
+) -> tuple[Solutions, Jobs]:
+    """Return the solutions of other restarts that may be better than their cell's once polished, and their jobs.
+
+    They differ from it, and their loss is above what the cell's was by no more than what polishing it gained, or a
+    fraction `near_by`. `jobs.origin` counts from where the diagram's own solutions end.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        most = trained.rank_loss * np.maximum(trained.rank_loss / now.rank_loss, 1 + near_by)
+    parts, first = [], 0
+    for W, b, capacity, loss in zip(*map(restarts, ("W", "b", "capacity", "rank_loss")), strict=True):
+        rows = slice(first, first := first + len(loss))
+        other = differ(np.broadcast_to(now.capacity[rows][:, :, None], capacity.shape), capacity)
+        which = np.nonzero(other & (loss <= most[rows][..., None]))
+        v = importance[which[1]]
+        parts.append((which[0] + rows.start, which[1], W[which], b[which], capacity[which], v, loss[which]))
+    row, column, *of_solutions, loss = map(np.concatenate, zip(*parts, strict=True))
+    others, jobs = Solutions(*of_solutions), Jobs(row, column, np.arange(row.size))
+    jobs = unlike(jobs, loss, others)
+    return others, jobs._replace(origin=now.loss.size + jobs.origin)
+
+
+def polished_training(sweep: Sweep) -> Training:
+    """Return how the cells of a sweep are polished and evaluated: on the closed form where there is one."""
+    return polish.polished_as(sweep.training, sweep.polish != "sampled" and has_closed_form(sweep.model))
+
+
+def polished_restarts(sweep: Sweep) -> Training | None:
+    """Return how every restart is polished, if the sweep asks for that."""
+    return polished_training(sweep) if sweep.polish == "restarts" else None
+
+
+def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions) -> Jobs:
+    """Return, of the jobs of a cell whose solutions are alike, the one of the lowest loss [J]."""
+    jobs = jobs.take(np.lexsort((loss, jobs.column, jobs.row)))
+    new, most = np.ones(jobs.row.size, bool), np.unique(jobs.row * 2**32 + jobs.column, return_counts=True)[1]
+    for before in range(1, max(most, default=0)):
+        a, b = (jobs.take(where) for where in (slice(None, -before), slice(before, None)))
+        same_cell = (a.row == b.row) & (a.column == b.column)
+        new[before:] &= ~same_cell | differ(given.capacity[a.origin], given.capacity[b.origin])
+    return jobs.take(new)
+
+
+class Stages:
+    """The stages of polishing, numbered as they come."""
+
+    def __init__(self, run: Run, fixed: Training) -> None:
+        self.run, self.fixed, self.number = run, fixed, 0
+        self.improved, self.near_by = IMPROVED[fixed.objective], NEAR[fixed.objective]
+
+    def _name(self, what: str) -> str:
+        self.number += 1
+        return f"{what}{self.number}"
+
+    def settle(self, now: Outcome, found: Certificate, attempts: range) -> Outcome:
+        """Polish all cells, by attempts of these numbers until they are settled, and evaluate them. Fills in their
+        certificate."""
+        cells = np.isfinite(now.loss)
+        if not cells.any():
+            return now
+        now, left = Outcome(*(a.copy() for a in now)), cells.copy()
+        for attempt in attempts:
+            if not left.any():
+                break
+            jobs = themselves(left)
+            for block, tried in self._attempt(solutions(now, self.run.sweep.axes()[1]), jobs, attempt):
+                cell = jobs.row[block.job], jobs.column[block.job]
+                excess = certificate.fall(tried["before"], tried["after"])
+                if attempt > 0:
+                    found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
+                settled = (excess <= CERTAIN) & (attempt > 0)
+                finite = np.isfinite(tried["W"]).all((-2, -1))
+                where = tuple(index[finite] for index in cell)
+                now.W[where], now.b[where] = tried["W"][finite], tried["b"][finite]
+                left[cell] = ~settled
+        jobs = themselves(cells)
+        for block, outcome in self._judged(jobs, now.W[cells], now.b[cells]):
+            for everywhere, values in zip(now, outcome, strict=True):
+                everywhere[jobs.row[block.job], jobs.column[block.job]] = values
+        return now
+
+    def _attempt(self, given: Solutions, jobs: Jobs, attempt: int) -> Iterator[tuple[Strips, Arrays]]:
+        fixed, run = self.fixed, self.run
+
+        def do(block: Strips) -> Arrays:
+            params, v, p = start(run, fixed, given, jobs, block)
+            polished = polish.polish(fixed, params, v, p, run.keys.polish, attempt)
+            arrays = {"before": polished.before, "after": polished.after, **polished.end._asdict()}
+            return arrays | {"spectrum": _spectra(fixed, params, v, polished)}
+
+        name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
+        fields = ["before", "after", "W", "b", "spectrum"]
+        return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, BLOCK if jobs.row.size > MANY else FEW)
+
+    def _programs(self, shape: tuple[int, int]) -> list[Program]:
+        return [(polish.compiled(self.fixed), (*block_of(self.fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))]
+
+    def near(self, now: Outcome, given: Solutions, jobs: Jobs) -> Jobs:
+        """The jobs whose solutions are of another kind than the cell's and come near its loss as they are."""
+        jobs = jobs.take(differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin]))
+        if not jobs.row.size:
+            return jobs
+        loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", given, jobs)
+        near = loss < now.rank_loss[jobs.row, jobs.column] * (1 + self.near_by)
+        return unlike(jobs.take(near), loss[near], given)
+
+    def polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
+        """Blocks and their outcome [G, STRIP, ...] after a first attempt from other solutions; without a loss where it
+        is not clearly better than the cell's own."""
+        W, b = (np.empty((jobs.row.size, *a.shape[2:]), np.float32) for a in (now.W, now.b))
+        for block, found in self._attempt(given, jobs, 0):
+            W[block.job], b[block.job] = found["W"], found["b"]
+        for block, outcome in self._judged(jobs, W, b):
+            here = now.rank_loss[jobs.row[block.job], jobs.column[block.job]]
+            better = outcome.rank_loss < here * (1 - self.improved)
+            yield block, outcome._replace(rank_loss=np.where(better, outcome.rank_loss, np.nan))
+
+    def _judged(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Strips, Outcome]]:
+        """Blocks and their outcome [G, STRIP, ...], of parameters [J, ...] in the cells of jobs."""
+        density, importance = self.run.sweep.axes()
+        evaluate, key = evaluation.compiled(self.fixed), self.run.keys.evaluate
+
+        def do(block: Strips) -> Arrays:
+            params = Params(jnp.asarray(W[block.job]), jnp.asarray(b[block.job]))
+            found = evaluate(params, importance[jobs.column[block.job]], density[block.row], key)
+            finite = jnp.isfinite(found.loss) & jnp.isfinite(found.rank_loss)
+            return Outcome(*jax.device_get((capacities(params.W), *found, finite, *params)))._asdict()
+
+        programs = lambda shape: [(evaluate, block_of(self.fixed, shape))]  # noqa: E731
+        stage = self._name("judge"), "evaluating"
+        for block, outcome in run_jobs(self.run, *stage, jobs, do, 0, programs, Outcome._fields):
+            yield block, Outcome(**outcome)
+
+
+def _spectra(fixed: Training, params: Params, v: np.ndarray, polished: polish.Polished) -> np.ndarray:
+    """The spectra [G, STRIP, n] of a block of solutions."""
+    shape = v.shape
+    W = np.asarray(params.W, np.float64).reshape(prod(shape), *params.W.shape[2:])
+    scale = np.asarray(jax.vmap(lambda v: fixed.model.scale(fixed.importances(v)))(jnp.asarray(v.ravel())))
+    hessian = np.asarray(polished.hessian).reshape(prod(shape), *polished.hessian.shape[2:])
+    values = certificate.spectrum(fixed.model, W, scale, np.asarray(polished.before).ravel(), hessian)
+    return values.reshape(*shape, -1).astype(np.float32)

@@ -1,0 +1,105 @@
+"""Where results come from: the command, the versions, the device and the revision of the code."""
+
+import functools
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.typing import ArrayLike
+
+from polyjax.engine import devices
+
+PACKAGES = ("polyjax", "jax", "jaxlib", "optax", "numpy")
+# Options of the sweep scripts that change how a run is done, but not its results: (name, whether a value follows).
+RUN_OPTIONS = {
+    "--restart": False,
+    "--cluster": False,
+    "--coordinator": True,
+    "--num-processes": True,
+    "--process-id": True,
+}
+
+
+def provenance() -> dict[str, Any]:
+    """JSON-serialisable, and the same for the same software on the same machine: neither date nor duration."""
+    return {
+        "command": command(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "device": devices.words(),
+        "revision": revision(),
+    }
+
+
+def command(without: Collection[str] = tuple(RUN_OPTIONS)) -> str | None:
+    """The command line of this process, without some options, where another process can repeat it; None in a notebook
+    or at a prompt."""
+    if not sys.argv[0] or sys.argv[0] == "-c" or "ipykernel" in sys.argv[0]:
+        return None
+    return shlex.join(["python", *without_options(sys.orig_argv[1:], without)])
+
+
+def without_options(words: Sequence[str], names: Collection[str]) -> list[str]:
+    """A command line without some of RUN_OPTIONS and their values."""
+    kept, skip = [], False
+    for word in words:
+        name, joined, _ = word.partition("=")
+        if not skip and name not in names:
+            kept.append(word)
+        skip = not skip and name in names and RUN_OPTIONS[name] and not joined
+    return kept
+
+
+def fingerprint(f: Callable[..., Any], *arguments: Any) -> str:
+    """A number that tells functions apart by what they compute, the same in every process of one version of JAX."""
+    program = jax.make_jaxpr(f)(*arguments)
+    text = re.sub(r"0x[0-9a-f]+", "", str(program))  # addresses of objects
+    return f"{zlib.crc32(b''.join([text.encode(), *map(content, _constants(program))])):08x}"
+
+
+def _constants(program: ClosedJaxpr | Jaxpr) -> Iterator[ArrayLike]:
+    """The arrays that a program holds, and those of the programs in it, such as of jitted functions. Its text does not
+    show them, as it shows single numbers."""
+    if isinstance(program, ClosedJaxpr):
+        yield from program.consts
+        program = program.jaxpr
+    for equation in program.eqns:
+        yield from (v.val for v in equation.invars if isinstance(v, Literal) and np.ndim(v.val))
+        for value in jax.tree.leaves(equation.params):
+            if isinstance(value, ClosedJaxpr | Jaxpr):
+                yield from _constants(value)
+
+
+def content(array: ArrayLike) -> bytes:
+    """The numbers of an array, or of random keys, which numpy does not know."""
+    if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        array = jax.random.key_data(array)
+    return np.asarray(array).tobytes()
+
+
+@functools.cache
+def revision() -> str | None:
+    """The git revision of polyjax, "(modified)" where files differ from it; None where it is no checkout."""
+
+    def git(*arguments: str) -> str:
+        folder = Path(__file__).parents[1]  # of polyjax
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # not a copy inside somebody else's checkout
+        modified = git("status", "--porcelain", "--untracked-files=no", ".")  # polyjax itself
+        return git("rev-parse", "--short=12", "HEAD") + (" (modified)" if modified else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,69 @@
+"""Refining a diagram: cells that sit in a worse local minimum than their neighbours are continued from the neighbours.
+
+With few restarts some cells end in a worse minimum and show as speckles, although the solution next door would serve
+them. In every round, a cell is trained for a short while from the best solution of each of its four neighbours, where
+that could improve it: where the two differ in capacity, or where the neighbour's solution, rescaled, has the lower loss
+in this cell. The lowest evaluated loss wins, so that no cell ever gets worse. This is ours, not the paper's.
+
+Axis letters: P densities, V importances, G strips of STRIP jobs each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from polyjax.engine import training
+from polyjax.engine.execution import Outcome, train_block, training_programs
+from polyjax.engine.training import Training
+from polyjax.runs.jobs import Jobs, Solutions, accept, differ, neighbours, run_jobs, solutions, start, transplanted
+from polyjax.runs.stages import Run, Strips
+from polyjax.runs.store import Arrays
+from polyjax.sweep import Sweep
+
+IMPROVED = 1e-3  # a loss that fell by less, relatively, is not news to the neighbours
+
+
+def refine(run: Run, now: Outcome) -> Outcome:
+    """Refine a diagram in at most `refine` rounds, until nothing improves any more."""
+    news = np.ones(now.loss.shape, bool)  # cells whose solution their neighbours have not seen
+    fixed = continued(run.sweep)
+    for round in range(1, run.sweep.refine + 1):
+        given = solutions(now, run.sweep.axes()[1])
+        jobs = _promising(run, fixed, round, now, given, news)
+        if not jobs.row.size:
+            break
+        now, news = accept(now, jobs, _trained(run, fixed, round, given, jobs), IMPROVED)
+    return now
+
+
+def continued(sweep: Sweep) -> Training:
+    """Half as many steps at a quarter of the learning rate; an optimiser of the caller's is used as it is."""
+    fixed = sweep.training
+    if sweep.optimizer is not None:
+        return fixed
+    rate, steps = sweep.rate / 4, max(1, sweep.steps // 2)
+    return replace(fixed, steps=steps, optimizer=training.adam(rate, steps))
+
+
+def _promising(run: Run, fixed: Training, round: int, now: Outcome, given: Solutions, news: np.ndarray) -> Jobs:
+    """The jobs that could improve a cell."""
+    jobs = neighbours(news)
+    promising = differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin])
+    alike = jobs.take(~promising)
+    if alike.row.size:
+        loss = transplanted(run, fixed, f"look{round}", f"looking at neighbours, round {round}", given, alike)
+        promising[~promising] = loss < now.rank_loss[alike.row, alike.column] * (1 - IMPROVED)
+    return jobs.take(promising)
+
+
+def _trained(run: Run, fixed: Training, round: int, given: Solutions, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
+    """Blocks and the outcome [G, STRIP, ...] of continuing the neighbours' solutions in the cells."""
+
+    def train(block: Strips) -> Arrays:
+        return train_block(fixed, run.keys, *start(run, fixed, given, jobs, block))._asdict()
+
+    name, title, programs = f"refine{round}", f"refining, round {round}", partial(training_programs, fixed)
+    for block, found in run_jobs(run, name, title, jobs, train, fixed.steps, programs, Outcome._fields):
+        yield block, Outcome(**found)

@@ -1,0 +1,219 @@
+"""Running a sweep: `run` in memory, `run_to_file` with a folder beside the file that holds what was trained until it is
+whole. Only a few blocks of lanes are on the device at a time, so that its memory does not bound the grid.
+
+Axis letters: P densities, V importances, R restarts.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+from os import PathLike
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+
+from polyjax import results
+from polyjax.checks import require
+from polyjax.engine import devices, execution
+from polyjax.engine.execution import Block, Keys, Outcome, train_block
+from polyjax.results import OF_LANES, Parts, Refined, Results, Selection
+from polyjax.runs import provenance
+from polyjax.runs.folder import directory
+from polyjax.runs.folder.directory import LOCK, WAIT_S, Directory, folder, refuse_other
+from polyjax.runs.hosts import Share
+from polyjax.runs.polishing import polish_diagram, polished_restarts
+from polyjax.runs.progress import say
+from polyjax.runs.refinement import refine
+from polyjax.runs.retry import Lanes, retry
+from polyjax.runs.stages import Run, Size
+from polyjax.runs.store import Arrays, Memory, Store
+from polyjax.sweep import Sweep
+
+
+def run(sweep: Sweep, progress: bool = True) -> Results:
+    """Trains every lane of the sweep, evaluates it, trains again what has not settled, and refines the diagram if the
+    sweep says so. The same sweep on the same machine gives the same bits."""
+    trained = _begin(sweep, Memory(), progress)
+    lanes, refined = _train(trained)
+    arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in OF_LANES}
+    config = _config(trained, provenance.provenance())
+    return Results(*sweep.axes(np.float64), **arrays, config=config, refined=refined)
+
+
+def run_to_file(
+    sweep: Sweep,
+    path: str | PathLike[str],
+    progress: bool = True,
+    restart: bool = False,
+    share: Share = Share(),  # noqa: B008
+) -> None:
+    """Trains a sweep into a results file (see `results.load`). Nothing trained is lost: until the file is whole, what
+    was trained is in the folder of the same name that ends in `.run`, and the same call goes on from there. The
+    file is then bit for bit that of an undisturbed run.
+
+    Ctrl-C and SIGTERM finish the chunks in hand and raise `Interrupted`. With `restart` a file or a run that is there
+    is discarded. `share` is this process's part where several work on one file (see `hosts`). Raises ValueError where
+    a run or a file of another configuration is there, or another process is at work on it; OSError where the folder
+    cannot be written.
+    """
+    path = Path(path)
+    require(path.suffix == ".npz", "path", "end in .npz", str(path))
+    require(
+        not (restart and share.processes > 1), "restart", "be left out where several processes share a run", restart
+    )
+    if restart:
+        discard(path)
+    if _is_done(path, sweep):
+        _clear_up(path, sweep)
+        return
+    try:
+        with Directory(folder(path), sweep.describe(), *share) as store:
+            if share.processes == 1 and _is_done(path, sweep):  # by another process, since we looked
+                store.remove()
+                return
+            _train_to_file(sweep, path, store, progress and share.process == 0)
+    except FileNotFoundError:  # of the folder, which another process clears up when the file is whole
+        if not (_is_there if share.processes > 1 else _is_done)(path, sweep):
+            raise
+
+
+def discard(path: Path) -> None:
+    """Removes a results file, and the unfinished run that makes it. Raises ValueError where a process is at work."""
+    directory.discard(folder(path))
+    path.unlink(missing_ok=True)
+
+
+def lock(path: Path) -> Path:
+    """The file that processes hold which are at work on the results file `path`."""
+    return folder(path) / LOCK
+
+
+def _is_done(path: Path, sweep: Sweep) -> bool:
+    """`_is_there`, and says so."""
+    if there := _is_there(path, sweep):
+        say(f"{path} is there already, of the same configuration; --restart trains it again")
+    return there
+
+
+def _is_there(path: Path, sweep: Sweep) -> bool:
+    """Whether the results file is there. Raises ValueError where it is of another configuration."""
+    if not path.exists():
+        return False
+    here = sweep.describe()
+    try:
+        there = results.configuration(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; --restart replaces it") from error
+    refuse_other({key: value for key, value in there.items() if key in here}, here, str(path))
+    return True
+
+
+def _clear_up(path: Path, sweep: Sweep) -> None:
+    """Removes what is left of a run that was killed when its file was whole, unless other processes still need it."""
+    if folder(path).exists():
+        with suppress(ValueError, OSError), Directory(folder(path), sweep.describe()) as store:
+            store.remove()
+
+
+def _train_to_file(sweep: Sweep, path: Path, store: Directory, progress: bool) -> None:
+    trained = _begin(sweep, store, progress)
+    lanes, refined = _train(trained)
+    if store.index > 0:
+        while not path.exists():
+            if store.stopping():
+                raise store.stopped("everything is trained")
+            sleep(WAIT_S)
+        return
+    made = store.provenances()
+    config = _config(trained, made[0] | ({"other_sessions": made[1:]} if made[1:] else {}))
+    coordinates = dict(zip(("density", "importance"), map(Parts.of, sweep.axes(np.float64)), strict=True))
+    arrays = {name: Parts(len(sweep.density), _bands(lanes, name)) for name in OF_LANES}
+    store.writing(lambda: results.write(path, config, coordinates | arrays, refined, beside=store.folder))
+    store.remove()
+
+
+def _begin(sweep: Sweep, store: Store, progress: bool) -> Run:
+    """Decides on the blocks, or takes over those of the run that is continued."""
+    devices.keep_programs()
+    P, V, R = sweep.shape
+    if store.block is None:
+        chunk = sweep.chunk or devices.default_chunk(P * V * R)
+        store.remember(block=execution.blocks(P, V * R, chunk, devices.workers())[0].shape)
+    assert store.block is not None
+    return Run(sweep, execution.keys(sweep.seed), store, store.block, progress)
+
+
+def _train(run: Run) -> tuple[Lanes, Refined | None]:
+    P, V, R = run.sweep.shape
+    lanes = Lanes(run.store, run.sweep.shape, execution.tiles(P, V * R, *run.block))
+    do, size = first_attempt(run.sweep, run.keys), Size(P * V, "cell", run.sweep.steps)
+    run.complete("train", "training", lanes.plan, do, size, partial(execution.fresh_programs, run.sweep.training))
+    retry(run, lanes)
+    sweep = run.sweep
+    refined = _finished(run, _best(sweep, lanes), lanes) if sweep.refine or sweep.polish else None
+    if run.store.index == 0:
+        _warn(lanes, refined)
+    return lanes, refined
+
+
+def _finished(run: Run, best: Selection, lanes: Lanes) -> Refined:
+    """Refine and polish the diagram of the best restarts, as the sweep says."""
+    now = refine(run, Outcome(*(np.array(a) for a in best)))
+    certificate = None
+    if run.sweep.polish:
+        now, certificate = polish_diagram(run, now, partial(_bands, lanes))
+    gain = np.where(np.isnan(best.rank_loss), 0, best.rank_loss - now.rank_loss)
+    return Refined(*now, gain, *(certificate or ()))
+
+
+def _warn(lanes: Lanes, refined: Refined | None) -> None:
+    """Says in one line if no model has settled, neither of the grid nor of the refined diagram."""
+
+    def bands(name: str) -> Iterator[np.ndarray]:
+        return chain(_bands(lanes, name), [] if refined is None else [getattr(refined, name)])
+
+    if any(converged.any() for converged in bands("converged")):
+        return
+    if any(np.isfinite(loss).any() for loss in bands("loss")):
+        say("warning: no model has settled, so that the diagram shows unfinished training; more steps may help")
+    else:
+        say("warning: every model ended in infinities or NaN, so that the diagram is empty; smaller steps may help")
+
+
+def first_attempt(sweep: Sweep, keys: Keys) -> Callable[[Block], Arrays]:
+    """What trains a block of the grid; lane l of a row is restart l % R of importance l // R."""
+    _, V, R = sweep.shape
+    fixed, polished = sweep.training, polished_restarts(sweep)
+    density, importance = sweep.axes()
+    initial = execution.compiled_initial(fixed)
+    restart, column = np.tile(np.arange(R), V), np.repeat(np.arange(V), R)
+
+    def train(block: Block) -> Arrays:
+        p = density[block.rows]
+        v, r = (np.broadcast_to(a[block.lanes], block.shape) for a in (importance[column], restart))
+        return train_block(fixed, keys, initial(keys.start, p, v, r), v, p, polished)._asdict()
+
+    return train
+
+
+def _bands(lanes: Lanes, name: str) -> Iterator[np.ndarray]:
+    """An array of the results, [rows, V, R, ...] at a time."""
+    for rows in lanes.bands():
+        a = lanes.band(name, rows)
+        yield a.reshape(len(a), *lanes.shape[1:], *a.shape[2:])
+
+
+def _best(sweep: Sweep, lanes: Lanes) -> Selection:
+    """The diagram by the rule `best`, band by band, so that not all restarts are in memory."""
+    importance, found = np.asarray(sweep.importance), []
+    for parts in zip(*(_bands(lanes, name) for name in OF_LANES), strict=True):
+        band = Results(np.empty(len(parts[0])), importance, **dict(zip(OF_LANES, parts, strict=True)), config={})
+        found.append(band.select("best"))
+    return Selection(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _config(run: Run, made: Mapping[str, Any]) -> dict[str, Any]:
+    return {**run.sweep.describe(), "block": [*run.block], "room": run.store.room, "provenance": {**made}}

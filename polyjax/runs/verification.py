@@ -1,0 +1,157 @@
+"""Trains a few cells of a results file again and compares, so that a file from last month can be trusted.
+
+Axis letters: C cells, R restarts.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from operator import attrgetter
+from os import PathLike
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polyjax.checks import require
+from polyjax.embedding.capacity import capacities
+from polyjax.engine import evaluation, execution
+from polyjax.engine.execution import Block, Keys, Outcome, train_block
+from polyjax.engine.training import Training
+from polyjax.results import Results, load
+from polyjax.runs.polishing import polished_restarts, polished_training
+from polyjax.runs.retry import as_attempted
+from polyjax.runs.run import first_attempt
+from polyjax.sweep import Sweep
+from polyjax.toy.models import Params
+
+# Of capacities, and of losses relatively. On the machine that trained a file the bits are the same; other devices and
+# versions round differently, which training contracts to far less than this except next to a phase boundary.
+CAPACITY, LOSS = 1e-3, 1e-2
+_LANES = attrgetter("capacity", "rank_loss", "loss", "W", "b")
+
+
+class Cell(NamedTuple):
+    """How one cell of the file, all restarts of it, compares with what is computed here."""
+
+    density: float
+    importance: float
+    same_bits: bool  # the weights when trained again, of all restarts that were trained once
+    capacity: float  # the largest difference of a capacity when trained again
+    loss: float  # the largest relative difference of a loss when trained again
+    of_weights: float  # likewise the largest difference from what the stored weights have, the refined ones too
+
+    @property
+    def agrees(self) -> bool:
+        return max(self.capacity, self.of_weights) <= CAPACITY and self.loss <= LOSS
+
+
+def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -> list[Cell]:
+    """Picks random cells of a results file, by default other ones every time, and trains them again. Raises ValueError
+    where the file is not whole, or its sweep cannot be made from its description (see `Sweep.from_config`)."""
+    require(cells >= 1, "cells", "be at least 1", cells)
+    results = load(path)
+    sweep = Sweep.from_config(results.config)
+    P, V, _ = results.loss.shape
+    some = np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False)
+    row, column = np.divmod(np.sort(some), V)
+    trained = polished_restarts(sweep) or sweep.training
+    weights = _of_weights(sweep, trained, row, column, *(a[row, column] for a in _LANES(results)))
+    if results.refined is not None:
+        refined = (a[row, column][:, None] for a in _LANES(results.refined))
+        judged = polished_training(sweep) if sweep.polish else sweep.training
+        weights = np.maximum(weights, _of_weights(sweep, judged, row, column, *refined))
+    return [*_compared(results, row, column, _again(sweep, results, row, column), weights)]
+
+
+def _again(sweep: Sweep, results: Results, row: np.ndarray, column: np.ndarray) -> Outcome:
+    """The outcome [C, R, ...] of training cells, every restart by the attempt that the file has of it."""
+    attempt, keys = results.attempt[row, column], execution.keys(sweep.seed)
+    whole = _first(sweep, keys, results.config.get("block"), row, column)
+    p, v = _place(sweep, row, column)
+    restart = np.broadcast_to(np.arange(sweep.restarts), v.shape)
+    for number in np.unique(attempt[attempt > 0]):
+        fixed, of_attempt = as_attempted(sweep, keys, int(number))
+        start = execution.compiled_initial(sweep.training)(of_attempt.start, p, v, restart)
+        found = train_block(fixed, of_attempt, start, v, p, polished_restarts(sweep))
+        whole = Outcome(*map(_where(attempt == number), found, whole))
+    return whole
+
+
+def _first(sweep: Sweep, keys: Keys, block: tuple[int, int] | None, row: np.ndarray, column: np.ndarray) -> Outcome:
+    """The first attempt at cells, in the blocks in which the file's were trained, as only these give the same bits."""
+    P, V, R = sweep.shape
+    plan, train = execution.tiles(P, V * R, *(block or (1, V * R))), first_attempt(sweep, keys)
+    trained = lru_cache(maxsize=None)(lambda k: Outcome(**train(plan[k])))
+
+    def lane(i: int, lane: int) -> Outcome:
+        k = _holder(plan, i, lane)
+        return Outcome(*(a[i - plan[k].rows.start, lane - plan[k].lanes.start] for a in trained(k)))
+
+    cells = [[lane(i, j * R + r) for r in range(R)] for i, j in zip(row, column, strict=True)]
+    return Outcome(*(np.array([[getattr(one, name) for one in cell] for cell in cells]) for name in Outcome._fields))
+
+
+def _holder(plan: list[Block], row: int, lane: int) -> int:
+    """Which block a lane of the results is from: where blocks overlap, the first of a column and the last of a row."""
+    holders = [
+        (-block.rows.start, block.lanes.start, k)
+        for k, block in enumerate(plan)
+        if block.rows.start <= row < block.rows.stop and block.lanes.start <= lane < block.lanes.stop
+    ]
+    return max(holders)[2]
+
+
+def _of_weights(
+    sweep: Sweep,
+    judged: Training,
+    row: np.ndarray,
+    column: np.ndarray,
+    capacity: np.ndarray,
+    rank_loss: np.ndarray,
+    loss: np.ndarray,
+    W: np.ndarray,
+    b: np.ndarray,
+) -> np.ndarray:
+    """The largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of weights that
+    are evaluated as `judged` says."""
+    p, v = _place(sweep, row, column)
+    params, key = Params(jnp.asarray(W), jnp.asarray(b)), execution.keys(sweep.seed).evaluate
+    found = jax.device_get(evaluation.compiled(judged)(params, v[:, : loss.shape[1]], p, key))
+    of_capacity = _apart(capacity, np.asarray(capacities(params.W))).max((1, 2))
+    of_losses = (_apart(rank_loss, found.rank_loss, relative=True), _apart(loss, found.loss, relative=True))
+    return np.maximum(of_capacity, np.maximum(*of_losses).max(1))
+
+
+def _place(sweep: Sweep, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The density [C] and the importance [C, R] of cells."""
+    density, importance = sweep.axes()
+    return density[row], np.repeat(importance[column][:, None], sweep.restarts, axis=1)
+
+
+def _where(chosen: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """`np.where` over [C, R] for arrays with more axes."""
+    return lambda a, b: np.where(chosen.reshape(*chosen.shape, *(1,) * (a.ndim - 2)), a, b)
+
+
+def _compared(
+    results: Results, row: np.ndarray, column: np.ndarray, again: Outcome, of_weights: np.ndarray
+) -> Iterator[Cell]:
+    for i, (p, v) in enumerate(zip(row, column, strict=True)):
+        once, weights = results.attempt[p, v] == 0, ((results.W[p, v], again.W[i]), (results.b[p, v], again.b[i]))
+        yield Cell(
+            float(results.density[p]),
+            float(results.importance[v]),
+            all(a[once].tobytes() == b[once].tobytes() for a, b in weights) and bool(once.any()),
+            float(_apart(results.capacity[p, v], again.capacity[i]).max()),
+            float(_apart(results.loss[p, v], again.loss[i], relative=True).max()),
+            float(of_weights[i]),
+        )
+
+
+def _apart(a: np.ndarray, b: np.ndarray, relative: bool = False) -> np.ndarray:
+    """The difference; none where both are NaN or the same infinity, infinitely large where only one is."""
+    scale = np.maximum(abs(a), abs(b)) if relative else np.ones_like(a)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(same, 0, np.nan_to_num(abs(a - b) / scale, nan=np.inf))

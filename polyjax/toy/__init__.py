@@ -1,0 +1,1 @@
+"""ONE toy model and ONE sample: models, their activations, the features' distributions, and how samples are drawn."""

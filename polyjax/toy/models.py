@@ -1,0 +1,172 @@
+"""The toy models: parameters, initialisation and loss of ONE model on ONE sample, in matrix notation.
+
+Axis letters: N features, D neurons. No batch axes, no training: `training` adds both.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from polyjax.checks import require
+from polyjax.toy.activations import Activation, find_activation, gelu, relu, square
+from polyjax.toy.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED, Distribution, Moments
+
+
+class Params(NamedTuple):
+    W: Array  # [D, N]; column i embeds feature i
+    b: Array  # [] (Redwood) or [N] (Anthropic)
+
+
+@dataclass(frozen=True)
+class Redwood:
+    """One hidden layer whose activations are summed (section 3.1): y~ = sum_d f((W x)_d) + b, to match
+    y = sum_i v_i f(x_i).
+
+    `activation` is "square", "relu", "gelu" or any elementwise function of the user's. Raises ValueError for an
+    unknown name and for sizes below 1.
+    """
+
+    n_features: int  # N
+    n_neurons: int  # D
+    activation: str | Activation = "square"
+
+    def __post_init__(self) -> None:
+        check_shape(self.n_features, self.n_neurons)
+        find_activation(self.activation)
+
+    @property
+    def distribution(self) -> Distribution:
+        """The features that the paper gives this model: signed uniform values of unit variance."""
+        return UNIFORM_SIGNED
+
+    def init(self, key: Array) -> Params:
+        """W ~ normal(0, 1 / N), so that every ||w_i||^2 is about D / N, as at the optimum for equal importances."""
+        W = jax.random.normal(key, (self.n_neurons, self.n_features)) / sqrt(self.n_features)
+        return Params(W, jnp.zeros(()))
+
+    def scale(self, importance: Array) -> Array:
+        """How long the embeddings of features of importance v [N] are: v^(1/2) for square, since n = v where C = 1, v
+        for ReLU and GELU, and 1 for functions of the user's. They are trained in these units."""
+        degree = {square: 2, relu: 1, gelu: 1}.get(find_activation(self.activation))
+        return importance ** (1 / degree) if degree else jnp.ones_like(importance)
+
+    def loss(self, params: Params, x: Array, importance: Array) -> Array:
+        """(y~ - y)^2 for one sample x [N] and the importances v [N] (eq. 9-11)."""
+        f = find_activation(self.activation)
+        return (f(params.W @ x).sum() + params.b - importance @ f(x)) ** 2
+
+    def expected_loss(self, params: Params, importance: Array, moments: Moments) -> Array:
+        """Return the population loss of the square model for independent features with these moments, all alike.
+
+        The error is the quadratic form x^T A x + b with A = W^T W - diag(v), whose second moment is known (eq. 33,
+        which is the case of mean 0 and variance 1). Only where `has_closed_form`.
+        """
+        A = params.W.T @ params.W - importance[:, None] * np.eye(self.n_features, dtype=np.float32)
+        mean, variance, third, fourth = moments
+        own, slope = (params.W**2).sum(0) - importance, 2 * mean * A.sum(1)  # of the centred features
+        offset = params.b + mean**2 * A.sum() + variance * own.sum()
+        pairs = 2 * variance**2 * (A**2).sum()  # with i = j, which the fourth cumulant has without
+        return offset**2 + pairs + fourth * (own**2).sum() + 2 * third * own @ slope + variance * (slope**2).sum()
+
+
+@dataclass(frozen=True)
+class Anthropic:
+    """The autoencoder of Elhage et al. 2022: x~ = f(W^T W x + b), to match x itself.
+
+    `activation` and the errors are as for `Redwood`.
+    """
+
+    n_features: int  # N
+    n_neurons: int  # D
+    activation: str | Activation = "relu"
+
+    def __post_init__(self) -> None:
+        check_shape(self.n_features, self.n_neurons)
+        find_activation(self.activation)
+
+    @property
+    def distribution(self) -> Distribution:
+        """Uniform on [0, 1] where active, as in Elhage et al. 2022."""
+        return UNIFORM_POSITIVE
+
+    def init(self, key: Array) -> Params:
+        """W ~ normal(0, 1 / N), as for `Redwood`."""
+        W = jax.random.normal(key, (self.n_neurons, self.n_features)) / sqrt(self.n_features)
+        return Params(W, jnp.zeros(self.n_features))
+
+    def scale(self, importance: Array) -> Array:
+        """1: the length of an embedding does not depend on its importance."""
+        return jnp.ones_like(importance)
+
+    def loss(self, params: Params, x: Array, importance: Array) -> Array:
+        """sum_i v_i (x~_i - x_i)^2 for one sample x [N] and the importances v [N] (section 3.7)."""
+        f = find_activation(self.activation)
+        return importance @ (f(params.W.T @ (params.W @ x) + params.b) - x) ** 2
+
+    def expected_loss(self, params: Params, importance: Array, moments: Moments) -> Array:
+        """Return the population loss of the square model for independent features with these moments, all alike.
+
+        Each x~_i = y_i^2 with y = W^T W x + b, and E[y^4] - 2 E[y^2 x_i] + E[x_i^2] follows from the cumulants of y_i
+        and x_i, which are sums over features. Only where `has_closed_form`. The derivation is ours.
+        """
+        G = params.W.T @ params.W
+        mean, variance, third, fourth = moments
+        own, center = (params.W**2).sum(0), mean * G.sum(1) + params.b
+        s2, s3, s4 = variance * (G**2).sum(1), third * (G**3).sum(1), fourth * (G**4).sum(1)
+        quartic = s4 + 3 * s2**2 + 4 * center * s3 + 6 * center**2 * s2 + center**4
+        mixed = mean * (s2 + center**2) + third * own**2 + 2 * center * variance * own
+        return importance @ (quartic - 2 * mixed + variance + mean**2)
+
+
+class Model(Protocol):
+    """What the engine asks of a model; a frozen dataclass, so that equal models are compiled once."""
+
+    def __hash__(self) -> int: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def n_neurons(self) -> int: ...
+    @property
+    def distribution(self) -> Distribution: ...
+    def init(self, key: Array) -> Params: ...
+    def scale(self, importance: Array) -> Array: ...
+    def loss(self, params: Params, x: Array, importance: Array) -> Array: ...
+
+
+def is_own(model: Model) -> bool:
+    """Whether the model is polyjax's. A subclass, which may compute anything, is not."""
+    return type(model) in (Redwood, Anthropic)
+
+
+def has_closed_form(model: Model) -> bool:
+    """Say whether `expected_loss` is the population loss of the model: for the two toy models with square activation,
+    and for no class of the user's, whose `loss` may be another."""
+    return is_own(model) and find_activation(model.activation) is square  # type: ignore[attr-defined]
+
+
+def activation_name(model: Model) -> str:
+    """How a results file names the model's activation."""
+    activation = getattr(model, "activation", None)
+    if isinstance(activation, str):
+        return activation
+    return function_name(activation) if callable(activation) else repr(activation)
+
+
+def function_name(f: Callable[..., Any]) -> str:
+    """A function's name, that of the function in a `functools.partial`, or the class of an object that is called; the
+    same in every process, as `repr` is not."""
+    if isinstance(f, functools.partial):
+        return function_name(f.func)
+    return getattr(f, "__name__", None) or type(f).__name__
+
+
+def check_shape(n_features: int, n_neurons: int) -> None:
+    for name, size in (("n_features", n_features), ("n_neurons", n_neurons)):
+        require(isinstance(size, int | np.integer) and size >= 1, name, "be a whole number of at least 1", size)
