@@ -29,7 +29,7 @@ from polyjax.engine import training  # noqa: E402
 from polyjax.engine.fused import training as fused  # noqa: E402
 from polyjax.engine.fused.kernels import UNROLLED, Kernel  # noqa: E402
 from polyjax.engine.training import Training  # noqa: E402
-from polyjax.toy.models import Anthropic, Model, Redwood  # noqa: E402
+from polyjax.toy.models import Anthropic, Model, Redwood, one_model  # noqa: E402
 from polyjax.toy.sampling import Sampler  # noqa: E402
 
 MULTIPROCESSORS, SCHEDULERS, CLOCK = 132, 4, 1.755e9  # an H100 SXM issues one instruction a scheduler and cycle
@@ -57,7 +57,7 @@ def kernel_ptx(model: Model, device: Any) -> Path:
     sampler = Sampler("enumerated", model.distribution, model.n_features, SAMPLES)
     fixed = Training(model, sampler, "sampled", training.adam(0.02, STEPS), STEPS, "fused")
     number = partial(jax.ShapeDtypeStruct, dtype=np.float32, sharding=SingleDeviceSharding(device))
-    start = jax.tree.map(lambda a: number((1, 128, *a.shape)), training.one_model(model))
+    start = jax.tree.map(lambda a: number((1, 128, *a.shape)), one_model(model))
     key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype, sharding=SingleDeviceSharding(device))
     abstract = AbstractDevice(device_kind=device.device_kind, num_cores=MULTIPROCESSORS, platform="gpu")
     with jax.sharding.use_abstract_mesh(AbstractMesh((), (), axis_types=(), abstract_device=abstract)):

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import optax
 
+from polyjax import description
 from polyjax.checks import require
-from polyjax.engine import engines, execution, polish, training
-from polyjax.engine.training import Training
-from polyjax.runs import description
-from polyjax.runs.provenance import fingerprint
-from polyjax.toy.distributions import Distribution, by_name, check_density
-from polyjax.toy.models import Anthropic, Model, Redwood, has_closed_form
+from polyjax.engine import training
+from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
+from polyjax.fingerprints import fingerprint
+from polyjax.toy.distributions import Distribution, by_name
+from polyjax.toy.models import Anthropic, Model, Redwood, has_closed_form, n_parameters, one_model
 from polyjax.toy.sampling import Sampler, default_sampler
 
+LARGEST_POLISHED = 300  # parameters: the Hessian of every lane is kept
 LEARNING_RATE = {"sampled": 0.02, "expected": 0.1}  # without noise larger steps settle sooner
 
 
@@ -43,7 +44,7 @@ class Sweep:
     optimizer: optax.GradientTransformation | None = None  # None: Adam with cosine decay to 0
     sampler: str | None = None  # "enumerated", "stratified" or "iid"; None: enumerated where the batch has room
     objective: str = "sampled"  # or "expected": the closed-form population loss of a model with square activation
-    engine: str = "auto"  # "arrays", "lanes" or "fused" (see `engines`); auto: the fastest that can run it here
+    engine: str = "auto"  # "arrays", "lanes" or "fused" (see `execution`); auto: the fastest that can run it here
     retries: int = 2  # most times that a model which did not end finite and settled is trained again (see `retry`)
     refine: int = 0  # most rounds in which cells are continued from their neighbours (see `refine`)
     polish: bool | str = False  # each cell's solution is minimised to the end (see `polishing`): on the closed form
@@ -78,8 +79,7 @@ class Sweep:
         distribution = self.distribution or self.model.distribution
         sampler = Sampler(self.sampler or default_sampler(n, self.batch), distribution, n, self.batch)
         optimizer = self.optimizer or training.adam(self.rate, self.steps)
-        fixed = Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine)
-        return engines.with_engine(fixed)
+        return Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine)
 
     def axes(self, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
         """Density [P] and importance [V], by default as the devices take them."""
@@ -90,7 +90,7 @@ class Sweep:
         fixed = self.training
         given = description.of_functions(self.model, fixed.sampler.distribution)
         if self.optimizer:
-            one = training.one_model(Redwood(2, 2))  # whatever the model is
+            one = one_model(Redwood(2, 2))  # whatever the model is
             first = lambda g: fixed.optimizer.update(g, fixed.optimizer.init(g), g)  # noqa: E731
             given["optimizer"] = fingerprint(first, one)
         return given
@@ -129,13 +129,11 @@ class Sweep:
             "objective": self.objective,
             "optimizer": "given by the caller" if self.optimizer else f"Adam, cosine decay from {rate:g}",
             "learning_rate": rate,
-            "engine": fixed.engine,
             "retries": self.retries,
             "refine": self.refine,
             "polish": self.polish,
-            "settled": execution.SETTLED,
+            "settled": SETTLED,
             "seed": self.seed,
-            "chunk": self.chunk,
             "given": self._given(),
         }
 
@@ -154,7 +152,8 @@ def _axis(name: str, values: Any) -> tuple[float, ...]:
 
 
 def _check(sweep: Sweep) -> None:
-    check_density(np.asarray(sweep.density))
+    p = np.asarray(sweep.density)
+    require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", p)
     v = np.asarray(sweep.importance)
     require((v >= 0) & (v < 1e12), "importance", "be at least 0 and below 1e12", v)  # beyond, float32 overflows
     require(
@@ -169,13 +168,13 @@ def _check(sweep: Sweep) -> None:
     for name in ("retries", "refine", "seed"):
         value = getattr(sweep, name)
         require(isinstance(value, int | np.integer) and value >= 0, name, "be a whole number of at least 0", value)
-    require(sweep.engine in ("auto", *engines.ENGINES), "engine", "be auto, arrays, lanes or fused", sweep.engine)
+    require(sweep.engine in ("auto", *ENGINE_NAMES), "engine", "be auto, arrays, lanes or fused", sweep.engine)
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
     choices = (False, True, "sampled", "restarts")
     require(sweep.polish in choices, "polish", 'be True, False, "sampled" or "restarts"', sweep.polish)
-    size = polish.n_parameters(sweep.model) if sweep.polish else 0
-    most = f"be False for a model of {size} parameters, more than {polish.LARGEST}"
-    require(size <= polish.LARGEST, "polish", most, sweep.polish)
+    size = n_parameters(sweep.model) if sweep.polish else 0
+    most = f"be False for a model of {size} parameters, more than {LARGEST_POLISHED}"
+    require(size <= LARGEST_POLISHED, "polish", most, sweep.polish)
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate
     require(rate is None or 0 < rate < np.inf, "learning_rate", "be above 0 and finite", rate)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import polyjax
-from polyjax.cli.parser import SweepParser, results_path
+from polyjax.cli.sweeps import SweepParser, results_path
 
 # cells a side, restarts, steps, samples a step
 PRESETS = {

@@ -25,7 +25,7 @@ CONFIG = {
     "seed": 91,
     "eval_batch": 4096,
     "retries": 2,
-    "block": [8, 64],
+    "shape": [8, 64],
     "room": None,
     "provenance": PROVENANCE,
 }

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from polyjax import Redwood, Sweep
-from polyjax.cli import parser as command
-from polyjax.cli.parser import Parser, SweepParser, results_path
+from polyjax.cli import sweeps as command
+from polyjax.cli.parser import Parser
+from polyjax.cli.sweeps import SweepParser, results_path
 from polyjax.runs import hosts
 from polyjax.runs.folder.interruption import Interrupted
 from polyjax.runs.provenance import RUN_OPTIONS, without_options

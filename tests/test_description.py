@@ -16,9 +16,9 @@ import pytest
 
 import polyjax
 from polyjax import Anthropic, Redwood, Sweep
+from polyjax.description import of_functions, of_model, plain
+from polyjax.fingerprints import fingerprint
 from polyjax.runs import run as runs
-from polyjax.runs.description import of_functions, of_model, plain
-from polyjax.runs.provenance import fingerprint
 from polyjax.toy import distributions
 from polyjax.toy.distributions import NORMAL, UNIFORM_SIGNED
 from polyjax.toy.models import Params, activation_name

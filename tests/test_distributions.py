@@ -93,15 +93,10 @@ def test_kurtosis_of_an_array_is_that_of_its_elements_also_when_traced():
 
 
 @pytest.mark.parametrize("distribution", ALL, ids=lambda d: d.name)
-@pytest.mark.parametrize("bad", [0, -0.1, 1.1, float("nan"), float("inf"), [0.5, 0.0]])
-def test_a_density_out_of_range_is_refused_by_name(distribution, bad):
-    with pytest.raises(ValueError, match=r"^density must be above 0 and at most 1, but is "):
-        distribution.kurtosis(bad)
-
-
-def test_the_offending_density_is_shown():
-    with pytest.raises(ValueError, match=r"but is 1\.5 at index 2$"):
-        UNIFORM_SIGNED.kurtosis([0.1, 1.0, 1.5])
+@pytest.mark.parametrize("bad", [0, -0.1, 1.1, float("nan"), float("inf")])
+def test_a_density_out_of_range_has_no_kurtosis(distribution, bad):
+    assert np.isnan(distribution.kurtosis(bad))
+    assert np.isnan(distribution.kurtosis([0.5, bad])).tolist() == [False, True]
 
 
 def test_distributions_are_found_by_name_and_unknown_names_are_refused():

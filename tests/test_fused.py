@@ -15,7 +15,7 @@ import pytest
 from jax.sharding import AbstractMesh
 
 import polyjax
-from polyjax.engine import engines, training
+from polyjax.engine import choice, execution, training
 from polyjax.engine.fused import kernels
 from polyjax.engine.fused import training as fused
 from polyjax.engine.fused.kernels import Kernel
@@ -85,7 +85,7 @@ CASES = [
 @pytest.mark.parametrize(("model", "sampler", "optimizer"), CASES, ids=lambda value: str(value).split(" at 0x")[0])
 def test_ten_steps_are_those_of_the_lanes(model, sampler, optimizer):
     fixed = configuration(model, sampler, optimizer)
-    reference = engines.compiled(fixed)(*arguments(fixed))
+    reference = execution.compiled(fixed)(*arguments(fixed))
     for target in ("gpu", "tpu"):
         assert_agree(interpreted(fixed, target), reference)
 
@@ -93,7 +93,7 @@ def test_ten_steps_are_those_of_the_lanes(model, sampler, optimizer):
 @needs_kernels
 def test_lanes_of_each_density_are_filled_up_to_whole_blocks():
     fixed = configuration(Redwood(2, 1), steps=2)
-    assert_agree(interpreted(fixed, "gpu", 130), engines.compiled(fixed)(*arguments(fixed, 130)))
+    assert_agree(interpreted(fixed, "gpu", 130), execution.compiled(fixed)(*arguments(fixed, 130)))
 
 
 @needs_kernels
@@ -107,7 +107,7 @@ def test_lanes_of_each_density_are_filled_up_to_whole_blocks():
     ids=["expected", "cube", "tanh, schedule-free"],
 )
 def test_other_runs_are_those_of_the_lanes(fixed):
-    assert_agree(interpreted(fixed, "tpu"), engines.compiled(fixed)(*arguments(fixed)))
+    assert_agree(interpreted(fixed, "tpu"), execution.compiled(fixed)(*arguments(fixed)))
 
 
 @needs_kernels
@@ -139,7 +139,7 @@ def sweep(engine):
 @needs_kernels
 def test_a_whole_sweep_gives_the_same_phase_diagram(monkeypatch):
     monkeypatch.setattr(fused, "problem", lambda fixed: None)
-    monkeypatch.setitem(engines.ENGINES, "fused", partial(fused.train, kernel=Kernel("tpu", interpret=True)))
+    monkeypatch.setitem(execution.ENGINES, "fused", partial(fused.train, kernel=Kernel("tpu", interpret=True)))
     found, reference = (polyjax.run(sweep(engine), progress=False) for engine in ("fused", "lanes"))
     assert found.config["engine"] == "fused"
     found, reference = found.select("best"), reference.select("best")
@@ -160,7 +160,7 @@ def pretended(target, monkeypatch):
     kind, cores = {"gpu": ("NVIDIA H100 80GB HBM3", 132), "tpu": ("TPU v5 lite", 1)}[target]
     device = AbstractDevice(device_kind=kind, num_cores=cores, platform=target)
     monkeypatch.setattr(fused, "find_target", lambda: target)
-    monkeypatch.setattr(engines, "trial", lambda fixed: None)
+    monkeypatch.setattr(choice, "trial", lambda fixed: None)
     monkeypatch.setattr(jax, "default_backend", lambda: target)
     with jax.sharding.use_abstract_mesh(AbstractMesh((), (), axis_types=(), abstract_device=device)):
         yield
@@ -248,10 +248,10 @@ def _broken(fixed, start, importance, density, key):
 )
 @needs_kernels
 def test_a_kernel_is_tried_before_it_is_trusted(kernel, why, monkeypatch):
-    monkeypatch.setitem(engines.ENGINES, "fused", kernel)
-    engines.trial.cache_clear()
-    assert engines.trial(configuration(Redwood(2, 1), steps=500)) == why
-    engines.trial.cache_clear()
+    monkeypatch.setitem(execution.ENGINES, "fused", kernel)
+    choice.trial.cache_clear()
+    assert choice.trial(configuration(Redwood(2, 1), steps=500)) == why
+    choice.trial.cache_clear()
 
 
 def test_without_a_device_for_it_the_ordinary_path_runs_and_says_so():

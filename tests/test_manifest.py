@@ -12,7 +12,7 @@ from polyjax.runs.folder import manifest
 
 FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
 CONFIG = json.loads(json.dumps(Sweep(Redwood(6, 3), np.geomspace(0.01, 1, 7), [0.5, 1.0]).describe()))
-WHOLE = {"config": CONFIG, "command": "python -m sweeps.figure4", "block": [3, 10], "room": None}
+WHOLE = {"config": CONFIG, "command": "python -m sweeps.figure4", "shape": [3, 10], "room": None}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.floats(0, 9), max_size=6),
     lambda values: st.dictionaries(st.text(max_size=3), values, max_size=4),

@@ -12,7 +12,7 @@ from polyjax import theory
 from polyjax.engine import descent, polish, training
 from polyjax.engine.training import Training
 from polyjax.toy.distributions import UNIFORM_SIGNED
-from polyjax.toy.models import Anthropic, Params, Redwood
+from polyjax.toy.models import Anthropic, Params, Redwood, n_parameters, one_model
 from polyjax.toy.sampling import Sampler
 
 EPS = float(np.finfo(np.float32).eps)
@@ -28,7 +28,9 @@ RELU, RELU_DENSITY, RELU_IMPORTANCE = Anthropic(3, 2), np.float32([0.1, 0.5]), n
 @cache
 def fixed(model, closed_form, engine="lanes"):
     sampler = Sampler("enumerated", model.distribution, model.n_features, 2**model.n_features)
-    return polish.polished_as(Training(model, sampler, "sampled", training.adam(0.02, 1), 1, engine), closed_form)
+    return polish.of_cells(
+        Training(model, sampler, "sampled", training.adam(0.02, 1), 1, engine), closed_form or "sampled"
+    )
 
 
 def starts(model, shape, seed=0):
@@ -99,7 +101,7 @@ def test_the_losses_before_and_after_are_those_of_the_solutions(quadratic):
 )
 def test_the_end_is_as_low_as_that_of_another_minimiser_from_the_same_start(model, density, importance):
     of, shape, attempt = fixed(model, model is QUADRATIC), (len(density), len(importance)), 0
-    both, one = objective(of, shape, importance, density, polish.TILES[attempt]), training.one_model(model)
+    both, one = objective(of, shape, importance, density, polish.TILES[attempt]), one_model(model)
     some = [(p, lane) for p in range(2) for lane in (0, shape[1] - 1)]
 
     def minimum(x, lane):
@@ -160,7 +162,7 @@ def test_the_hessian_is_that_of_the_closed_form(model):
     found = descent.curvature(objective(fixed(model, True), SHAPE, LANES, DENSITY, 1), polish.flatten(start))
 
     def loss(x, importance, density):
-        params = jax.tree.map(lambda a: a[0, 0], polish.unflatten(x[None, None], training.one_model(model)))
+        params = jax.tree.map(lambda a: a[0, 0], polish.unflatten(x[None, None], one_model(model)))
         v = jnp.ones(model.n_features, float).at[0].set(importance)
         return model.expected_loss(params, v, model.distribution.sparse_moments(density))
 
@@ -265,7 +267,7 @@ def test_parameters_are_flattened_and_back():
     for model in (Redwood(3, 2), Anthropic(3, 2)):
         params = starts(model, (2, 4))
         flat = polish.flatten(params)
-        assert flat.shape == (2, 4, polish.n_parameters(model))
-        back = polish.unflatten(flat, training.one_model(model))
+        assert flat.shape == (2, 4, n_parameters(model))
+        back = polish.unflatten(flat, one_model(model))
         for a, b in zip(back, params, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax.engine import certificate, polish
+from polyjax.engine import certificate
 from polyjax.engine.certificate import fall
-from polyjax.engine.execution import Outcome, keys
+from polyjax.engine.outcome import Outcome, keys
 from polyjax.runs import jobs
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.stages import Run, Strips
 from polyjax.runs.store import Memory
 from polyjax.runs.verification import verify
+from polyjax.toy.models import n_parameters
 
 SWEEP = polyjax.Sweep(
     polyjax.Anthropic(3, 2, "relu"),
@@ -44,7 +45,7 @@ def test_all_cells_end_settled_and_no_worse_than_the_best_restart(results):
 
 
 def test_the_arrays_of_a_polished_diagram_belong_together(results):
-    refined, n = results.refined, polish.n_parameters(SWEEP.model)
+    refined, n = results.refined, n_parameters(SWEEP.model)
     np.testing.assert_allclose(refined.capacity, polyjax.capacities(refined.W), atol=1e-6)  # rounding
     # The reported loss is on independent samples: 36 cells at 5 standard errors of 15 degrees of freedom, and those of
     # the ranking, which are of the same size.

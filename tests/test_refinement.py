@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax.engine import execution
-from polyjax.engine.execution import Outcome
+from polyjax.engine import choice
+from polyjax.engine.keys import keys
+from polyjax.engine.outcome import Outcome
 from polyjax.runs import jobs, refinement
-from polyjax.runs.stages import STRIP, Run, strips
+from polyjax.runs.grid import WIDTH, scattered
+from polyjax.runs.stages import Run
 from polyjax.runs.store import Memory
 from polyjax.theory import explicit_losses
 
@@ -80,7 +82,14 @@ def test_a_failed_cell_is_taken_over_by_a_neighbour(results):
     for a in (best.rank_loss, best.loss, best.loss_se, best.capacity, best.W, best.b):
         a[3, 4] = np.nan
     best.converged[3, 4] = False
-    run = Run(SPECKLED, execution.keys(SPECKLED.seed), Memory(), tuple(results.config["block"]), progress=False)
+    run = Run(
+        SPECKLED,
+        choice.with_engine(SPECKLED.training),
+        keys(SPECKLED.seed),
+        Memory(),
+        tuple(results.config["shape"]),
+        progress=False,
+    )
     refined = refinement.refine(run, Outcome(*best))
     assert np.isfinite(refined.loss).all()
     assert np.isfinite(refined.W).all()
@@ -118,7 +127,7 @@ def test_of_all_starts_in_a_cell_the_best_is_accepted_and_none_that_is_worse_tha
     now = outcomes(P, V)
     given = jobs.neighbours(rng.random((P, V)) < 0.7)
     of_job = outcomes(given.row.size)
-    found = [(block, Outcome(*(a[block.job] for a in of_job))) for block in strips(given.row, (2, STRIP))]
+    found = [(block, Outcome(*(a[block.lane] for a in of_job))) for block in scattered(given.row, (2, WIDTH))]
     assert len(found) > 1
     before = Outcome(*(a.copy() for a in now))
     then, news = jobs.accept(now, given, iter(found), refinement.IMPROVED)

@@ -27,14 +27,15 @@ from polyjax.runs import run as runs
 from polyjax.runs.folder import directory, manifest
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.folder.interruption import Interrupted
+from polyjax.runs.grid import WIDTH, Grid, rectangles
 from polyjax.runs.hosts import Share
-from polyjax.runs.retry import Lanes
+from polyjax.runs.lanes import Lanes
 from polyjax.runs.run import run_to_file
 
 TINY = replace(DIVERGING, refine=2)
 OTHER = replace(TINY, seed=1)
-PHASES = ("train", "retry1", "retry2", "look1", "refine1", "look2", "refine2")
-TRAINING = {name: f"polyjax.{name}.train_block" for name in ("runs", "retry", "refinement")}  # where it is called
+STAGES = ("train", "retry1", "retry2", "look1", "refine1", "look2", "refine2")
+TRAINING = "polyjax.engine.execution.train"  # where all stages look it up
 
 
 class Undisturbed:
@@ -51,14 +52,14 @@ class Undisturbed:
 class Seen:
     def __init__(self):
         self.kept = []  # names of chunks
-        self.trained = 0  # blocks
+        self.trained = 0  # chunks
 
 
 @contextmanager
 def watched(most=10**9, error=KeyboardInterrupt, then=None):
     """Counts what a run does; once `most` chunks are kept, nothing more is, but `then(store)` called or `error` raised
     in its place."""
-    seen, lock, keep = Seen(), threading.Lock(), Directory.keep
+    seen, lock, keep, train = Seen(), threading.Lock(), Directory.keep, execution.train
 
     def counted(self, name, arrays):
         with lock:
@@ -71,18 +72,14 @@ def watched(most=10**9, error=KeyboardInterrupt, then=None):
             then(self)
         keep(self, name, arrays)
 
-    def counting(train_block):
-        def counted(*args):
-            with lock:
-                seen.trained += 1
-            return train_block(*args)
-
-        return counted
+    def counting(*args):
+        with lock:
+            seen.trained += 1
+        return train(*args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Directory, "keep", counted)
-        for where in TRAINING.values():
-            patch.setattr(where, counting(execution.train_block))
+        patch.setattr(TRAINING, counting)
         yield seen
 
 
@@ -142,11 +139,11 @@ def assert_continues(path, whole, expected):
 # --- the file
 
 
-def test_every_phase_of_the_tests_has_several_chunks_or_these_tests_would_show_little(whole):
-    counts = {phase: sum(name.startswith(f"{phase}-") for name in whole.chunks) for phase in PHASES}
+def test_every_stage_of_the_tests_has_several_chunks_or_these_tests_would_show_little(whole):
+    counts = {stage: sum(name.startswith(f"{stage}-") for name in whole.chunks) for stage in STAGES}
     assert sum(counts.values()) == len(whole.chunks)
     assert all(counts.values())
-    assert min(counts[phase] for phase in ("train", "retry1", "retry2", "refine1")) >= 2
+    assert min(counts[stage] for stage in ("train", "retry1", "retry2", "refine1")) >= 2
     assert set(np.unique(whole.results.attempt)) == {0, 1, 2}
     assert 0 < whole.results.converged.mean() < 1
     assert 0 < np.isfinite(whole.results.loss).mean() < 1
@@ -272,10 +269,10 @@ def test_a_signal_finishes_the_chunks_in_hand_and_tells_how_to_go_on(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("phase", PHASES[1:])
-def test_a_run_that_is_continued_on_another_device_names_both(phase, path, whole, monkeypatch):
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_run_that_is_continued_on_another_device_names_both(stage, path, whole, monkeypatch):
     # Of the second session there is nothing but the last chunks.
-    first = {name for name in whole.chunks if PHASES.index(name.split("-")[0]) < PHASES.index(phase)}
+    first = {name for name in whole.chunks if STAGES.index(name.split("-")[0]) < STAGES.index(stage)}
     monkeypatch.setattr("polyjax.engine.devices.words", lambda: "cpu, of yesterday")
     with watched(most=len(first)) as seen, pytest.raises(KeyboardInterrupt):
         run_to_file(TINY, path, progress=False)
@@ -293,14 +290,14 @@ def test_a_run_that_is_continued_on_another_device_names_both(phase, path, whole
 # --- chunks that are gone or damaged
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_chunk_that_is_gone_is_trained_again_and_no_other(phase, path, trained, whole, capfd):
-    (trained / f"{phase}-000000.npz").unlink()
-    assert_continues(path, whole, [f"{phase}-000000"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_chunk_that_is_gone_is_trained_again_and_no_other(stage, path, trained, whole, capfd):
+    (trained / f"{stage}-000000.npz").unlink()
+    assert_continues(path, whole, [f"{stage}-000000"])
     assert capfd.readouterr() == ("", "")
 
 
-def test_chunks_that_are_gone_in_every_phase_are_trained_again(path, trained, whole):
+def test_chunks_that_are_gone_in_every_stage_are_trained_again(path, trained, whole):
     gone = whole.chunks[1::2]
     for name in gone:
         (trained / f"{name}.npz").unlink()
@@ -349,10 +346,10 @@ def without_the_run(file):
         np.savez(file, **{name: a for name, a in arrays.items() if name != "about"})
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("damage", [truncated, emptied, flipped, pickled, with_a_pickle, without_the_run])
-def test_a_damaged_chunk_is_trained_again_which_is_said_in_one_line(phase, damage, path, trained, whole, capfd):
-    file = trained / f"{phase}-000000.npz"
+def test_a_damaged_chunk_is_trained_again_which_is_said_in_one_line(stage, damage, path, trained, whole, capfd):
+    file = trained / f"{stage}-000000.npz"
     damage(file)
     assert_continues(path, whole, [file.stem])
     out, err = capfd.readouterr()
@@ -363,9 +360,9 @@ def test_a_damaged_chunk_is_trained_again_which_is_said_in_one_line(phase, damag
     assert not file.with_name("sprung").exists()
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_chunk_of_another_run_is_trained_again_which_is_said_in_one_line(phase, path, trained, whole, capfd):
-    file = trained / f"{phase}-000000.npz"
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_chunk_of_another_run_is_trained_again_which_is_said_in_one_line(stage, path, trained, whole, capfd):
+    file = trained / f"{stage}-000000.npz"
     with np.load(file) as arrays:
         mine = dict(arrays)
     with pytest.MonkeyPatch.context() as patch:  # as the run of another seed would have kept it
@@ -378,10 +375,10 @@ def test_a_chunk_of_another_run_is_trained_again_which_is_said_in_one_line(phase
     assert err == f"{file} is of another run: what it held is trained again\n"
 
 
-def test_runs_of_other_configurations_and_other_blocks_are_told_apart(tmp_path):
-    def run_of(sweep, block):
+def test_runs_of_other_configurations_and_other_chunks_are_told_apart(tmp_path):
+    def run_of(sweep, shape):
         store = Directory(tmp_path, sweep.describe())
-        store.block = block
+        store.shape = shape
         return store._run
 
     assert run_of(TINY, (1, 6)) == run_of(replace(TINY), (1, 6))
@@ -657,7 +654,7 @@ def test_a_run_in_which_no_model_settled_ends_with_one_line_that_says_so(changes
 
 
 def test_a_diagram_that_settled_by_refining_needs_no_warning(whole, capfd):
-    lanes = SimpleNamespace(bands=lambda: [slice(0, 4)], band=lambda *_: np.zeros((4, 6), bool), shape=(4, 3, 2))
+    lanes = SimpleNamespace(bands=lambda: [slice(0, 4)], band=lambda *_: np.zeros((4, 6), bool), grid=(4, 3, 2))
     refined = whole.results.refined
     for converged, lines in ((np.ones_like, 0), (np.zeros_like, 1)):
         runs._warn(lanes, refined._replace(converged=converged(refined.converged)))
@@ -736,6 +733,20 @@ def small_device(call, most, message=MESSAGE):
     return limited
 
 
+def stage_of(fixed, keys, start, importance, *_):
+    """The stage of a run of STEADY or TINY that trains these lanes."""
+    if importance.shape[1] != WIDTH:
+        return "train"
+    as_before = fixed.steps == STEADY.steps and fixed.optimizer is not TINY.optimizer
+    return "retry" if as_before else "refine"
+
+
+def only(stage, call):
+    """`call` in place of the training of one stage."""
+    train = execution.train
+    return lambda *args: (call if stage_of(*args) == stage else train)(*args)
+
+
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
@@ -774,13 +785,13 @@ def halving(lanes, message=MESSAGE):
 
 @pytest.mark.usefixtures("two_workers")
 @pytest.mark.parametrize(
-    ("phase", "most", "halved"),
-    [("runs", 5, [12, 6]), ("retry", 10, [32, 16]), ("refinement", 8, [32, 16])],
+    ("stage", "most", "halved"),
+    [("train", 5, [12, 6]), ("retry", 10, [32, 16]), ("refine", 8, [32, 16])],
 )
 def test_half_as_many_models_are_trained_at_once_where_the_memory_ends(
-    path, steady, capfd, monkeypatch, phase, most, halved
+    path, steady, capfd, monkeypatch, stage, most, halved
 ):
-    monkeypatch.setattr(TRAINING[phase], small_device(execution.train_block, most))
+    monkeypatch.setattr(TRAINING, only(stage, small_device(execution.train, most)))
     run_to_file(STEADY, path, progress=False)
     assert said(capfd) == [halving(lanes) for lanes in halved]
     found = polyjax.load(path)
@@ -805,8 +816,8 @@ def test_a_program_too_large_to_be_compiled_is_made_smaller(path, steady, capfd,
         if np.prod(programs[0][1][1].shape) > 6:  # [P, L] of the importance
             raise jax.errors.JaxRuntimeError(MESSAGE)
 
-    monkeypatch.setattr("polyjax.engine.execution.compile_ahead", too_large)
-    monkeypatch.setattr(TRAINING["runs"], small_device(execution.train_block, 6))
+    monkeypatch.setattr("polyjax.runs.stages.compile_ahead", too_large)
+    monkeypatch.setattr(TRAINING, small_device(execution.train, 6))
     run_to_file(STEADY, path, progress=False)
     assert said(capfd) == [halving(12)]
     assert_the_same_to_rounding(polyjax.load(path), steady.results)
@@ -820,18 +831,18 @@ def test_threads_that_run_out_of_memory_together_halve_once(path, capfd, monkeyp
         if importance.size > 6:
             together.wait(10)
             raise jax.errors.JaxRuntimeError(ON_CPUS)
-        return execution.train_block(fixed, keys, start, importance, density, polished)
+        return execution.train(fixed, keys, start, importance, density, polished)
 
-    monkeypatch.setattr(TRAINING["runs"], limited)
+    monkeypatch.setattr(TRAINING, limited)
     run_to_file(replace(STEADY, retries=0, refine=0), path, progress=False)
     assert said(capfd) == [halving(12, ON_CPUS)]
 
 
 @pytest.mark.usefixtures("two_workers")
 def test_a_run_that_is_continued_knows_how_much_fits(path, steady, capfd, monkeypatch):
-    monkeypatch.setattr(TRAINING["runs"], small_device(execution.train_block, 5))
+    monkeypatch.setattr(TRAINING, small_device(execution.train, 5))
     with watched(most=1), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TRAINING["runs"], small_device(execution.train_block, 5))
+        patch.setattr(TRAINING, small_device(execution.train, 5))
         with pytest.raises(KeyboardInterrupt):
             run_to_file(STEADY, path, progress=False)
     assert said(capfd) == [halving(12), halving(6)]
@@ -842,23 +853,23 @@ def test_a_run_that_is_continued_knows_how_much_fits(path, steady, capfd, monkey
 
 
 def test_a_model_that_does_not_fit_alone_is_an_error_of_one_clear_sentence(path, capfd, monkeypatch):
-    monkeypatch.setattr(TRAINING["runs"], small_device(execution.train_block, 0))
+    monkeypatch.setattr(TRAINING, small_device(execution.train, 0))
     with pytest.raises(MemoryError) as error:
         run_to_file(TINY, path, progress=False)
     assert str(error.value) == f"the device has no memory for a single model: {MESSAGE.splitlines()[0]}"
     assert said(capfd) == [halving(6), halving(3), halving(2)]
 
 
-@pytest.mark.parametrize("phase", TRAINING)
-def test_another_error_of_the_device_is_not_taken_for_a_lack_of_memory(path, whole, capfd, monkeypatch, phase):
-    broken = small_device(execution.train_block, 0, "INTERNAL: the device fell off the bus")
-    monkeypatch.setattr(TRAINING[phase], broken)
+@pytest.mark.parametrize("stage", ["train", "retry", "refine"])
+def test_another_error_of_the_device_is_not_taken_for_a_lack_of_memory(path, whole, capfd, monkeypatch, stage):
+    broken = small_device(execution.train, 0, "INTERNAL: the device fell off the bus")
+    monkeypatch.setattr(TRAINING, only(stage, broken))
     with pytest.raises(jax.errors.JaxRuntimeError, match="fell off the bus"):
         run_to_file(TINY, path, progress=False)
     monkeypatch.undo()
     assert said(capfd) == []
     there = chunks(runs.folder(path))
-    assert ("train-000000" in there) == (phase != "runs")
+    assert ("train-000000" in there) == (stage != "train")
     assert_continues(path, whole, set(whole.chunks) - set(there))
 
 
@@ -866,7 +877,7 @@ def test_another_error_of_the_device_is_not_taken_for_a_lack_of_memory(path, who
 
 
 class Rows:
-    """A store of blocks of 1 MiB that are made when they are read."""
+    """A store of chunks of 1 MiB that are made when they are read."""
 
     def read(self, name, fields):
         return {field: np.full((1, 64, 64, 64), float(name[-2:]), np.float32) for field in fields}
@@ -874,7 +885,8 @@ class Rows:
 
 def test_a_file_is_written_in_the_memory_of_a_band(tmp_path):
     P, V, R = 48, 32, 2
-    lanes = Lanes(Rows(), (P, V, R), execution.tiles(P, V * R, 1, V * R))
+    grid = Grid(P, V, R)
+    lanes = Lanes(Rows(), grid, rectangles(grid, (1, V * R)))
     tracemalloc.start()
     results.write(tmp_path / "large.npz", {}, {"W": Parts(P, runs._bands(lanes, "W"))}, None)
     peak = tracemalloc.get_traced_memory()[1]
@@ -883,7 +895,7 @@ def test_a_file_is_written_in_the_memory_of_a_band(tmp_path):
         W = file["W"]
     assert W.shape == (P, V, R, 64, 64)
     np.testing.assert_array_equal(W[:, 3, 1, 5, 7], np.arange(P))
-    assert peak < 6 * 2**20  # a band, its blocks, and what zip keeps of them; the array has 48 MiB
+    assert peak < 6 * 2**20  # a band, its chunks, and what zip keeps of them; the array has 48 MiB
 
 
 def test_the_best_restarts_are_found_band_by_band(whole):

@@ -6,11 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from polyjax.engine import engines, lanes, training
+from polyjax.engine import execution, lanes, training
 from polyjax.engine.training import Training
 from polyjax.theory import expected_loss
 from polyjax.toy.distributions import UNIFORM_SIGNED
-from polyjax.toy.models import Anthropic, Params, Redwood
+from polyjax.toy.models import Anthropic, Params, Redwood, one_model
 from polyjax.toy.sampling import Sampler
 
 EPS = float(np.finfo(np.float32).eps)
@@ -32,7 +32,7 @@ def configuration(model, engine, objective="sampled", optimizer=None, steps=20):
 
 
 def trained(fixed):
-    return engines.compiled(fixed)(start(fixed.model), IMPORTANCE, DENSITY, DRAW_KEY)
+    return execution.compiled(fixed)(start(fixed.model), IMPORTANCE, DENSITY, DRAW_KEY)
 
 
 def above_half(z):
@@ -68,7 +68,7 @@ def test_gradients_of_lanes_are_those_of_arrays(model):
         return jax.grad(fixed.loss)(params, fixed.importances(importance), batch)
 
     reference = jax.jit(jax.vmap(jax.vmap(one, (0, 0, None))))
-    prepare, gradient = lanes.sampled_gradient(model.loss, training.one_model(model), model.n_features)
+    prepare, gradient = lanes.sampled_gradient(model.loss, one_model(model), model.n_features)
     in_lanes = jax.jit(gradient, compiler_options=lanes.CPU_COMPILER_OPTIONS)
     found = lanes.first(in_lanes(lanes.last(params), IMPORTANCE, prepare(batch)))
     for a, b in zip(found, reference(params, IMPORTANCE, batch), strict=True):
@@ -107,7 +107,7 @@ def test_whole_runs_in_lanes_are_those_on_arrays(objective, runs):
 
 @pytest.mark.parametrize("engine", ["arrays", "lanes"])
 def test_a_grid_is_a_loop_over_its_cells(engine, runs):
-    one_lane = engines.compiled(configuration(Redwood(3, 2), engine))  # compiled once more, for a grid of one
+    one_lane = execution.compiled(configuration(Redwood(3, 2), engine))  # compiled once more, for a grid of one
     params = start(Redwood(3, 2))
     for p, lane in np.ndindex(IMPORTANCE.shape):
         one = jax.tree.map(lambda a, p=p, lane=lane: a[p, lane][None, None], params)

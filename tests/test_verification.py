@@ -14,7 +14,8 @@ import pytest
 from diverging import DIVERGING
 
 import polyjax
-from polyjax.cli.main import _retried
+from polyjax.cli.info import _retried
+from polyjax.runs import attempts
 from polyjax.runs.verification import verify
 
 ROOT = Path(__file__).parents[1]
@@ -167,16 +168,16 @@ def test_info_says_what_a_file_lacks_to_be_made_again(saved):
 
 @pytest.mark.parametrize("retries", [0, 1, 2, 3])
 def test_info_counts_the_models_of_each_attempt_as_its_bar_does(retries, monkeypatch):
-    attempts = []
-    size = polyjax.runs.retry.Size
-    monkeypatch.setattr(polyjax.retry, "Size", lambda *a: attempts.append(a[0]) or size(*a))
+    sizes, size = [], attempts.Size
+    monkeypatch.setattr(attempts, "Size", lambda *a: sizes.append(a) or size(*a))
     results = polyjax.run(replace(DIVERGING, retries=retries), progress=False)
-    assert len(attempts) == retries
+    models = [units for units, unit, _ in sizes if unit == "model"]
+    assert len(models) == retries
     told = _retried(results)
     if not retries:
         assert told == "0 models"
         return
-    words = [f"{attempts[0]} models"] + [f"{n} of them in attempt {i} too" for i, n in enumerate(attempts[1:], 2)]
+    words = [f"{models[0]} models"] + [f"{n} of them in attempt {i} too" for i, n in enumerate(models[1:], 2)]
     replaced = f"the retry was better, and took the place, for {(results.attempt > 0).sum()}"
     assert told == f"{', '.join(words)}; {replaced}"
 

@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.engine.training import one_model
-from polyjax.toy.models import Model, Params
+from polyjax.toy.models import Model, Params, one_model
 
 SETTLED = 1e-3  # the largest fraction by which the loss of a minimum still falls when it is polished further
 FLATTEST = 0.04  # curvatures below count as flat: a step of 0.1 changes the loss by less than 0.02 %

@@ -4,7 +4,8 @@ programs are kept."""
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, wraps
 from hashlib import sha256
 from math import ceil
@@ -17,6 +18,8 @@ import numpy as np
 from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, PartitionSpec
+
+Program = tuple[Any, tuple]  # a jitted function, and the shapes of its arguments
 
 CHUNK = {"cpu": 1600}  # lanes trained at once, see `benchmarks.throughput`
 CHUNK_ELSEWHERE = 2**18
@@ -77,6 +80,12 @@ def first_line(error: Exception) -> str:
 def on_cpu(options: dict[str, Any]) -> dict[str, Any] | None:
     """Options of the compiler for CPUs alone, as `jax.jit` takes them."""
     return options if jax.default_backend() == "cpu" else None
+
+
+def compile_ahead(programs: Sequence[Program]) -> None:
+    """Compile programs, all at the same time and before several threads ask for them."""
+    with ThreadPoolExecutor(len(programs)) as executor:
+        list(executor.map(lambda program: program[0].lower(*program[1]).compile(), programs))
 
 
 @lru_cache(maxsize=1)

@@ -21,8 +21,8 @@ import optax
 from jax import Array, lax
 
 from polyjax.engine import devices, lanes
-from polyjax.engine.training import Training, one_model
-from polyjax.toy.models import Params
+from polyjax.engine.training import Training
+from polyjax.toy.models import Params, one_model
 from polyjax.toy.sampling import LARGEST_ENUMERATED, Batch, Sampler, allocate, kronecker, mask_probability, masks
 
 

@@ -15,11 +15,9 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from polyjax.engine.unroll import scalars_of, split, unroll
-from polyjax.toy.distributions import Moments
-from polyjax.toy.sampling import Batch
+from polyjax.engine.unroll import Scalars, scalars_of, split, unroll
+from polyjax.toy.distributions import Batch, Moments
 
-Scalars = Callable[..., Any]  # of scalars, and arrays of one shape
 NUMBER = jax.ShapeDtypeStruct((), np.float32)
 MOMENTS: Any = jax.tree.map(lambda _: NUMBER, Moments(*[0] * 4))  # type: ignore[arg-type]
 

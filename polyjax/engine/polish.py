@@ -22,11 +22,10 @@ from jax.typing import ArrayLike
 from polyjax.engine import descent, devices, lanes
 from polyjax.engine.descent import Objective
 from polyjax.engine.lattice import tile
-from polyjax.engine.training import Training, one_model
-from polyjax.toy.models import Model, Params
+from polyjax.engine.training import Training
+from polyjax.toy.models import Params, has_closed_form, one_model
 
-LARGEST = 300  # parameters: the Hessian of every lane is kept
-TILES = (8, 32, 64, 64, 128, 256)  # of the batch of every attempt
+TILES = (8, 32, 64, 64, 128, 256, 256, 256)  # of the batch of every attempt
 FEW = 8  # tiles, on which most steps are taken
 ROUNDS, STEPS = 2, {"expected": 30, "sampled": 5}  # of an attempt: looks at the whole batch, most steps after each
 
@@ -135,9 +134,15 @@ def unflatten(x: np.ndarray, one: Params) -> Params:
     return Params(W, b)
 
 
-def polished_as(training: Training, closed_form: bool) -> Training:
-    """Return how models are polished that were trained so: on the closed form, or on a batch."""
-    objective = "expected" if closed_form else "sampled"
+def of_restarts(training: Training, choice: bool | str) -> Training | None:
+    """Return how every restart is polished, if a sweep's `polish` asks for that."""
+    return of_cells(training, choice) if choice == "restarts" else None
+
+
+def of_cells(training: Training, choice: bool | str) -> Training:
+    """Return how the cells of a sweep are polished and evaluated, as its `polish` says: on the closed form where there
+    is one, else on a batch."""
+    objective = "expected" if choice != "sampled" and has_closed_form(training.model) else "sampled"
     return replace(
         training,
         objective=objective,
@@ -145,11 +150,6 @@ def polished_as(training: Training, closed_form: bool) -> Training:
         steps=0,
         engine="arrays" if training.engine == "arrays" else "lanes",
     )
-
-
-def n_parameters(model: Model) -> int:
-    """Return the number of parameters of one model."""
-    return sum(leaf.size for leaf in jax.tree.leaves(one_model(model)))
 
 
 _ANY = optax.identity()  # in place of the optimiser, which polishing does not use

@@ -15,9 +15,11 @@ import optax
 from jax import Array, lax
 
 from polyjax.engine import lanes
-from polyjax.toy.models import Model, Params
+from polyjax.toy.models import Model, Params, one_model
 from polyjax.toy.sampling import Sampler
 
+ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
+SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
 DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
 
 
@@ -147,11 +149,6 @@ def lane_objective(training: Training) -> tuple[Callable[[Any], Any], Callable[.
     return lanes.sampled_gradient(model.loss, one, model.n_features)
 
 
-def one_model(model: Model) -> Params:
-    """The shapes of one model's parameters."""
-    return jax.eval_shape(model.init, jax.random.key(0))
-
-
 @lru_cache(maxsize=32)
 def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam whose learning rate decays to 0 along a cosine. Cached, so that equal configurations are one program."""
@@ -162,3 +159,11 @@ def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
 def smaller_steps(optimizer: optax.GradientTransformation, factor: float) -> optax.GradientTransformation:
     """The optimiser with all its steps times `factor`. Cached, so that equal configurations are one program."""
     return optax.chain(optimizer, optax.scale(factor))
+
+
+def argument_shapes(fixed: Training, shape: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+    """Return the shapes of params, importance, density and key of [P, L] lanes."""
+    number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+    key, density, importance = jax.eval_shape(partial(jax.random.key, 0)), number(shape[:1]), number(shape)
+    start = jax.tree.map(lambda a: number((*shape, *a.shape)), one_model(fixed.model))
+    return start, importance, density, key

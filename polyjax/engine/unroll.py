@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
+Scalars = Callable[..., Any]  # of scalars, and arrays of one shape
 Entries = np.ndarray  # of dtype object: every entry is a scalar
 
 

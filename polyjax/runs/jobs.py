@@ -1,7 +1,7 @@
-"""Jobs: cells that are continued from their neighbours' solutions, or from their own, in blocks of strips.
+"""Jobs: cells that are continued from their neighbours' solutions, or from their own, in chunks of scattered ones.
 
 Refining and polishing are made of them. Axis letters: P densities, V importances, S solutions, J jobs (a cell and the
-solution that it starts from), G strips of STRIP jobs each, N features, D neurons.
+solution that it starts from), G rows of a chunk, L jobs in each, N features, D neurons.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from polyjax.engine import evaluation
-from polyjax.engine.execution import Outcome, Program, block_of
-from polyjax.engine.training import Training
-from polyjax.runs.stages import Run, Size, Strips, like, packed
+from polyjax.engine.devices import Program
+from polyjax.engine.outcome import Outcome
+from polyjax.engine.training import Training, argument_shapes
+from polyjax.runs.grid import Chunk, like, packed
+from polyjax.runs.stages import Run, Size
 from polyjax.runs.store import Arrays, outcomes
 from polyjax.toy.models import Params
 
 NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of a cell [P, V]
+FEW, NARROW = 1024, (32, 4)  # so few jobs are packed in chunks [G, L] in which few lanes are idle
 DIFFERENT = 0.05  # capacities that differ by more belong to solutions that may differ in kind
 
 
@@ -86,25 +89,29 @@ def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ~(np.maximum(swept, others) <= DIFFERENT)  # true for NaN
 
 
+def evaluation_shape(run: Run, jobs: Jobs) -> tuple[int, int]:
+    """Return the shape [G, L] of the chunks in which jobs are evaluated."""
+    return NARROW if jobs.row.size <= FEW else like(jobs.row, run.shape)
+
+
 def start(
-    run: Run, fixed: Training, given: Solutions, jobs: Jobs, block: Strips
+    run: Run, fixed: Training, given: Solutions, jobs: Jobs, chunk: Chunk
 ) -> tuple[Params, np.ndarray, np.ndarray]:
-    """Return the parameters [G, STRIP, ...] from which a block of jobs starts, its importance [G, STRIP] and density
-    [G].
+    """Return the parameters [G, L, ...] from which a chunk of jobs starts, its importance [G, L] and density [G].
 
     A neighbour's embeddings are rescaled to the lengths that they would have here: what is optimal for one importance
     can be hundreds of times worse than the optimum for the next where feature 0 is important.
     """
-    origin = jobs.origin[block.job]
+    origin = jobs.origin[chunk.lane]
     density, importance = run.sweep.axes()
-    v = importance[jobs.column[block.job]]
+    v = importance[jobs.column[chunk.lane]]
     W = jnp.asarray(given.W[origin]) * _stretch(fixed)(given.importance[origin], v)[..., None, :]
-    return Params(W, jnp.asarray(given.b[origin])), v, density[block.row]
+    return Params(W, jnp.asarray(given.b[origin])), v, density[chunk.row]
 
 
 def _stretch(fixed: Training) -> Callable[..., jax.Array]:
-    """Return what maps two importances of feature 0, [G, STRIP] both, to the ratio of the lengths of embeddings,
-    [G, STRIP, N]; 1 where one of them is 0."""
+    """Return what maps two importances of feature 0, [G, L] both, to the ratio of the lengths of embeddings,
+    [G, L, N]; 1 where one of them is 0."""
     scale = lambda v: fixed.model.scale(fixed.importances(v))  # noqa: E731
 
     def ratio(there: jax.Array, here: jax.Array) -> jax.Array:
@@ -119,44 +126,45 @@ def run_jobs(
     stage: str,
     title: str,
     jobs: Jobs,
-    do: Callable[[Strips], Arrays],
+    do: Callable[[Chunk], Arrays],
     steps: int,
     programs: Callable[[tuple[int, int]], Sequence[Program]],
     fields: Sequence[str],
     shape: tuple[int, int] | None = None,
-) -> Iterator[tuple[Strips, Arrays]]:
-    """Have every block of jobs done, of [G, STRIP] jobs as `shape` says or else about as large as those of the run, and
+) -> Iterator[tuple[Chunk, Arrays]]:
+    """Have every chunk of jobs done, of [G, L] jobs as `shape` says or else about as large as those of the run, and
     return each with some arrays of its outcome."""
-    blocks = packed(jobs.row, *(shape or like(jobs.row, run.block)))
-    run.complete(stage, title, blocks, do, Size(jobs.row.size, "start", steps), programs)
-    return zip(blocks, outcomes(run.store, stage, len(blocks), fields), strict=True)
+    chunks = packed(jobs.row, *(shape or like(jobs.row, run.shape)))
+    run.complete(stage, title, chunks, do, Size(jobs.row.size, "start", steps), programs)
+    return zip(chunks, outcomes(run.store, stage, len(chunks), fields), strict=True)
 
 
 def transplanted(run: Run, fixed: Training, stage: str, title: str, given: Solutions, jobs: Jobs) -> np.ndarray:
     """Return the ranking loss [J] of the solutions that jobs start from, as they are, in the cells."""
     rank = evaluation.compiled_rank(fixed)
 
-    def loss(block: Strips) -> Arrays:
-        params, v, p = start(run, fixed, given, jobs, block)
+    def loss(chunk: Chunk) -> Arrays:
+        params, v, p = start(run, fixed, given, jobs, chunk)
         return {"rank_loss": np.asarray(rank(params, v, p, run.keys.evaluate))}
 
-    programs = lambda shape: [(rank, block_of(fixed, shape))]  # noqa: E731
+    programs = lambda shape: [(rank, argument_shapes(fixed, shape))]  # noqa: E731
     whole = np.empty(jobs.row.size, np.float32)
-    for block, found in run_jobs(run, stage, title, jobs, loss, 0, programs, ["rank_loss"]):
-        whole[block.job] = found["rank_loss"]
+    shape = evaluation_shape(run, jobs)
+    for chunk, found in run_jobs(run, stage, title, jobs, loss, 0, programs, ["rank_loss"], shape):
+        whole[chunk.lane] = found["rank_loss"]
     return whole
 
 
 def accept(
-    now: Outcome, jobs: Jobs, found: Iterator[tuple[Strips, Outcome]], improved: float
+    now: Outcome, jobs: Jobs, found: Iterator[tuple[Chunk, Outcome]], improved: float
 ) -> tuple[Outcome, np.ndarray]:
     """Return the diagram with what has a lower ranking loss, and which cells [P, V] have news for their neighbours:
     those whose loss fell by more than the fraction `improved`."""
     then = Outcome(*(np.array(a) for a in now))
     loss = np.where(np.isnan(now.rank_loss), np.inf, now.rank_loss)
     before = loss.copy()
-    for block, outcome in found:
-        job, lanes = block.job.ravel(), Outcome(*(a.reshape(-1, *a.shape[2:]) for a in outcome))
+    for chunk, outcome in found:
+        job, lanes = chunk.lane.ravel(), Outcome(*(a.reshape(-1, *a.shape[2:]) for a in outcome))
         cell = jobs.row[job], jobs.column[job]
         better = np.flatnonzero(lanes.rank_loss < loss[cell])
         # Of several jobs of a cell, the best comes last.

@@ -6,7 +6,7 @@ goes on from there on more samples. Cells are also polished from other solutions
 of their neighbours, rescaled, and those of their other restarts, until nothing improves any more. This is ours, not the
 paper's.
 
-Axis letters: P densities, V importances, G strips of STRIP jobs each, n parameters.
+Axis letters: P densities, V importances, G rows of a chunk, L jobs in each, n parameters.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,13 +19,18 @@ import numpy as np
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import certificate, evaluation, polish
 from polyjax.engine.certificate import SETTLED, Certificate
-from polyjax.engine.execution import Outcome, Program, block_of
-from polyjax.engine.training import Training
+from polyjax.engine.devices import Program
+from polyjax.engine.outcome import Outcome
+from polyjax.engine.training import Training, argument_shapes
+from polyjax.runs.grid import Chunk
 from polyjax.runs.jobs import (
+    FEW,
+    NARROW,
     Jobs,
     Solutions,
     accept,
     differ,
+    evaluation_shape,
     joined,
     neighbours,
     run_jobs,
@@ -34,17 +39,15 @@ from polyjax.runs.jobs import (
     themselves,
     transplanted,
 )
-from polyjax.runs.stages import Run, Strips
+from polyjax.runs.stages import Run
 from polyjax.runs.store import Arrays
-from polyjax.sweep import Sweep
-from polyjax.toy.models import Params, has_closed_form
+from polyjax.toy.models import Params, n_parameters
 
 DISTANCES = (4, 2, 1, 1, 1, 1, 1)  # of the neighbours that are looked at, round by round: good solutions travel fast
 NEAR = {"expected": 0.1, "sampled": 0.005}  # other solutions whose loss is above the cell's by more are not tried
 IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, relatively, is not better: rounding, noise
 NEWS = {"expected": 1e-6, "sampled": 1e-3}  # one that fell by less is not shown to the neighbours
-BLOCK, FEW = (16, 16), (32, 4)  # [G, STRIP] jobs at once; the second, in which few lanes are idle, for few jobs
-MANY = 1024  # jobs
+SHAPE = (16, 16)  # [G, L] of the chunks in which many jobs are polished
 CERTAIN = 5e-4  # a solution whose loss falls by more, relatively, on other samples is polished further
 
 Bands = Callable[[str], Iterator[np.ndarray]]  # an array of all restarts, [rows, V, R, ...] at a time
@@ -52,8 +55,8 @@ Bands = Callable[[str], Iterator[np.ndarray]]  # an array of all restarts, [rows
 
 def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome, Certificate]:
     """Return the polished diagram, [P, V, ...], and its certificate."""
-    cells, stages = trained.loss.shape, Stages(run, polished_training(run.sweep))
-    n, importance = polish.n_parameters(run.sweep.model), run.sweep.axes()[1]
+    cells, stages = trained.loss.shape, Stages(run, polish.of_cells(run.training, run.sweep.polish))
+    n, importance = n_parameters(run.sweep.model), run.sweep.axes()[1]
     found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, n), np.nan, np.float32))
     news = np.isfinite(trained.loss)
     now = stages.settle(trained, found, range(1))
@@ -95,16 +98,6 @@ def rivals(
     return others, jobs._replace(origin=now.loss.size + jobs.origin)
 
 
-def polished_training(sweep: Sweep) -> Training:
-    """Return how the cells of a sweep are polished and evaluated: on the closed form where there is one."""
-    return polish.polished_as(sweep.training, sweep.polish != "sampled" and has_closed_form(sweep.model))
-
-
-def polished_restarts(sweep: Sweep) -> Training | None:
-    """Return how every restart is polished, if the sweep asks for that."""
-    return polished_training(sweep) if sweep.polish == "restarts" else None
-
-
 def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions) -> Jobs:
     """Return, of the jobs of a cell whose solutions are alike, the one of the lowest loss [J]."""
     jobs = jobs.take(np.lexsort((loss, jobs.column, jobs.row)))
@@ -138,8 +131,8 @@ class Stages:
             if not left.any():
                 break
             jobs = themselves(left)
-            for block, tried in self._attempt(solutions(now, self.run.sweep.axes()[1]), jobs, attempt):
-                cell = jobs.row[block.job], jobs.column[block.job]
+            for chunk, tried in self._attempt(solutions(now, self.run.sweep.axes()[1]), jobs, attempt):
+                cell = jobs.row[chunk.lane], jobs.column[chunk.lane]
                 excess = certificate.fall(tried["before"], tried["after"])
                 if attempt > 0:
                     found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
@@ -149,26 +142,28 @@ class Stages:
                 now.W[where], now.b[where] = tried["W"][finite], tried["b"][finite]
                 left[cell] = ~settled
         jobs = themselves(cells)
-        for block, outcome in self._judged(jobs, now.W[cells], now.b[cells]):
+        for chunk, outcome in self._judged(jobs, now.W[cells], now.b[cells]):
             for everywhere, values in zip(now, outcome, strict=True):
-                everywhere[jobs.row[block.job], jobs.column[block.job]] = values
+                everywhere[jobs.row[chunk.lane], jobs.column[chunk.lane]] = values
         return now
 
-    def _attempt(self, given: Solutions, jobs: Jobs, attempt: int) -> Iterator[tuple[Strips, Arrays]]:
+    def _attempt(self, given: Solutions, jobs: Jobs, attempt: int) -> Iterator[tuple[Chunk, Arrays]]:
         fixed, run = self.fixed, self.run
 
-        def do(block: Strips) -> Arrays:
-            params, v, p = start(run, fixed, given, jobs, block)
+        def do(chunk: Chunk) -> Arrays:
+            params, v, p = start(run, fixed, given, jobs, chunk)
             polished = polish.polish(fixed, params, v, p, run.keys.polish, attempt)
             arrays = {"before": polished.before, "after": polished.after, **polished.end._asdict()}
             return arrays | {"spectrum": _spectra(fixed, params, v, polished)}
 
         name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
         fields = ["before", "after", "W", "b", "spectrum"]
-        return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, BLOCK if jobs.row.size > MANY else FEW)
+        return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, SHAPE if jobs.row.size > FEW else NARROW)
 
     def _programs(self, shape: tuple[int, int]) -> list[Program]:
-        return [(polish.compiled(self.fixed), (*block_of(self.fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))]
+        return [
+            (polish.compiled(self.fixed), (*argument_shapes(self.fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))
+        ]
 
     def near(self, now: Outcome, given: Solutions, jobs: Jobs) -> Jobs:
         """The jobs whose solutions are of another kind than the cell's and come near its loss as they are."""
@@ -179,36 +174,36 @@ class Stages:
         near = loss < now.rank_loss[jobs.row, jobs.column] * (1 + self.near_by)
         return unlike(jobs.take(near), loss[near], given)
 
-    def polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
-        """Blocks and their outcome [G, STRIP, ...] after a first attempt from other solutions; without a loss where it
-        is not clearly better than the cell's own."""
+    def polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
+        """Yield chunks and their outcome [G, L, ...] after a first attempt from other solutions; without a loss where
+        it is not clearly better than the cell's own."""
         W, b = (np.empty((jobs.row.size, *a.shape[2:]), np.float32) for a in (now.W, now.b))
-        for block, found in self._attempt(given, jobs, 0):
-            W[block.job], b[block.job] = found["W"], found["b"]
-        for block, outcome in self._judged(jobs, W, b):
-            here = now.rank_loss[jobs.row[block.job], jobs.column[block.job]]
+        for chunk, found in self._attempt(given, jobs, 0):
+            W[chunk.lane], b[chunk.lane] = found["W"], found["b"]
+        for chunk, outcome in self._judged(jobs, W, b):
+            here = now.rank_loss[jobs.row[chunk.lane], jobs.column[chunk.lane]]
             better = outcome.rank_loss < here * (1 - self.improved)
-            yield block, outcome._replace(rank_loss=np.where(better, outcome.rank_loss, np.nan))
+            yield chunk, outcome._replace(rank_loss=np.where(better, outcome.rank_loss, np.nan))
 
-    def _judged(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Strips, Outcome]]:
-        """Blocks and their outcome [G, STRIP, ...], of parameters [J, ...] in the cells of jobs."""
+    def _judged(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Chunk, Outcome]]:
+        """Yield chunks and their outcome [G, L, ...], of parameters [J, ...] in the cells of jobs."""
         density, importance = self.run.sweep.axes()
         evaluate, key = evaluation.compiled(self.fixed), self.run.keys.evaluate
 
-        def do(block: Strips) -> Arrays:
-            params = Params(jnp.asarray(W[block.job]), jnp.asarray(b[block.job]))
-            found = evaluate(params, importance[jobs.column[block.job]], density[block.row], key)
+        def do(chunk: Chunk) -> Arrays:
+            params = Params(jnp.asarray(W[chunk.lane]), jnp.asarray(b[chunk.lane]))
+            found = evaluate(params, importance[jobs.column[chunk.lane]], density[chunk.row], key)
             finite = jnp.isfinite(found.loss) & jnp.isfinite(found.rank_loss)
             return Outcome(*jax.device_get((capacities(params.W), *found, finite, *params)))._asdict()
 
-        programs = lambda shape: [(evaluate, block_of(self.fixed, shape))]  # noqa: E731
-        stage = self._name("judge"), "evaluating"
-        for block, outcome in run_jobs(self.run, *stage, jobs, do, 0, programs, Outcome._fields):
-            yield block, Outcome(**outcome)
+        programs = lambda shape: [(evaluate, argument_shapes(self.fixed, shape))]  # noqa: E731
+        stage, shape = (self._name("judge"), "evaluating"), evaluation_shape(self.run, jobs)
+        for chunk, outcome in run_jobs(self.run, *stage, jobs, do, 0, programs, Outcome._fields, shape):
+            yield chunk, Outcome(**outcome)
 
 
 def _spectra(fixed: Training, params: Params, v: np.ndarray, polished: polish.Polished) -> np.ndarray:
-    """The spectra [G, STRIP, n] of a block of solutions."""
+    """Return the spectra [G, L, n] of a chunk of solutions."""
     shape = v.shape
     W = np.asarray(params.W, np.float64).reshape(prod(shape), *params.W.shape[2:])
     scale = np.asarray(jax.vmap(lambda v: fixed.model.scale(fixed.importances(v)))(jnp.asarray(v.ravel())))

@@ -2,21 +2,13 @@
 
 import functools
 import platform
-import re
 import shlex
 import subprocess
 import sys
-import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
-from jax.typing import ArrayLike
 
 from polyjax.engine import devices
 
@@ -31,12 +23,16 @@ RUN_OPTIONS = {
 }
 
 
-def provenance() -> dict[str, Any]:
-    """JSON-serialisable, and the same for the same software on the same machine: neither date nor duration."""
+def provenance(engine: str) -> dict[str, Any]:
+    """Return how results are made here, by the engine of this name.
+
+    JSON-serialisable, and the same for the same software on the same machine: neither date nor duration.
+    """
     return {
         "command": command(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "device": devices.words(),
+        "engine": engine,
         "revision": revision(),
     }
 
@@ -58,33 +54,6 @@ def without_options(words: Sequence[str], names: Collection[str]) -> list[str]:
             kept.append(word)
         skip = not skip and name in names and RUN_OPTIONS[name] and not joined
     return kept
-
-
-def fingerprint(f: Callable[..., Any], *arguments: Any) -> str:
-    """A number that tells functions apart by what they compute, the same in every process of one version of JAX."""
-    program = jax.make_jaxpr(f)(*arguments)
-    text = re.sub(r"0x[0-9a-f]+", "", str(program))  # addresses of objects
-    return f"{zlib.crc32(b''.join([text.encode(), *map(content, _constants(program))])):08x}"
-
-
-def _constants(program: ClosedJaxpr | Jaxpr) -> Iterator[ArrayLike]:
-    """The arrays that a program holds, and those of the programs in it, such as of jitted functions. Its text does not
-    show them, as it shows single numbers."""
-    if isinstance(program, ClosedJaxpr):
-        yield from program.consts
-        program = program.jaxpr
-    for equation in program.eqns:
-        yield from (v.val for v in equation.invars if isinstance(v, Literal) and np.ndim(v.val))
-        for value in jax.tree.leaves(equation.params):
-            if isinstance(value, ClosedJaxpr | Jaxpr):
-                yield from _constants(value)
-
-
-def content(array: ArrayLike) -> bytes:
-    """The numbers of an array, or of random keys, which numpy does not know."""
-    if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        array = jax.random.key_data(array)
-    return np.asarray(array).tobytes()
 
 
 @functools.cache

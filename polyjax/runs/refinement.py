@@ -5,7 +5,7 @@ them. In every round, a cell is trained for a short while from the best solution
 that could improve it: where the two differ in capacity, or where the neighbour's solution, rescaled, has the lower loss
 in this cell. The lowest evaluated loss wins, so that no cell ever gets worse. This is ours, not the paper's.
 
-Axis letters: P densities, V importances, G strips of STRIP jobs each.
+Axis letters: P densities, V importances, G rows of a chunk, L jobs in each.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,12 @@ from functools import partial
 
 import numpy as np
 
-from polyjax.engine import training
-from polyjax.engine.execution import Outcome, train_block, training_programs
+from polyjax.engine import execution, training
+from polyjax.engine.outcome import Outcome
 from polyjax.engine.training import Training
+from polyjax.runs.grid import Chunk
 from polyjax.runs.jobs import Jobs, Solutions, accept, differ, neighbours, run_jobs, solutions, start, transplanted
-from polyjax.runs.stages import Run, Strips
+from polyjax.runs.stages import Run
 from polyjax.runs.store import Arrays
 from polyjax.sweep import Sweep
 
@@ -28,7 +29,7 @@ IMPROVED = 1e-3  # a loss that fell by less, relatively, is not news to the neig
 def refine(run: Run, now: Outcome) -> Outcome:
     """Refine a diagram in at most `refine` rounds, until nothing improves any more."""
     news = np.ones(now.loss.shape, bool)  # cells whose solution their neighbours have not seen
-    fixed = continued(run.sweep)
+    fixed = continued(run.sweep, run.training)
     for round in range(1, run.sweep.refine + 1):
         given = solutions(now, run.sweep.axes()[1])
         jobs = _promising(run, fixed, round, now, given, news)
@@ -38,9 +39,8 @@ def refine(run: Run, now: Outcome) -> Outcome:
     return now
 
 
-def continued(sweep: Sweep) -> Training:
+def continued(sweep: Sweep, fixed: Training) -> Training:
     """Half as many steps at a quarter of the learning rate; an optimiser of the caller's is used as it is."""
-    fixed = sweep.training
     if sweep.optimizer is not None:
         return fixed
     rate, steps = sweep.rate / 4, max(1, sweep.steps // 2)
@@ -48,9 +48,12 @@ def continued(sweep: Sweep) -> Training:
 
 
 def _promising(run: Run, fixed: Training, round: int, now: Outcome, given: Solutions, news: np.ndarray) -> Jobs:
-    """The jobs that could improve a cell."""
+    """Return the jobs that could improve a cell: where polishing follows, those alone that start from a solution of
+    another kind."""
     jobs = neighbours(news)
     promising = differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin])
+    if run.sweep.polish:
+        return jobs.take(promising)
     alike = jobs.take(~promising)
     if alike.row.size:
         loss = transplanted(run, fixed, f"look{round}", f"looking at neighbours, round {round}", given, alike)
@@ -58,12 +61,12 @@ def _promising(run: Run, fixed: Training, round: int, now: Outcome, given: Solut
     return jobs.take(promising)
 
 
-def _trained(run: Run, fixed: Training, round: int, given: Solutions, jobs: Jobs) -> Iterator[tuple[Strips, Outcome]]:
-    """Blocks and the outcome [G, STRIP, ...] of continuing the neighbours' solutions in the cells."""
+def _trained(run: Run, fixed: Training, round: int, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
+    """Yield chunks and the outcome [G, L, ...] of continuing the neighbours' solutions in the cells."""
 
-    def train(block: Strips) -> Arrays:
-        return train_block(fixed, run.keys, *start(run, fixed, given, jobs, block))._asdict()
+    def train(chunk: Chunk) -> Arrays:
+        return execution.train(fixed, run.keys, *start(run, fixed, given, jobs, chunk))._asdict()
 
-    name, title, programs = f"refine{round}", f"refining, round {round}", partial(training_programs, fixed)
-    for block, found in run_jobs(run, name, title, jobs, train, fixed.steps, programs, Outcome._fields):
-        yield block, Outcome(**found)
+    name, title, programs = f"refine{round}", f"refining, round {round}", partial(execution.training_programs, fixed)
+    for chunk, found in run_jobs(run, name, title, jobs, train, fixed.steps, programs, Outcome._fields):
+        yield chunk, Outcome(**found)

@@ -4,10 +4,11 @@ whole. Only a few blocks of lanes are on the device at a time, so that its memor
 Axis letters: P densities, V importances, R restarts.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import chain
+from math import prod
 from os import PathLike
 from pathlib import Path
 from time import sleep
@@ -17,19 +18,21 @@ import numpy as np
 
 from polyjax import results
 from polyjax.checks import require
-from polyjax.engine import devices, execution
-from polyjax.engine.execution import Block, Keys, Outcome, train_block
+from polyjax.engine import choice, devices
+from polyjax.engine.keys import keys
+from polyjax.engine.outcome import Outcome
 from polyjax.results import OF_LANES, Parts, Refined, Results, Selection
-from polyjax.runs import provenance
+from polyjax.runs import attempts, provenance
 from polyjax.runs.folder import directory
 from polyjax.runs.folder.directory import LOCK, WAIT_S, Directory, folder, refuse_other
+from polyjax.runs.grid import Grid, rectangles, windows
 from polyjax.runs.hosts import Share
-from polyjax.runs.polishing import polish_diagram, polished_restarts
+from polyjax.runs.lanes import Lanes
+from polyjax.runs.polishing import polish_diagram
 from polyjax.runs.progress import say
 from polyjax.runs.refinement import refine
-from polyjax.runs.retry import Lanes, retry
-from polyjax.runs.stages import Run, Size
-from polyjax.runs.store import Arrays, Memory, Store
+from polyjax.runs.stages import Run
+from polyjax.runs.store import Memory, Store
 from polyjax.sweep import Sweep
 
 
@@ -39,7 +42,7 @@ def run(sweep: Sweep, progress: bool = True) -> Results:
     trained = _begin(sweep, Memory(), progress)
     lanes, refined = _train(trained)
     arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in OF_LANES}
-    config = _config(trained, provenance.provenance())
+    config = _config(trained, provenance.provenance(trained.training.engine))
     return Results(*sweep.axes(np.float64), **arrays, config=config, refined=refined)
 
 
@@ -136,23 +139,23 @@ def _train_to_file(sweep: Sweep, path: Path, store: Directory, progress: bool) -
 
 
 def _begin(sweep: Sweep, store: Store, progress: bool) -> Run:
-    """Decides on the blocks, or takes over those of the run that is continued."""
+    """Decide on the chunks, or take over those of the run that is continued."""
     devices.keep_programs()
-    P, V, R = sweep.shape
-    if store.block is None:
-        chunk = sweep.chunk or devices.default_chunk(P * V * R)
-        store.remember(block=execution.blocks(P, V * R, chunk, devices.workers())[0].shape)
-    assert store.block is not None
-    return Run(sweep, execution.keys(sweep.seed), store, store.block, progress)
+    grid = Grid(*sweep.shape)
+    if store.shape is None:
+        most = sweep.chunk or devices.default_chunk(prod(grid))
+        rows, lanes = windows((grid.rows, grid.a_row), most, devices.workers())[0]
+        store.remember(shape=(rows.stop, lanes.stop))
+    assert store.shape is not None
+    fixed = choice.with_engine(sweep.training)
+    store.engine = fixed.engine
+    return Run(sweep, fixed, keys(sweep.seed), store, store.shape, progress)
 
 
 def _train(run: Run) -> tuple[Lanes, Refined | None]:
-    P, V, R = run.sweep.shape
-    lanes = Lanes(run.store, run.sweep.shape, execution.tiles(P, V * R, *run.block))
-    do, size = first_attempt(run.sweep, run.keys), Size(P * V, "cell", run.sweep.steps)
-    run.complete("train", "training", lanes.plan, do, size, partial(execution.fresh_programs, run.sweep.training))
-    retry(run, lanes)
-    sweep = run.sweep
+    sweep, lanes = run.sweep, Lanes(run.store, run.grid, rectangles(run.grid, run.shape))
+    attempts.first(run, lanes)
+    attempts.retry(run, lanes)
     refined = _finished(run, _best(sweep, lanes), lanes) if sweep.refine or sweep.polish else None
     if run.store.index == 0:
         _warn(lanes, refined)
@@ -183,27 +186,11 @@ def _warn(lanes: Lanes, refined: Refined | None) -> None:
         say("warning: every model ended in infinities or NaN, so that the diagram is empty; smaller steps may help")
 
 
-def first_attempt(sweep: Sweep, keys: Keys) -> Callable[[Block], Arrays]:
-    """What trains a block of the grid; lane l of a row is restart l % R of importance l // R."""
-    _, V, R = sweep.shape
-    fixed, polished = sweep.training, polished_restarts(sweep)
-    density, importance = sweep.axes()
-    initial = execution.compiled_initial(fixed)
-    restart, column = np.tile(np.arange(R), V), np.repeat(np.arange(V), R)
-
-    def train(block: Block) -> Arrays:
-        p = density[block.rows]
-        v, r = (np.broadcast_to(a[block.lanes], block.shape) for a in (importance[column], restart))
-        return train_block(fixed, keys, initial(keys.start, p, v, r), v, p, polished)._asdict()
-
-    return train
-
-
 def _bands(lanes: Lanes, name: str) -> Iterator[np.ndarray]:
     """An array of the results, [rows, V, R, ...] at a time."""
     for rows in lanes.bands():
         a = lanes.band(name, rows)
-        yield a.reshape(len(a), *lanes.shape[1:], *a.shape[2:])
+        yield a.reshape(len(a), *lanes.grid[1:], *a.shape[2:])
 
 
 def _best(sweep: Sweep, lanes: Lanes) -> Selection:
@@ -216,4 +203,10 @@ def _best(sweep: Sweep, lanes: Lanes) -> Selection:
 
 
 def _config(run: Run, made: Mapping[str, Any]) -> dict[str, Any]:
-    return {**run.sweep.describe(), "block": [*run.block], "room": run.store.room, "provenance": {**made}}
+    return {
+        **run.sweep.describe(),
+        "engine": run.training.engine,
+        "shape": [*run.shape],
+        "room": run.store.room,
+        "provenance": {**made},
+    }

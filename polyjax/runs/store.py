@@ -14,7 +14,8 @@ class Store(Protocol):
 
     index: int  # of this process among those that share the work
     processes: int
-    block: tuple[int, int] | None  # [P, L] lanes of a block of the grid, where the run in progress has decided it
+    shape: tuple[int, int] | None  # [G, L] of a chunk of the grid, where the run in progress has decided it
+    engine: str  # by which this process trains
     room: int | None  # lanes that fit the device at once, where more did not
 
     def kept(self, name: str) -> bool:
@@ -26,7 +27,7 @@ class Store(Protocol):
         """Some arrays of an outcome that is there."""
 
     def remember(self, **found: object) -> None:
-        """Sets `block` or `room`, for this process and for those that continue the run."""
+        """Sets `shape` or `room`, for this process and for those that continue the run."""
 
     def stopping(self) -> bool:
         """Whether the user has asked this process to stop."""
@@ -42,8 +43,9 @@ class Memory:
     """Outcomes in memory, of one process, which nothing but an exception stops."""
 
     index, processes = 0, 1
-    block: tuple[int, int] | None = None
+    shape: tuple[int, int] | None = None
     room: int | None = None
+    engine = ""
 
     def __init__(self) -> None:
         self._kept: dict[str, Arrays] = {}
@@ -70,15 +72,15 @@ class Memory:
         return None
 
 
-def outcome_name(phase: str, i: int) -> str:
-    return f"{phase}-{i:06d}"
+def outcome_name(stage: str, i: int) -> str:
+    return f"{stage}-{i:06d}"
 
 
-def names(phase: str, count: int) -> list[str]:
-    """The names of a phase's outcomes."""
-    return [outcome_name(phase, i) for i in range(count)]
+def names(stage: str, count: int) -> list[str]:
+    """The names of a stage's outcomes."""
+    return [outcome_name(stage, i) for i in range(count)]
 
 
-def outcomes(store: Store, phase: str, count: int, fields: Sequence[str]) -> Iterator[Arrays]:
-    """A phase's outcomes, one after the other."""
-    return (store.read(name, fields) for name in names(phase, count))
+def outcomes(store: Store, stage: str, count: int, fields: Sequence[str]) -> Iterator[Arrays]:
+    """A stage's outcomes, one after the other."""
+    return (store.read(name, fields) for name in names(stage, count))

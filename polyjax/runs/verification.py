@@ -1,4 +1,4 @@
-"""Trains a few cells of a results file again and compares, so that a file from last month can be trusted.
+"""Training a few cells of a results file again to compare, so that a file from last month can be trusted.
 
 Axis letters: C cells, R restarts.
 """
@@ -15,13 +15,13 @@ import numpy as np
 
 from polyjax.checks import require
 from polyjax.embedding.capacity import capacities
-from polyjax.engine import evaluation, execution
-from polyjax.engine.execution import Block, Keys, Outcome, train_block
+from polyjax.engine import choice, evaluation, polish
+from polyjax.engine.keys import keys
+from polyjax.engine.outcome import Outcome
 from polyjax.engine.training import Training
 from polyjax.results import Results, load
-from polyjax.runs.polishing import polished_restarts, polished_training
-from polyjax.runs.retry import as_attempted
-from polyjax.runs.run import first_attempt
+from polyjax.runs.attempts import trainer
+from polyjax.runs.grid import Chunk, Grid, holder, rectangles
 from polyjax.sweep import Sweep
 from polyjax.toy.models import Params
 
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
 
 
 def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -> list[Cell]:
-    """Picks random cells of a results file, by default other ones every time, and trains them again. Raises ValueError
+    """Train random cells of a results file again, by default other ones every time, and compare. Raises ValueError
     where the file is not whole, or its sweep cannot be made from its description (see `Sweep.from_config`)."""
     require(cells >= 1, "cells", "be at least 1", cells)
     results = load(path)
@@ -55,51 +55,39 @@ def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -
     P, V, _ = results.loss.shape
     some = np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False)
     row, column = np.divmod(np.sort(some), V)
-    trained = polished_restarts(sweep) or sweep.training
+    fixed = choice.with_engine(sweep.training)
+    trained = polish.of_restarts(fixed, sweep.polish) or fixed
     weights = _of_weights(sweep, trained, row, column, *(a[row, column] for a in _LANES(results)))
     if results.refined is not None:
         refined = (a[row, column][:, None] for a in _LANES(results.refined))
-        judged = polished_training(sweep) if sweep.polish else sweep.training
+        judged = polish.of_cells(fixed, sweep.polish) if sweep.polish else fixed
         weights = np.maximum(weights, _of_weights(sweep, judged, row, column, *refined))
-    return [*_compared(results, row, column, _again(sweep, results, row, column), weights)]
+    return [*_compared(results, row, column, _again(sweep, fixed, results, row, column), weights)]
 
 
-def _again(sweep: Sweep, results: Results, row: np.ndarray, column: np.ndarray) -> Outcome:
-    """The outcome [C, R, ...] of training cells, every restart by the attempt that the file has of it."""
-    attempt, keys = results.attempt[row, column], execution.keys(sweep.seed)
-    whole = _first(sweep, keys, results.config.get("block"), row, column)
-    p, v = _place(sweep, row, column)
-    restart = np.broadcast_to(np.arange(sweep.restarts), v.shape)
+def _again(sweep: Sweep, fixed: Training, results: Results, row: np.ndarray, column: np.ndarray) -> Outcome:
+    """Return the outcome [C, R, ...] of training cells, every restart by the attempt that the file has of it."""
+    grid, attempt = Grid(*sweep.shape), results.attempt[row, column]
+    lane = np.ravel_multi_index((row[:, None], column[:, None], np.arange(grid.restarts)), grid)
+    whole = _first(sweep, fixed, results.config.get("shape") or (1, grid.a_row), lane)
     for number in np.unique(attempt[attempt > 0]):
-        fixed, of_attempt = as_attempted(sweep, keys, int(number))
-        start = execution.compiled_initial(sweep.training)(of_attempt.start, p, v, restart)
-        found = train_block(fixed, of_attempt, start, v, p, polished_restarts(sweep))
-        whole = Outcome(*map(_where(attempt == number), found, whole))
+        train = trainer(sweep, fixed, keys(sweep.seed), int(number))
+        whole = Outcome(*map(_where(attempt == number), Outcome(**train(Chunk(row, lane))), whole))
     return whole
 
 
-def _first(sweep: Sweep, keys: Keys, block: tuple[int, int] | None, row: np.ndarray, column: np.ndarray) -> Outcome:
-    """The first attempt at cells, in the blocks in which the file's were trained, as only these give the same bits."""
-    P, V, R = sweep.shape
-    plan, train = execution.tiles(P, V * R, *(block or (1, V * R))), first_attempt(sweep, keys)
-    trained = lru_cache(maxsize=None)(lambda k: Outcome(**train(plan[k])))
+def _first(sweep: Sweep, fixed: Training, shape: tuple[int, int], lane: np.ndarray) -> Outcome:
+    """Return the first attempt at lanes [C, R], in the chunks in which the file's were trained, as only these give the
+    same bits."""
+    chunks, train = rectangles(Grid(*sweep.shape), shape), trainer(sweep, fixed, keys(sweep.seed))
+    trained = lru_cache(maxsize=None)(lambda number: Outcome(**train(chunks[number])))
 
-    def lane(i: int, lane: int) -> Outcome:
-        k = _holder(plan, i, lane)
-        return Outcome(*(a[i - plan[k].rows.start, lane - plan[k].lanes.start] for a in trained(k)))
+    def outcome(lane: int) -> list[np.ndarray]:
+        number, row, place = holder(chunks, lane)
+        return [a[row, place] for a in trained(number)]
 
-    cells = [[lane(i, j * R + r) for r in range(R)] for i, j in zip(row, column, strict=True)]
-    return Outcome(*(np.array([[getattr(one, name) for one in cell] for cell in cells]) for name in Outcome._fields))
-
-
-def _holder(plan: list[Block], row: int, lane: int) -> int:
-    """Which block a lane of the results is from: where blocks overlap, the first of a column and the last of a row."""
-    holders = [
-        (-block.rows.start, block.lanes.start, k)
-        for k, block in enumerate(plan)
-        if block.rows.start <= row < block.rows.stop and block.lanes.start <= lane < block.lanes.stop
-    ]
-    return max(holders)[2]
+    arrays = map(np.stack, zip(*map(outcome, lane.ravel()), strict=True))
+    return Outcome(*(a.reshape(*lane.shape, *a.shape[1:]) for a in arrays))
 
 
 def _of_weights(
@@ -115,18 +103,13 @@ def _of_weights(
 ) -> np.ndarray:
     """The largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of weights that
     are evaluated as `judged` says."""
-    p, v = _place(sweep, row, column)
-    params, key = Params(jnp.asarray(W), jnp.asarray(b)), execution.keys(sweep.seed).evaluate
-    found = jax.device_get(evaluation.compiled(judged)(params, v[:, : loss.shape[1]], p, key))
+    density, importance = sweep.axes()
+    v = np.repeat(importance[column][:, None], loss.shape[1], axis=1)
+    params, key = Params(jnp.asarray(W), jnp.asarray(b)), keys(sweep.seed).evaluate
+    found = jax.device_get(evaluation.compiled(judged)(params, v, density[row], key))
     of_capacity = _apart(capacity, np.asarray(capacities(params.W))).max((1, 2))
     of_losses = (_apart(rank_loss, found.rank_loss, relative=True), _apart(loss, found.loss, relative=True))
     return np.maximum(of_capacity, np.maximum(*of_losses).max(1))
-
-
-def _place(sweep: Sweep, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The density [C] and the importance [C, R] of cells."""
-    density, importance = sweep.axes()
-    return density[row], np.repeat(importance[column][:, None], sweep.restarts, axis=1)
 
 
 def _where(chosen: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

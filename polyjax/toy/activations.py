@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from polyjax.checks import require
-
 Activation = Callable[[Array], Array]
 
 # tanh(z) = z P(z^2) / Q(z^2) for |z| < 7.9, the approximation of the Eigen library, accurate to a few units in the last
@@ -68,5 +66,6 @@ def find_activation(activation: str | Activation) -> Activation:
     """The function of that name, or the function itself. Raises ValueError for an unknown name."""
     if callable(activation):
         return activation
-    require(activation in ACTIVATIONS, "activation", f"be a function or one of {', '.join(ACTIVATIONS)}", activation)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be a function or one of {', '.join(ACTIVATIONS)}, but is {activation!r}")
     return ACTIVATIONS[activation]

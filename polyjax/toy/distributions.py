@@ -1,4 +1,4 @@
-"""What one feature looks like: x = s z with s ~ Bernoulli(p) and z from a base distribution (appendix D).
+"""The values of one feature, x = s z with s ~ Bernoulli(p) and z from a base distribution (appendix D).
 
 A base is known by its quantile function, which turns uniform numbers, random or quasi-random, into values, and by its
 moments, which give the kurtosis of the sparse feature in closed form. p is the `density`, the probability that the
@@ -15,7 +15,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from polyjax.checks import require
+
+class Batch(NamedTuple):
+    """Weighted feature vectors: sum_i weight_i g(x_i) estimates E[g(x)]."""
+
+    x: Array  # [B, N]
+    weight: Array  # [B], >= 0
 
 
 class Moments(NamedTuple):
@@ -55,18 +60,13 @@ class Distribution:
         return Moments(m1, variance, m3 - 3 * m1 * m2 + 2 * m1**3, fourth)
 
     def kurtosis(self, density: ArrayLike) -> Array:
-        """E[(x - E x)^4] / Var[x]^2 at a density in (0, 1]; E[z^4] / (p E[z^2]^2) where E[z] = 0 (eq. 59)."""
-        p = check_density(density)
+        """Return E[(x - E x)^4] / Var[x]^2; E[z^4] / (p E[z^2]^2) where E[z] = 0 (eq. 59). NaN for a density outside
+        (0, 1]."""
+        density = jnp.asarray(density)
+        p = jnp.where((density > 0) & (density <= 1), density, jnp.nan)
         m1, m2, m3, m4 = (p * m for m in self.moments)
         variance = m2 - m1**2
         return (m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4) / variance**2
-
-
-def check_density(density: ArrayLike) -> Array:
-    """The density as an array. Raises ValueError unless every one is above 0 and at most 1."""
-    p = jnp.asarray(density)
-    require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", density)
-    return p
 
 
 UNIFORM_SIGNED = Distribution(
@@ -84,5 +84,6 @@ ALL = (UNIFORM_SIGNED, UNIFORM_POSITIVE, NORMAL, RADEMACHER)
 def by_name(name: str) -> Distribution:
     """The distribution of that name. Raises ValueError for an unknown one."""
     names = [d.name for d in ALL]
-    require(name in names, "distribution", f"be one of {', '.join(names)}", name)
+    if name not in names:
+        raise ValueError(f"distribution must be one of {', '.join(names)}, but is {name!r}")
     return ALL[names.index(name)]

@@ -140,6 +140,16 @@ class Model(Protocol):
     def loss(self, params: Params, x: Array, importance: Array) -> Array: ...
 
 
+def one_model(model: Model) -> Params:
+    """Return the shapes of one model's parameters."""
+    return jax.eval_shape(model.init, jax.random.key(0))
+
+
+def n_parameters(model: Model) -> int:
+    """Return the number of parameters of one model."""
+    return sum(leaf.size for leaf in jax.tree.leaves(one_model(model)))
+
+
 def is_own(model: Model) -> bool:
     """Whether the model is polyjax's. A subclass, which may compute anything, is not."""
     return type(model) in (Redwood, Anthropic)

@@ -14,7 +14,6 @@ successive steps of training fill the unit interval evenly, so that their errors
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import lgamma
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,15 +21,10 @@ import numpy as np
 from jax import Array
 
 from polyjax.checks import require
-from polyjax.toy.distributions import Distribution
+from polyjax.toy.distributions import Batch, Distribution
 
 LARGEST_ENUMERATED = 512  # masks
 MOST_PAIRED = 40  # features that are ranked by comparing all pairs
-
-
-class Batch(NamedTuple):
-    x: Array  # [B, N]
-    weight: Array  # [B], >= 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import polyjax
-from polyjax.cli.parser import SweepParser, results_path
+from polyjax.cli.sweeps import SweepParser, results_path
 
 
 def sweep(seed: int, steps: int) -> polyjax.Sweep:

@@ -20,7 +20,7 @@ DAMAGED = {
     "a list": (lambda text: "[1, 2]", "is damaged"),
     "without a configuration": (changed(config=...), "is damaged"),
     "without its blocks": (changed(block=...), "is damaged"),
-    "with blocks of another size": (lambda text: text.replace('"block": [\n  1,', '"block": [\n  2,'), "is damaged"),
+    "with blocks of another size": (lambda text: text.replace('"shape": [\n  1,', '"shape": [\n  2,'), "is damaged"),
     "with empty blocks": (changed(block=[0, 16]), "is damaged"),
     "with a configuration of a wrong type": (changed(config=[]), "is damaged"),
 }

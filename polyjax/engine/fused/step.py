@@ -16,9 +16,9 @@ from jax import Array, lax
 
 from polyjax.engine.fused.vectors import on_vectors
 from polyjax.engine.lanes import MOMENTS, NUMBER, exact_terms, gradient_terms, importances, lane_scalars, per_lane
-from polyjax.engine.training import Training, one_model
+from polyjax.engine.training import Training
 from polyjax.engine.unroll import scalars_of, split, unroll
-from polyjax.toy.models import Model, Params
+from polyjax.toy.models import Model, Params, one_model
 
 Entries = list[list[Any]]  # of every leaf
 

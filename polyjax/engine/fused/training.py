@@ -21,7 +21,7 @@ from polyjax.engine.fused.kernels import LANES, Kernel, Step, sum_over
 from polyjax.engine.fused.step import Entries, Program, scales
 from polyjax.engine.training import Trained, Training
 from polyjax.engine.unroll import scalars_of
-from polyjax.toy.models import Params
+from polyjax.toy.models import Params, one_model
 
 OLDEST_JAX = (0, 11)
 OLDEST_GPU = 9.0  # compute capability: Hopper, the first that Mosaic GPU compiles for
@@ -81,7 +81,7 @@ def problem(fixed: Training) -> str | None:
 @lru_cache(maxsize=32)
 def _lowering_problem(fixed: Training, target: str) -> str | None:
     numbers = lambda *shape: jax.ShapeDtypeStruct(shape, np.float32)  # noqa: E731
-    start = jax.tree.map(lambda a: numbers(1, 1, *a.shape), training.one_model(fixed.model))
+    start = jax.tree.map(lambda a: numbers(1, 1, *a.shape), one_model(fixed.model))
     run = jax.jit(partial(train, replace(fixed, steps=1), kernel=Kernel(target)))
     try:
         traced = run.trace(start, numbers(1, 1), numbers(1), jax.eval_shape(jax.random.key, 0))

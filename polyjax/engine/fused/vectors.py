@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import JaxprEqn, Literal
 
-from polyjax.engine.lanes import Scalars
+from polyjax.engine.unroll import Scalars
 
 
 def on_vectors(f: Scalars, *examples: Any) -> Scalars:

@@ -22,7 +22,7 @@ from polyjax.runs.progress import say
 from polyjax.runs.store import Arrays
 
 LOCK = "lock"
-CHUNKS = "*-[0-9]*.npz"  # of all phases (see `store.names`)
+CHUNKS = "*-[0-9]*.npz"  # of all stages (see `store.names`)
 WAIT_S = 0.2  # between two looks at what other processes have done
 TELL_S = 5.0  # after which waiting is told
 
@@ -40,13 +40,13 @@ def results_file(folder: Path) -> Path:
 class Directory:
     """A store (see `store.Store`) in a folder. Enter it to hold its lock and to have signals noted."""
 
-    block: tuple[int, int] | None = None
+    shape: tuple[int, int] | None = None
     room: int | None = None
+    engine = ""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], index: int = 0, processes: int = 1) -> None:
         self.folder, self.index, self.processes = folder, index, processes
         self._config = config
-        self._about = provenance.provenance()
         self._requests = Requests()
         self._locks: list[Held] = []
 
@@ -86,7 +86,7 @@ class Directory:
         except FileNotFoundError:
             return
         refuse_other(found["config"], self._config, f"the run in {self.folder}")
-        self.block, self.room = tuple(found["block"]), found["room"]
+        self.shape, self.room = tuple(found["shape"]), found["room"]
 
     def _wait_for_the_first(self) -> None:
         """Process 0 writes the manifest."""
@@ -119,7 +119,7 @@ class Directory:
         return not other
 
     def keep(self, name: str, arrays: Arrays) -> None:
-        words = {"run": self._run, "name": name, "arrays": [*arrays], "provenance": self._about}
+        words = {"run": self._run, "name": name, "arrays": [*arrays], "provenance": provenance.provenance(self.engine)}
         about = np.array(json.dumps(words, sort_keys=True))
 
         def content(file: BinaryIO) -> None:
@@ -139,10 +139,10 @@ class Directory:
 
     def remember(self, **found: Any) -> None:
         vars(self).update(found)
-        if "block" in found and self.index > 0:
+        if "shape" in found and self.index > 0:
             return  # process 0 decided it
         command = provenance.command(("--restart",))
-        state = {"config": self._config, "command": command, "block": self.block, "room": self.room}
+        state = {"config": self._config, "command": command, "shape": self.shape, "room": self.room}
         self.writing(lambda: manifest.write(self.folder, state))
 
     def provenances(self) -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ class Directory:
     @property
     def _run(self) -> str:
         """What tells this run's outcomes from those of another in the same place."""
-        return manifest.checksum([self._config, self.block])
+        return manifest.checksum([self._config, self.shape])
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"

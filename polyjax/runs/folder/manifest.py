@@ -16,7 +16,7 @@ def path(folder: Path) -> Path:
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes `{"config": ..., "command": ..., "block": [P, L], "room": lanes or None}`."""
+    """Writes `{"config": ..., "command": ..., "shape": [G, L], "room": lanes or None}`."""
     described = {"format": FORMAT, "checksum": checksum(manifest), **manifest}
     text = json.dumps(described, indent=1, sort_keys=True)
 

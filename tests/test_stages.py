@@ -1,4 +1,4 @@
-"""The work of a phase: done by a few threads, in order, stopped when it is told to; and lanes gathered into strips."""
+"""The work of a stage: done by a few threads, in order, stopped when it is told to; and scattered lanes in chunks."""
 
 import threading
 import time
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from polyjax.runs import stages as phases
-from polyjax.runs.stages import STRIP, in_parallel, strips
+from polyjax.runs import stages
+from polyjax.runs.grid import WIDTH, scattered
+from polyjax.runs.stages import in_parallel
 
 FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
 LONG = 10  # seconds after which something hangs
@@ -17,7 +18,7 @@ LONG = 10  # seconds after which something hangs
 
 @pytest.fixture(params=[1, 3])
 def workers(request, monkeypatch):
-    monkeypatch.setattr(phases.devices, "workers", lambda: request.param)
+    monkeypatch.setattr(stages.devices, "workers", lambda: request.param)
     return request.param
 
 
@@ -143,49 +144,49 @@ def test_when_nobody_asks_for_results_any_more_the_work_ends(workers):
     assert len(begun) <= 1 + 2 * workers
 
 
-# --- strips
+# --- scattered lanes
 
 
-def covered(row, block):
-    found = strips(row, block)
-    assert len({part.job.shape for part in found}) == 1  # one program
+def covered(row, shape):
+    found = scattered(row, shape)
+    assert len({part.lane.shape for part in found}) == 1  # one program
     for part in found:
-        assert part.job.shape == (len(part.row), STRIP)
-        np.testing.assert_array_equal(row[part.job], np.broadcast_to(part.row[:, None], part.job.shape))
-    assert set(np.concatenate([part.job.ravel() for part in found]).tolist()) == set(range(row.size))
+        assert part.lane.shape == (len(part.row), WIDTH)
+        np.testing.assert_array_equal(row[part.lane], np.broadcast_to(part.row[:, None], part.lane.shape))
+    assert set(np.concatenate([part.lane.ravel() for part in found]).tolist()) == set(range(row.size))
     return found
 
 
 @pytest.mark.parametrize("most", [1, 3, 50])
-def test_strips_hold_every_lane_once_or_more_at_its_density(most):
+def test_chunks_hold_every_lane_once_or_more_at_its_density(most):
     row = np.random.default_rng(0).integers(0, 5, 137)
-    found = covered(row, (most, STRIP))
-    assert {block.job.shape for block in found} == {(most, STRIP)}
+    found = covered(row, (most, WIDTH))
+    assert {chunk.lane.shape for chunk in found} == {(most, WIDTH)}
 
 
 @FEW
 @hypothesis.given(
     st.integers(1, 3000), st.integers(1, 40), st.integers(1, 40), st.integers(1, 4000), st.integers(0, 2**32 - 1)
 )
-def test_strips_hold_all_lanes_and_are_as_large_as_a_block_of_the_grid_at_most(n, n_rows, P, L, seed):
+def test_chunks_hold_all_lanes_and_are_as_large_as_one_of_the_grid_at_most(n, n_rows, P, L, seed):
     row = np.random.default_rng(seed).integers(0, n_rows, n)
     found = covered(row, (P, L))
-    lanes = found[0].job.size
-    assert lanes <= max(STRIP, P * L)
-    # No more is trained twice than fills a strip of every density, and the last block.
-    needed = sum(-(-count // STRIP) for count in np.unique(row, return_counts=True)[1])
+    lanes = found[0].lane.size
+    assert lanes <= max(WIDTH, P * L)
+    # No more is trained twice than fills a row of every density, and the last chunk.
+    needed = sum(-(-count // WIDTH) for count in np.unique(row, return_counts=True)[1])
     assert sum(len(part.row) for part in found) < needed + len(found[0].row)
 
 
 def test_few_lanes_are_no_program_of_their_own():
     large = (1000, 1000)
-    shapes = {strips(np.zeros(n, int), large)[0].job.shape for n in (1, 100, 1000, 2000)}
-    assert shapes == {(64, STRIP)}  # of the few shapes there are
-    assert strips(np.zeros(3000, int), large)[0].job.shape == (128, STRIP)
+    shapes = {scattered(np.zeros(n, int), large)[0].lane.shape for n in (1, 100, 1000, 2000)}
+    assert shapes == {(64, WIDTH)}  # of the few shapes there are
+    assert scattered(np.zeros(3000, int), large)[0].lane.shape == (128, WIDTH)
 
 
-def test_parts_of_strips_are_those_strips():
-    [block] = strips(np.repeat([3, 5], 40), (4, STRIP))
-    part = block.part(slice(1, 3), slice(4, 6))
-    np.testing.assert_array_equal(part.row, block.row[1:3])
-    np.testing.assert_array_equal(part.job, block.job[1:3, 4:6])
+def test_a_part_of_a_chunk_is_those_lanes():
+    [chunk] = scattered(np.repeat([3, 5], 40), (4, WIDTH))
+    part = chunk.part(slice(1, 3), slice(4, 6))
+    np.testing.assert_array_equal(part.row, chunk.row[1:3])
+    np.testing.assert_array_equal(part.lane, chunk.lane[1:3, 4:6])

@@ -16,11 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from polyjax.engine.training import one_model
-from polyjax.runs.provenance import content, fingerprint
+from polyjax.fingerprints import content, fingerprint
 from polyjax.toy import distributions
 from polyjax.toy.distributions import Distribution
-from polyjax.toy.models import Model, activation_name, function_name, is_own
+from polyjax.toy.models import Model, activation_name, function_name, is_own, one_model
 
 TOLD = ("n_features", "n_neurons", "activation")  # of every model
 NUMBER = jax.ShapeDtypeStruct((), np.float32)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from polyjax import run
 from polyjax.engine import execution, training
+from polyjax.engine.keys import keys
 from polyjax.results import OF_LANES
-from polyjax.runs import retry
-from polyjax.runs.retry import Lanes, Replaced
-from polyjax.runs.stages import STRIP
+from polyjax.runs import attempts
+from polyjax.runs.grid import WIDTH, Grid, rectangles
+from polyjax.runs.lanes import Lanes, Replaced
 from polyjax.runs.store import Memory
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -97,13 +98,13 @@ def test_a_lane_is_tried_a_second_time_only_where_the_first_did_not_settle(one, 
 
 
 def test_lanes_that_never_settle_stay_flagged_after_the_given_attempts(monkeypatch):
-    asked, train = [], retry.train
+    asked, train = [], attempts._train
 
-    def counted(run, attempt, row, *rest):
-        asked.append((attempt, row.size))
-        train(run, attempt, row, *rest)
+    def counted(run, attempt, lane, chunks):
+        asked.append((attempt, lane.size))
+        train(run, attempt, lane, chunks)
 
-    monkeypatch.setattr(retry, "train", counted)
+    monkeypatch.setattr(attempts, "_train", counted)
     hopeless = replace(SWEEP, optimizer=optax.sgd(1e6), retries=3)
     found = silent(hopeless)
     assert asked == [(1, 24), (2, 24), (3, 24)]
@@ -113,23 +114,22 @@ def test_lanes_that_never_settle_stay_flagged_after_the_given_attempts(monkeypat
 
 
 def test_where_everything_settles_nothing_is_tried_again(monkeypatch):
-    monkeypatch.setattr(retry, "train", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(attempts, "_train", lambda *_: pytest.fail("tried again"))
     settled = silent(replace(SWEEP, optimizer=optax.sgd(1e-6)))  # it hardly moves
     assert settled.converged.all()
     assert not settled.attempt.any()
 
 
 def test_only_what_has_not_settled_is_trained_again(one, monkeypatch):
-    asked, train = {}, retry.train
+    asked, train = {}, attempts._train
 
-    def seen(run, attempt, row, lane, blocks):
-        asked[attempt] = set(zip(row.tolist(), lane.tolist(), strict=True))
-        train(run, attempt, row, lane, blocks)
+    def seen(run, attempt, lane, chunks):
+        asked[attempt] = lane.tolist()
+        train(run, attempt, lane, chunks)
 
-    monkeypatch.setattr(retry, "train", seen)
+    monkeypatch.setattr(attempts, "_train", seen)
     silent(SWEEP)
-    lanes = np.argwhere(~one.converged.reshape(4, 6))
-    assert asked[2] == set(map(tuple, lanes.tolist()))
+    assert asked[2] == np.flatnonzero(~one.converged).tolist()
 
 
 # --- how
@@ -137,17 +137,17 @@ def test_only_what_has_not_settled_is_trained_again(one, monkeypatch):
 
 def test_a_retry_has_fresh_weights_and_half_the_steps_of_the_attempt_before(two):
     """Every lane again, alone, from the words of the documentation."""
-    keys = execution.keys(SWEEP.seed)
+    of_sweep = keys(SWEEP.seed)
     p, v = np.float32(SWEEP.density), np.float32(SWEEP.importance)
     for attempt in (1, 2):
         fixed = replace(SWEEP.training, optimizer=optax.sgd(0.03 / 2**attempt))
-        of_attempt = jax.random.fold_in(keys.start, attempt)
+        of_attempt = jax.random.fold_in(of_sweep.start, attempt)
         lanes = np.argwhere((two.attempt == attempt) & two.converged)
         assert len(lanes) >= 2
         for row, column, restart in lanes:
             density, importance = p[[row]], v[[[column]]]
             start = execution.compiled_initial(fixed)(of_attempt, density, importance, np.array([[restart]]))
-            alone = execution.train_block(fixed, keys, start, importance, density)
+            alone = execution.train(fixed, of_sweep, start, importance, density)
             for name, a in alone._asdict().items():
                 # A lane alone is vectorised otherwise, for 20 steps that settle. Measured: 2e-7.
                 expected = getattr(two, name)[row, column, restart]
@@ -199,18 +199,20 @@ def test_the_expected_objective_retries_as_well():
 
 
 class MadeUp(Memory):
-    """Outcomes of a grid of lanes, where block for block and attempt for attempt every number is another one."""
+    """Outcomes of a grid of lanes, where chunk for chunk and attempt for attempt every number is another one."""
 
-    def __init__(self, rng, shape, plan, attempts):
+    def __init__(self, rng, grid, chunks, attempts):
         super().__init__()
-        P, L = shape[0], shape[1] * shape[2]
-        self.lanes = {name: rng.normal(size=(P, L, *more)).astype(np.float32) for name, more in FIELDS.items()}
-        for i, block in enumerate(plan):
-            self.keep(f"train-{i:06d}", {name: a[block.rows, block.lanes] for name, a in self.lanes.items()})
+        self.lanes = {
+            name: rng.normal(size=(grid.rows, grid.a_row, *more)).astype(np.float32) for name, more in FIELDS.items()
+        }
+        for i, chunk in enumerate(chunks):
+            of_lanes = ((name, a.reshape(-1, *a.shape[2:])) for name, a in self.lanes.items())
+            self.keep(f"train-{i:06d}", {name: a[chunk.lane] for name, a in of_lanes})
         for attempt, count in attempts.items():
             for i in range(count):
-                strips = {name: rng.normal(size=(2, STRIP, *more)).astype(np.float32) for name, more in FIELDS.items()}
-                self.keep(f"retry{attempt}-{i:06d}", strips)
+                arrays = {name: rng.normal(size=(2, WIDTH, *more)).astype(np.float32) for name, more in FIELDS.items()}
+                self.keep(f"retry{attempt}-{i:06d}", arrays)
 
 
 FIELDS = {"loss": (), "capacity": (3,), "W": (2, 3)}
@@ -218,20 +220,21 @@ FIELDS = {"loss": (), "capacity": (3,), "W": (2, 3)}
 
 @FEW
 @hypothesis.given(SEEDS, st.integers(1, 7), st.integers(1, 5), st.integers(1, 3), st.integers(1, 7), st.integers(1, 15))
-def test_bands_are_the_plain_loop_over_blocks_and_attempts(seed, P, V, R, rows, width):
+def test_bands_are_the_plain_loop_over_chunks_and_attempts(seed, P, V, R, rows, width):
     rng = np.random.default_rng(seed)
-    plan = execution.tiles(P, V * R, min(rows, P), min(width, V * R))  # the last windows overlap those before
-    store = MadeUp(rng, (P, V, R), plan, {1: 2, 3: 1})
-    lanes = Lanes(store, (P, V, R), plan)
+    grid = Grid(P, V, R)
+    chunks = rectangles(grid, (min(rows, P), min(width, V * R)))  # the last ones overlap those before
+    store = MadeUp(rng, grid, chunks, {1: 2, 3: 1})
+    lanes = Lanes(store, grid, chunks)
     expected = {name: a.copy() for name, a in store.lanes.items()} | {"attempt": np.zeros((P, V * R), np.uint8)}
-    for number, blocks in ((1, 2), (3, 1)):  # of some attempts nothing was better
+    for number, count in ((1, 2), (3, 1)):  # of some attempts nothing was better
         n = rng.integers(0, P * V * R + 1)
         row, lane = np.divmod(np.sort(rng.choice(P * V * R, n, replace=False)), V * R)
-        place = np.stack([rng.integers(0, high, n) for high in (blocks, 2, STRIP)], axis=1)
+        place = np.stack([rng.integers(0, high, n) for high in (count, 2, WIDTH)], axis=1)
         lanes.replaced.append(Replaced(number, row, lane, place))
-        for p, j, (block, strip, inside) in zip(row, lane, place, strict=True):
+        for p, j, (chunk, part, inside) in zip(row, lane, place, strict=True):
             for name in FIELDS:
-                expected[name][p, j] = store.read(f"retry{number}-{block:06d}", [name])[name][strip, inside]
+                expected[name][p, j] = store.read(f"retry{number}-{chunk:06d}", [name])[name][part, inside]
             expected["attempt"][p, j] = number
     bands = lanes.bands()
     assert [band.start for band in bands] == [0, *(band.stop for band in bands[:-1])]
@@ -243,5 +246,5 @@ def test_bands_are_the_plain_loop_over_blocks_and_attempts(seed, P, V, R, rows, 
         np.testing.assert_array_equal(found, a)
     for name, a in store.lanes.items():
         np.testing.assert_array_equal(  # what is in the store is left as it was
-            np.concatenate([Lanes(store, (P, V, R), plan).band(name, band) for band in bands]), a
+            np.concatenate([Lanes(store, grid, chunks).band(name, band) for band in bands]), a
         )

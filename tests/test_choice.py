@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax.engine import engines, evaluation, lanes, training
+from polyjax.engine import choice, evaluation, execution, lanes, training
 from polyjax.engine.training import Training
 from polyjax.toy.models import Anthropic, Redwood
 from polyjax.toy.sampling import Sampler
@@ -18,14 +18,14 @@ def configuration(model, engine):
 
 def test_small_models_run_in_lanes():
     sizes = [(6, 3), (20, 10), (201, 1), (67, 3)]
-    assert [engines.ordinary_engine(Redwood(n, d)) for n, d in sizes] == ["lanes", "lanes", "arrays", "arrays"]
+    assert [choice.ordinary_engine(Redwood(n, d)) for n, d in sizes] == ["lanes", "lanes", "arrays", "arrays"]
 
 
 def test_equal_configurations_share_one_program():
     assert training.adam(0.02, 20) is training.adam(0.02, 20)
     one, other = (configuration(Redwood(3, 2, "relu"), "lanes") for _ in range(2))
-    assert engines.compiled(one) is engines.compiled(other)
-    assert engines.compiled(one) is not engines.compiled(configuration(Redwood(3, 2, "relu"), "arrays"))
+    assert execution.compiled(one) is execution.compiled(other)
+    assert execution.compiled(one) is not execution.compiled(configuration(Redwood(3, 2, "relu"), "arrays"))
 
 
 @pytest.mark.parametrize("model", [Redwood(4, 2), Anthropic(4, 2, "gelu")], ids=str)
@@ -33,9 +33,9 @@ def test_fast_math_changes_no_phase_diagram(model, monkeypatch):
     sweep = polyjax.Sweep(model, density=[0.03, 0.2, 1.0], importance=np.geomspace(0.1, 10, 5), steps=500)
     found = polyjax.run(sweep, progress=False)
     monkeypatch.setattr(lanes, "CPU_COMPILER_OPTIONS", {})
-    engines.compiled.cache_clear()
+    execution.compiled.cache_clear()
     exact = polyjax.run(sweep, progress=False)
-    engines.compiled.cache_clear()
+    execution.compiled.cache_clear()
     # 500 steps of rounding in another order. Measured: 6e-6 for Redwood, 2e-6 for Anthropic.
     np.testing.assert_allclose(found.capacity, exact.capacity, atol=1e-4)
     np.testing.assert_array_equal(found.converged, exact.converged)
@@ -52,8 +52,8 @@ def fast_math(monkeypatch, program):
 def test_only_the_training_of_lanes_is_compiled_with_fast_math(monkeypatch):
     evaluation._compiler_options()  # asks the compiler for its options, once
     fixed = {name: configuration(Redwood(3, 2), name) for name in ("lanes", "arrays")}
-    assert fast_math(monkeypatch, lambda: engines.compiled.__wrapped__(fixed["lanes"])) == [True]
-    assert fast_math(monkeypatch, lambda: engines.compiled.__wrapped__(fixed["arrays"])) == [False]
+    assert fast_math(monkeypatch, lambda: execution.compiled.__wrapped__(fixed["lanes"])) == [True]
+    assert fast_math(monkeypatch, lambda: execution.compiled.__wrapped__(fixed["arrays"])) == [False]
     assert fast_math(monkeypatch, lambda: evaluation._compiled.__wrapped__(evaluation.evaluate, fixed["lanes"])) == [
         False
     ]

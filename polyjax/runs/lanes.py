@@ -1,0 +1,78 @@
+"""All lanes of a grid, as the store holds them after training and retries.
+
+Axis letters: P densities, V importances, R restarts, J lanes that were trained again.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from polyjax.runs.grid import Chunk, Grid
+from polyjax.runs.store import Store, outcome_name
+
+
+@dataclass
+class Lanes:
+    """All lanes of a grid as the store holds them, read in bands of densities, so that memory does not grow with the
+    grid."""
+
+    store: Store
+    grid: Grid
+    chunks: list[Chunk]
+    replaced: list["Replaced"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._chunks: dict[int, list[tuple[int, Chunk]]] = {}  # by where their densities end
+        for i, chunk in enumerate(self.chunks):
+            self._chunks.setdefault(int(chunk.row[-1]) + 1, []).append((i, chunk))
+
+    def bands(self) -> list[slice]:
+        """Return densities whose lanes are in the same chunks."""
+        stops = sorted(self._chunks)
+        return [slice(*ends) for ends in zip([0, *stops], stops, strict=False)]
+
+    def band(self, name: str, rows: slice) -> np.ndarray:
+        """Return one array of the outcome, or "attempt", of the lanes of some densities [rows, V R, ...]."""
+        parts = []
+        for i, chunk in self._chunks[rows.stop]:
+            values = self._of_chunk(i, name, chunk)
+            parts.append((chunk.lane[0] % self.grid.a_row, values[rows.start - chunk.row[0] :]))
+        _, first = parts[0]
+        whole = np.empty((len(first), self.grid.a_row, *first.shape[2:]), first.dtype)
+        for lanes, values in parts:
+            whole[:, lanes] = values
+        for attempt in self.replaced:
+            attempt.put(self.store, name, rows, whole)
+        return whole
+
+    def _of_chunk(self, i: int, name: str, chunk: Chunk) -> np.ndarray:
+        if name == "attempt":
+            return np.zeros(chunk.shape, np.uint8)
+        return self.store.read(outcome_name(stage(0), i), [name])[name]
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """Where the better ones of an attempt's lanes are in the store, in order of density."""
+
+    number: int  # of the attempt, from 1
+    row: np.ndarray  # [J]
+    lane: np.ndarray  # [J], in its row
+    place: np.ndarray  # [J, 3]: chunk, row in the chunk, and place in that row
+
+    def put(self, store: Store, name: str, rows: slice, values: np.ndarray) -> None:
+        """Put an array's new values into those of some densities [rows, V R, ...]."""
+        inside = slice(*np.searchsorted(self.row, [rows.start, rows.stop]))
+        row, lane, place = self.row[inside] - rows.start, self.lane[inside], self.place[inside]
+        if name == "attempt":
+            values[row, lane] = self.number
+            return
+        for chunk in np.unique(place[:, 0]):
+            here = place[:, 0] == chunk
+            new = store.read(outcome_name(stage(self.number), chunk), [name])[name]
+            values[row[here], lane[here]] = new[place[here, 1], place[here, 2]]
+
+
+def stage(attempt: int) -> str:
+    """Return the name of the stage in which an attempt's lanes are trained; 0 is the first attempt."""
+    return f"retry{attempt}" if attempt else "train"
