@@ -25,6 +25,7 @@ import optax
 import polyjax
 from benchmarks.peers import PEERS
 from benchmarks.plan import Point
+from polyjax.engine import choice
 
 LARGE = 10**8  # model-steps; so many are not run twice only to know what compiling took
 OPTIMIZERS = {
@@ -69,7 +70,7 @@ def of_polyjax(whole: polyjax.Sweep, repeats: int) -> dict[str, Any]:
     compiled = seconds(lambda: polyjax.run(first, progress=False))
     runs = [seconds(lambda: polyjax.run(whole, progress=False)) for _ in range(repeats)]
     config = whole.describe()
-    described = {name: config[name] for name in ("sampler", "engine")}
+    described = {"sampler": config["sampler"], "engine": choice.with_engine(whole.training).engine}
     return {"compile_s": max(0.0, compiled - median(runs) * rows / P), "runs_s": runs, **described}
 
 

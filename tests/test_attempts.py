@@ -11,7 +11,7 @@ from diverging import DIVERGING as SWEEP
 from hypothesis import strategies as st
 
 from polyjax import run
-from polyjax.engine import execution, training
+from polyjax.engine import choice, execution, training
 from polyjax.engine.keys import keys
 from polyjax.results import OF_LANES
 from polyjax.runs import attempts
@@ -140,7 +140,7 @@ def test_a_retry_has_fresh_weights_and_half_the_steps_of_the_attempt_before(two)
     of_sweep = keys(SWEEP.seed)
     p, v = np.float32(SWEEP.density), np.float32(SWEEP.importance)
     for attempt in (1, 2):
-        fixed = replace(SWEEP.training, optimizer=optax.sgd(0.03 / 2**attempt))
+        fixed = replace(choice.with_engine(SWEEP.training), optimizer=optax.sgd(0.03 / 2**attempt))
         of_attempt = jax.random.fold_in(of_sweep.start, attempt)
         lanes = np.argwhere((two.attempt == attempt) & two.converged)
         assert len(lanes) >= 2

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 import polyjax
-from polyjax.engine import evaluation
+from polyjax.engine import choice, evaluation
 from polyjax.theory import (
     ExplicitLosses,
     best_explicit_losses,
@@ -48,7 +48,7 @@ def test_losses_are_those_of_the_weights_by_monte_carlo(solution, form, r, p):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("solution", SOLUTIONS)
 def test_the_evaluation_finds_them_to_half_a_percent(solution, form):
-    fixed = polyjax.Sweep(polyjax.Anthropic(6, 5, "relu"), DENSITY, IMPORTANCE).training
+    fixed = choice.with_engine(polyjax.Sweep(polyjax.Anthropic(6, 5, "relu"), DENSITY, IMPORTANCE).training)
     losses, weights = FORMS[form]
     W, b = zip(*(weights(solution, 6, float(r), float(p)) for p in DENSITY for r in IMPORTANCE), strict=True)
     params = polyjax.Params(*(jnp.reshape(jnp.float32(a), (4, 3, *a[0].shape)) for a in (W, b)))

@@ -196,7 +196,8 @@ def test_what_is_lowered_holds_a_kernel(target, name, monkeypatch):
 
 def engine(asked="auto", model=None, **configured):
     model = model or Redwood(6, 3)
-    return polyjax.Sweep(model=model, density=[0.5], importance=[1.0], engine=asked, **configured).training.engine
+    sweep = polyjax.Sweep(model=model, density=[0.5], importance=[1.0], engine=asked, **configured)
+    return choice.with_engine(sweep.training).engine
 
 
 def expm1(z):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polyjax import theory
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import devices
-from polyjax.engine.execution import blocks
+from polyjax.runs.grid import windows
 from polyjax.runs.run import run
 from polyjax.sweep import Sweep
 from polyjax.toy import distributions
@@ -192,7 +192,7 @@ def test_a_second_sweep_like_the_first_compiles_nothing(caplog, phases):
 @hypothesis.settings(deadline=None, max_examples=200, derandomize=True)
 @hypothesis.given(st.integers(1, 30), st.integers(1, 60), st.integers(1, 400), st.integers(1, 4))
 def test_blocks_cover_the_grid_in_equal_shapes(n_rows, n_lanes, chunk, at_once):
-    plan = blocks(n_rows, n_lanes, chunk, at_once)
+    plan = windows((n_rows, n_lanes), chunk, at_once)
     seen = np.zeros((n_rows, n_lanes), int)
     for rows, lanes in plan:
         assert 0 <= rows.start < rows.stop <= n_rows
@@ -206,8 +206,8 @@ def test_blocks_cover_the_grid_in_equal_shapes(n_rows, n_lanes, chunk, at_once):
 
 
 def test_there_are_as_many_blocks_as_keep_every_worker_busy():
-    assert len(blocks(40, 200, 1600)) == 5
-    assert len(blocks(40, 200, 1600, 2)) == 6
+    assert len(windows((40, 200), 1600)) == 5
+    assert len(windows((40, 200), 1600, 2)) == 6
 
 
 # --- edges
@@ -275,16 +275,18 @@ def test_the_configuration_is_json_with_all_defaults_filled_in(small):
     assert config == small.config
     provenance = config.pop("provenance")
     # An equal share for every core of the 3 x 10 lanes.
-    assert tuple(config.pop("block")) == blocks(3, 10, devices.default_chunk(30), devices.workers())[0].shape
+    rows, lanes = windows((3, 10), devices.default_chunk(30), devices.workers())[0]
+    assert config.pop("shape") == [rows.stop, lanes.stop]
+    assert config.pop("engine") == provenance["engine"] == "lanes"
     assert config.pop("room") is None
     assert config == json.loads(json.dumps(SMALL.describe()))
     assert config["model"] == {"name": "Redwood", "n_features": 3, "n_neurons": 2, "activation": "square"}
     assert config["density"] == [0.2, 0.5, 1.0]
-    expected = {"distribution": "uniform_signed", "sampler": "enumerated", "objective": "sampled", "engine": "lanes"}
+    expected = {"distribution": "uniform_signed", "sampler": "enumerated", "objective": "sampled"}
     expected |= {"restarts": 2, "steps": 20, "batch": 16, "seed": 0, "learning_rate": 0.02}
     assert {name: config[name] for name in expected} == expected
     assert config["optimizer"] == "Adam, cosine decay from 0.02"
-    assert set(provenance) == {"command", "device", "revision", "versions"}
+    assert set(provenance) == {"command", "device", "engine", "revision", "versions"}
     assert {"polyjax", "jax", "numpy", "python"} <= set(provenance["versions"])
 
 
@@ -295,7 +297,7 @@ def test_the_configuration_names_what_the_caller_gave():
     assert given["model"]["activation"] == "tanh"
     assert given["optimizer"] == "given by the caller"
     assert given["learning_rate"] is None
-    assert (given["sampler"], given["engine"], given["distribution"]) == ("stratified", "arrays", "normal")
+    assert (given["sampler"], given["distribution"]) == ("stratified", "normal")
     assert replace(SMALL, learning_rate=0.5).describe()["optimizer"] == "Adam, cosine decay from 0.5"
 
 

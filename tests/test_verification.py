@@ -117,7 +117,6 @@ def test_a_sweep_is_made_again_from_its_description():
         quadratic,
         learning_rate=0.1,
         sampler="enumerated",
-        engine="lanes",
         distribution=polyjax.distributions.UNIFORM_SIGNED,
     )
 

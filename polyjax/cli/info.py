@@ -30,7 +30,7 @@ def _made(path: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _in_python(path: str, config: Mapping[str, Any]) -> str:
     """What makes the file again, or why nothing does without the user's own code."""
     try:
-        Sweep.from_config({**config, "engine": "arrays"})  # any: others may be tried on the device
+        Sweep.from_config(config)
     except ValueError as error:
         return f"not from this file alone: {error}"
     return f'polyjax.run(polyjax.Sweep.from_config(polyjax.load("{path}").config))'

@@ -22,6 +22,7 @@ from jax import Array, lax
 
 from polyjax.engine import devices, lanes
 from polyjax.engine.training import Training
+from polyjax.engine.unroll import Staged
 from polyjax.toy.models import Params, one_model
 from polyjax.toy.sampling import LARGEST_ENUMERATED, Batch, Sampler, allocate, kronecker, mask_probability, masks
 
@@ -144,14 +145,14 @@ def _each_lane(training: Training) -> Callable[[Params, Array, Any], Array]:
     return jax.vmap(jax.vmap(one, (0, 0, None)))
 
 
-def _arrays_loss(training: Training) -> tuple[Callable[[Batch], Any], Callable[[Params, Array, Any], Array]]:
-    return lambda batch: batch, _each_lane(training)
+def _arrays_loss(training: Training) -> Staged:
+    return Staged(lambda batch: batch, _each_lane(training))
 
 
-def _lanes_loss(training: Training) -> tuple[Callable[[Batch], Any], Callable[[Params, Array, Any], Array]]:
+def _lanes_loss(training: Training) -> Staged:
     model = training.model
     prepare, total = lanes.sampled_loss(model.loss, one_model(model), model.n_features)
-    return prepare, lambda params, importance, samples: total(lanes.last(params), importance, samples)
+    return Staged(prepare, lambda params, importance, samples: total(lanes.last(params), importance, samples))
 
 
 def compiled(training: Training) -> Callable[..., Evaluated]:

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.extend.core import Jaxpr, Literal
 
-from polyjax.engine.unroll import Scalars, scalars_of, split, unroll
+from polyjax.engine.unroll import Scalars, Staged, dependent, scalars_of, split, unroll
 from polyjax.toy.distributions import Batch, Moments
 
 NUMBER = jax.ShapeDtypeStruct((), np.float32)
@@ -30,7 +31,7 @@ CPU_COMPILER_OPTIONS = {
 }
 
 
-def gradient_terms(loss: Callable[..., Array], params: Any, n_features: int) -> tuple[Scalars, Scalars]:
+def gradient_terms(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
     """The gradient of weight * loss(params, x, importance) of one sample, in scalars and in two stages (see `split`):
     what (x, weight) alone decide, and the rest, from (params, the importance of feature 0; that of the others is 1).
 
@@ -43,7 +44,7 @@ def gradient_terms(loss: Callable[..., Array], params: Any, n_features: int) -> 
     return _sample_terms(one_sample, params, n_features)
 
 
-def _sample_terms(one_sample: Callable[..., Any], params: Any, n_features: int) -> tuple[Scalars, Scalars]:
+def _sample_terms(one_sample: Callable[..., Any], params: Any, n_features: int) -> Staged:
     """Unroll a function of (params, x, importance, weight), in the two stages of `gradient_terms`."""
     vector = jax.ShapeDtypeStruct((n_features,), np.float32)
     unrolled = unroll(one_sample, params, vector, vector, NUMBER)
@@ -55,21 +56,17 @@ def _sample_terms(one_sample: Callable[..., Any], params: Any, n_features: int) 
     return split(terms, ([NUMBER] * n_features, NUMBER), lane_scalars(params))
 
 
-def sampled_gradient(
-    loss: Callable[..., Array], params: Any, n_features: int
-) -> tuple[Callable[[Batch], Any], Callable[..., Any]]:
+def sampled_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
     """The gradient of the weighted sum of `loss` over a batch, in every lane, in two stages.
 
     The first maps a batch of x [P, B, N] and weight [P, B] to what the second needs of it, a list of arrays [P, B];
     the second maps params [..., P, L], the importance [P, L] of feature 0 and that list to gradients [..., P, L].
     """
     prepare, summed = _over_batch(gradient_terms(loss, params, n_features))
-    return prepare, lambda params, importance, samples: _join(summed(params, importance, samples), params)
+    return Staged(prepare, lambda params, importance, samples: _join(summed(params, importance, samples), params))
 
 
-def sampled_value_and_gradient(
-    loss: Callable[..., Array], params: Any, n_features: int
-) -> tuple[Callable[[Batch], Any], Callable[..., Any]]:
+def sampled_value_and_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
     """The same with the value [P, L] before the gradient."""
 
     def one_sample(params: Any, x: Array, importance: Array, weight: Array) -> Any:
@@ -82,12 +79,12 @@ def sampled_value_and_gradient(
         (value,), *gradient = summed(params, importance, samples)
         return value, _join(gradient, params)
 
-    return prepare, both
+    return Staged(prepare, both)
 
 
-def _over_batch(stages: tuple[Scalars, Scalars]) -> tuple[Callable[[Batch], Any], Callable[..., list[list[Array]]]]:
+def _over_batch(staged: Staged) -> Staged:
     """Terms of a sample, summed over a batch in every lane, in the two stages of `sampled_gradient`."""
-    before, after = stages
+    before, after = staged
     terms, each = _over_samples_and_lanes(after), _over_samples(before)
 
     def summed(params: Any, importance: Array, samples: list[Array]) -> list[list[Array]]:
@@ -96,12 +93,10 @@ def _over_batch(stages: tuple[Scalars, Scalars]) -> tuple[Callable[[Batch], Any]
         P, L = importance.shape
         return _sum_samples(terms(samples, (_split(params), importance)), (P, L, samples[0].shape[-1]))
 
-    return lambda batch: each((_features(batch), batch.weight)), summed
+    return Staged(lambda batch: each((_features(batch), batch.weight)), summed)
 
 
-def sampled_loss(
-    loss: Callable[..., Array], params: Any, n_features: int
-) -> tuple[Callable[[Batch], Any], Callable[..., Array]]:
+def sampled_loss(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
     """The weighted sum of `loss` over a batch, [P, L], in two stages as in `sampled_gradient`."""
     vector = jax.ShapeDtypeStruct((n_features,), np.float32)
     unrolled = unroll(loss, params, vector, vector)
@@ -122,7 +117,7 @@ def sampled_loss(
         each = lax.optimization_barrier(losses(values, (_split(params), importance)))
         return jnp.einsum("plb,pb->pl", each, weight)
 
-    return prepare, total
+    return Staged(prepare, total)
 
 
 def _features(batch: Batch) -> list[Array]:
@@ -141,7 +136,7 @@ def _over_samples_and_lanes(after: Scalars) -> Callable[..., Any]:
     return jax.vmap(lanes, (0, 0))  # densities
 
 
-def exact_terms(loss: Callable[..., Array], params: Any, n_features: int) -> tuple[Scalars, Scalars]:
+def exact_terms(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
     """The gradient of `loss(params, importance, data)` without samples, in scalars and in two stages: what the
     moments `data` decide alone, and the rest as in `gradient_terms`."""
     vector = jax.ShapeDtypeStruct((n_features,), np.float32)
@@ -154,9 +149,7 @@ def exact_terms(loss: Callable[..., Array], params: Any, n_features: int) -> tup
     return split(terms, MOMENTS, lane_scalars(params))
 
 
-def exact_gradient(
-    loss: Callable[..., Array], params: Any, n_features: int
-) -> tuple[Callable[[Array], Any], Callable[..., Any]]:
+def exact_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
     """The same in every lane, in two stages as in `sampled_gradient`, from moments [P]."""
     before, after = exact_terms(loss, params, n_features)
     gradients = jax.vmap(jax.vmap(after, (None, 0)))  # lanes, then densities
@@ -164,7 +157,7 @@ def exact_gradient(
     def gradient(params: Any, importance: Array, data: list[Array]) -> Any:
         return _join(gradients(data, (_split(params), importance)), params)
 
-    return jax.vmap(before), gradient
+    return Staged(jax.vmap(before), gradient)
 
 
 def last(params: Any) -> Any:
@@ -236,14 +229,8 @@ def _depends_on_lane(optimizer: optax.GradientTransformation, params: Any, state
         own = [a or b for a, b in zip(own, after, strict=True)]
 
 
-def _reached(program: Any, inputs: list[bool]) -> list[bool]:
-    """Which outputs of a program depend on the marked inputs."""
-    marked = {v for v, is_marked in zip(program.invars, inputs, strict=True) if is_marked}
-
-    def is_marked(atom: Any) -> bool:
-        return not hasattr(atom, "val") and atom in marked
-
-    for eqn in program.eqns:
-        if any(map(is_marked, eqn.invars)):
-            marked.update(eqn.outvars)
-    return [is_marked(v) for v in program.outvars]
+def _reached(program: Jaxpr, marked: list[bool]) -> list[bool]:
+    """Say which outputs of a program depend on the marked inputs."""
+    sources = [v for v, mark in zip(program.invars, marked, strict=True) if mark]
+    reached = dependent(program.eqns, sources)
+    return [not isinstance(v, Literal) and v in reached for v in program.outvars]

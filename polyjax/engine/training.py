@@ -15,6 +15,7 @@ import optax
 from jax import Array, lax
 
 from polyjax.engine import lanes
+from polyjax.engine.unroll import Staged
 from polyjax.toy.models import Model, Params, one_model
 from polyjax.toy.sampling import Sampler
 
@@ -141,8 +142,9 @@ def train_lanes(training: Training, start: Params, importance: Array, density: A
     return Trained(*(lanes.first(in_weights(units, scale)) for units in trained))
 
 
-def lane_objective(training: Training) -> tuple[Callable[[Any], Any], Callable[..., Params]]:
-    """What turns the data of a step into what the lanes need of it, and the gradient that they make of that."""
+def lane_objective(training: Training) -> Staged:
+    """Return the gradient of all lanes, in two stages: what they need of the data of a step, and the gradient from
+    that."""
     model, one = training.model, one_model(training.model)
     if training.objective == "expected":
         return lanes.exact_gradient(training.loss, one, model.n_features)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from math import prod
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -44,9 +44,16 @@ def scalars_of(tree: Any) -> list[list[jax.ShapeDtypeStruct]]:
     return [[jax.ShapeDtypeStruct((), leaf.dtype)] * prod(leaf.shape) for leaf in jax.tree.leaves(tree)]
 
 
-def split(f: Callable[[Any, Any], Any], shared: Any, own: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """`f(shared, own)` as `after(before(shared), own)`, where `before` does all that the shared argument decides, and
-    returns it as a list of scalars.
+class Staged(NamedTuple):
+    """f(shared, own) as after(before(shared), own)."""
+
+    before: Callable[[Any], Any]
+    after: Callable[..., Any]
+
+
+def split(f: Callable[[Any, Any], Any], shared: Any, own: Any) -> Staged:
+    """Return `f` in two stages, of which the first does all that the shared argument decides alone, and returns it as a
+    list of scalars.
 
     So that what depends on a sample alone, such as the target, is computed once and not again by every lane. The
     arguments are pytrees of scalars, `jax.ShapeDtypeStruct` as examples, and `f` does nothing but scalar arithmetic.
@@ -54,52 +61,88 @@ def split(f: Callable[[Any, Any], Any], shared: Any, own: Any) -> tuple[Callable
     closed, result = jax.make_jaxpr(f, return_shape=True)(shared, own)
     jaxpr, constants = closed.jaxpr, dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
     n_shared = len(jax.tree.leaves(shared))
-    first, second, passed = _stages(jaxpr, jaxpr.invars[:n_shared])
+    first, second, passed = _stages(jaxpr, jaxpr.invars[:n_shared], jaxpr.invars[n_shared:])
 
     def before(shared: Any) -> list[Any]:
-        given = zip(jaxpr.invars[:n_shared], jax.tree.leaves(shared), strict=True)
-        return _evaluate(first, {**constants, **dict(given)}, passed)
+        given = dict(zip(jaxpr.invars[:n_shared], jax.tree.leaves(shared), strict=True))
+        return evaluate(first, constants | given, passed, bind)
 
     def after(values: list[Any], own: Any) -> Any:
-        given = zip([*passed, *jaxpr.invars[n_shared:]], [*values, *jax.tree.leaves(own)], strict=True)
-        return jax.tree.unflatten(
-            jax.tree.structure(result), _evaluate(second, {**constants, **dict(given)}, jaxpr.outvars)
-        )
+        given = dict(zip([*passed, *jaxpr.invars[n_shared:]], [*values, *jax.tree.leaves(own)], strict=True))
+        return jax.tree.unflatten(jax.tree.structure(result), evaluate(second, constants | given, jaxpr.outvars, bind))
 
-    return before, after
+    return Staged(before, after)
 
 
-def _stages(jaxpr: Jaxpr, shared: Sequence[Any]) -> tuple[list[JaxprEqn], list[JaxprEqn], list[Any]]:
-    """The equations that depend on `shared` alone, the others, and the variables that the others need of the first."""
-    constants, known = set(jaxpr.constvars), dict.fromkeys(shared)
-    for eqn in jaxpr.eqns:
-        inputs = [v for v in eqn.invars if not isinstance(v, Literal) and v not in constants]
-        if inputs and all(v in known for v in inputs):
-            known.update(dict.fromkeys(eqn.outvars))
-    second, needed = _useful([e for e in jaxpr.eqns if e.outvars[0] not in known], jaxpr.outvars)
-    passed = [v for v in known if v in needed]
-    first, _ = _useful([e for e in jaxpr.eqns if e.outvars[0] in known], passed)
+def _stages(
+    jaxpr: Jaxpr, shared: Sequence[Any], own: Sequence[Any]
+) -> tuple[list[JaxprEqn], list[JaxprEqn], list[Any]]:
+    """Return the equations that depend on `shared` alone, the others, and the variables that the others need of the
+    first."""
+    alone = dependent(jaxpr.eqns, shared) - dependent(jaxpr.eqns, own)
+    second, needed = useful([e for e in jaxpr.eqns if e.outvars[0] not in alone], jaxpr.outvars)
+    passed = [v for v in [*shared, *(v for e in jaxpr.eqns for v in e.outvars)] if v in alone & needed]
+    first, _ = useful([e for e in jaxpr.eqns if e.outvars[0] in alone], passed)
     return first, second, passed
 
 
-def _useful(eqns: list[JaxprEqn], results: Sequence[Any]) -> tuple[list[JaxprEqn], set[Any]]:
-    """The equations that the results need, and all variables that these read."""
-    useful: list[JaxprEqn] = []
-    needed = {v for v in results if not isinstance(v, Literal)}
-    for eqn in reversed(eqns):
-        if not needed.isdisjoint(eqn.outvars):
-            useful.insert(0, eqn)
-            needed.update(v for v in eqn.invars if not isinstance(v, Literal))
-    return useful, needed
+# --- programs of JAX
 
 
-def _evaluate(eqns: Iterable[JaxprEqn], values: dict[Any, Any], results: Iterable[Any]) -> list[Any]:
-    def read(v: Any) -> Any:
-        return v.val if isinstance(v, Literal) else values[v]
+def evaluate(
+    equations: Iterable[JaxprEqn],
+    values: dict[Any, Any],
+    results: Iterable[Any],
+    apply: Callable[[JaxprEqn, list[Any]], Iterable[Any]],
+    literal: Callable[[Any], Any] = lambda value: value,
+) -> list[Any]:
+    """Return the results of equations, from the values of the variables that they begin with.
 
-    for eqn in eqns:
-        values[eqn.outvars[0]] = eqn.primitive.bind(*map(read, eqn.invars), **eqn.params)
-    return [read(v) for v in results]
+    `apply(equation, operands)` returns the outputs of one equation; `literal` makes an operand of a constant.
+    """
+    values = dict(values)
+
+    def read(atom: Any) -> Any:
+        return literal(atom.val) if isinstance(atom, Literal) else values[atom]
+
+    for equation in equations:
+        outputs = apply(equation, [read(atom) for atom in equation.invars])
+        values.update(zip(equation.outvars, outputs, strict=True))
+    return [read(atom) for atom in results]
+
+
+def bind(equation: JaxprEqn, operands: list[Any]) -> list[Any]:
+    """Apply an equation as JAX does."""
+    outputs = equation.primitive.bind(*operands, **equation.params)
+    return outputs if equation.primitive.multiple_results else [outputs]
+
+
+def variables(atoms: Iterable[Any]) -> set[Any]:
+    """Return the variables among atoms, which may be constants too."""
+    return {atom for atom in atoms if not isinstance(atom, Literal)}
+
+
+def dependent(equations: Iterable[JaxprEqn], sources: Iterable[Any]) -> set[Any]:
+    """Return the variables that depend on the sources, themselves included."""
+    reached = set(sources)
+    for equation in equations:
+        if not reached.isdisjoint(variables(equation.invars)):
+            reached.update(equation.outvars)
+    return reached
+
+
+def useful(equations: Iterable[JaxprEqn], results: Iterable[Any]) -> tuple[list[JaxprEqn], set[Any]]:
+    """Return the equations that the results need, and all variables that these read, the results included."""
+    found: list[JaxprEqn] = []
+    needed = variables(results)
+    for equation in reversed([*equations]):
+        if not needed.isdisjoint(equation.outvars):
+            found.insert(0, equation)
+            needed |= variables(equation.invars)
+    return found, needed
+
+
+# --- arrays of scalars
 
 
 def _entries(shape: tuple[int, ...], values: Iterable[Any]) -> Entries:
@@ -112,15 +155,8 @@ def _entries(shape: tuple[int, ...], values: Iterable[Any]) -> Entries:
 
 def _replay(jaxpr: Jaxpr, consts: Any, args: list[Entries]) -> list[Entries]:
     constants = [_entries(np.shape(c), np.ravel(c)) for c in consts]
-    env: dict[Any, Entries] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *args), strict=True))
-
-    def read(atom: Any) -> Entries:
-        return _entries((), [atom.val]) if isinstance(atom, Literal) else env[atom]
-
-    for eqn in jaxpr.eqns:
-        results = _apply(eqn, [read(v) for v in eqn.invars])
-        env.update(zip(eqn.outvars, results, strict=True))
-    return [read(v) for v in jaxpr.outvars]
+    given = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *args), strict=True))
+    return evaluate(jaxpr.eqns, given, jaxpr.outvars, _apply, lambda value: _entries((), [value]))
 
 
 def _apply(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:

@@ -5,8 +5,8 @@ the step's number decide alone, such as the target or the learning rate, is comp
 for every lane. Parameters, gradients and the optimiser's state are lists of the entries of every leaf.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,10 @@ from jax import Array, lax
 from polyjax.engine.fused.vectors import on_vectors
 from polyjax.engine.lanes import MOMENTS, NUMBER, exact_terms, gradient_terms, importances, lane_scalars, per_lane
 from polyjax.engine.training import Training
-from polyjax.engine.unroll import scalars_of, split, unroll
+from polyjax.engine.unroll import Staged, scalars_of, split, unroll
 from polyjax.toy.models import Model, Params, one_model
 
 Entries = list[list[Any]]  # of every leaf
-
-
-class Stages(NamedTuple):
-    """f(shared, own) as after(before(shared), own)."""
-
-    before: Callable[[Any], Array]  # numbers in single precision, at least one
-    after: Callable[[Sequence[Any], Any], Any]
 
 
 class Program:
@@ -75,7 +68,7 @@ class Program:
         new = self.optimizer.update(zeros(self.one), state, zeros(self.one))[1]
         return self.shared(jax.tree.leaves(new)), self.update.before([[*leaf.ravel()] for leaf in shared])
 
-    def _update_stages(self) -> Stages:
+    def _update_stages(self) -> Staged:
         """The optimiser's update: from the shared leaves and from (the gradient, the model's own leaves, the
         parameters), to (the parameters, the model's own leaves)."""
         if any(leaf.dtype != np.float32 for leaf in self.mine(jax.tree.leaves(self.state))):
@@ -94,7 +87,7 @@ class Program:
 
         one, state = scalars_of(self.one), scalars_of(self.state)
         shared, model = self.shared(state), (one, self.mine(state), one)
-        return _stages(split(scalars, shared, model), shared, model)
+        return _for_kernel(split(scalars, shared, model), shared, model)
 
 
 def _own(optimizer: optax.GradientTransformation, one: Params, state: Any) -> list[bool]:
@@ -104,13 +97,13 @@ def _own(optimizer: optax.GradientTransformation, one: Params, state: Any) -> li
     return [a.ndim > b.ndim for a, b in zip(jax.tree.leaves(in_lanes), jax.tree.leaves(state), strict=True)]
 
 
-def _gradient_stages(training: Training, one: Params) -> Stages:
+def _gradient_stages(training: Training, one: Params) -> Staged:
     """The gradient with respect to the weights, from the data of one sample, ([x_1, ..., x_N], weight), and from (the
     parameters, the importance of feature 0). For the expected objective the data are the moments instead."""
     n, lane = training.model.n_features, lane_scalars(one)
     if training.objective == "expected":
-        return _stages(exact_terms(training.loss, one, n), MOMENTS, lane)
-    return _stages(gradient_terms(training.model.loss, one, n), ([NUMBER] * n, NUMBER), lane)
+        return _for_kernel(exact_terms(training.loss, one, n), MOMENTS, lane)
+    return _for_kernel(gradient_terms(training.model.loss, one, n), ([NUMBER] * n, NUMBER), lane)
 
 
 def scales(model: Model, importance: Array) -> list[Any]:
@@ -120,8 +113,9 @@ def scales(model: Model, importance: Array) -> list[Any]:
     return on_vectors(lambda v: unrolled(importances(v, model.n_features))[0], NUMBER)(importance)
 
 
-def _stages(stages: tuple[Callable[..., Any], Callable[..., Any]], shared: Any, own: Any) -> Stages:
-    first, second = stages
+def _for_kernel(staged: Staged, shared: Any, own: Any) -> Staged:
+    """Return the same stages where numbers are passed on in one array of single precision, at least one."""
+    first, second = staged
     values = jax.eval_shape(first, shared)
     evaluate = on_vectors(second, values, own)
 
@@ -131,7 +125,7 @@ def _stages(stages: tuple[Callable[..., Any], Callable[..., Any]], shared: Any, 
     def after(numbers: Sequence[Any], own: Any) -> Any:
         return evaluate([_typed(x, value.dtype) for x, value in zip(numbers, values, strict=False)], own)
 
-    return Stages(before, after)
+    return Staged(before, after)
 
 
 def _typed(x: Any, dtype: Any) -> Any:

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import JaxprEqn
 
-from polyjax.engine.unroll import Scalars
+from polyjax.engine.unroll import Scalars, evaluate
 
 
 def on_vectors(f: Scalars, *examples: Any) -> Scalars:
@@ -24,26 +24,24 @@ def on_vectors(f: Scalars, *examples: Any) -> Scalars:
     closed, result = jax.make_jaxpr(f, return_shape=True)(*examples)
     constants = dict(zip(closed.jaxpr.constvars, map(_number, closed.consts), strict=True))
 
-    def evaluate(*args: Any) -> Any:
-        values = {**constants, **dict(zip(closed.jaxpr.invars, jax.tree.leaves(args), strict=True))}
-        read = lambda v: _number(v.val) if isinstance(v, Literal) else values[v]  # noqa: E731
-        for eqn in closed.jaxpr.eqns:
-            values[eqn.outvars[0]] = _operation(eqn, [read(v) for v in eqn.invars])
-        return jax.tree.unflatten(jax.tree.structure(result), [read(v) for v in closed.jaxpr.outvars])
+    def on_values(*args: Any) -> Any:
+        given = constants | dict(zip(closed.jaxpr.invars, jax.tree.leaves(args), strict=True))
+        results = evaluate(closed.jaxpr.eqns, given, closed.jaxpr.outvars, _operation, _number)
+        return jax.tree.unflatten(jax.tree.structure(result), results)
 
-    return evaluate
+    return on_values
 
 
 def _number(constant: Any) -> Any:
     return np.asarray(constant)[()]
 
 
-def _operation(eqn: JaxprEqn, operands: list[Any]) -> Any:
+def _operation(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
     operation = _REWRITTEN.get(eqn.primitive.name, lambda *a, **params: eqn.primitive.bind(*_alike(*a), **params))
     if any(isinstance(a, jax.Array) for a in operands):
-        return operation(*operands, **eqn.params)
+        return [operation(*operands, **eqn.params)]
     with jax.ensure_compile_time_eval():
-        return _number(operation(*operands, **eqn.params))
+        return [_number(operation(*operands, **eqn.params))]
 
 
 def _alike(*operands: Any) -> list[Any]:
