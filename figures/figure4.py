@@ -143,9 +143,9 @@ def _upper(
     """The two diagrams, their difference and the colour bars."""
     analytical, empirical, difference = (_axes(fig, column, 0.24, PANEL) for column in range(3))
     grid, found = (results.density, results.importance), selection.capacity[..., 0]
-    failed, unconverged = plotting.cell_states(selection)
+    failed, unsettled = plotting.cell_states(selection)
     capacities = plotting.phase_diagram(analytical, *grid, theoretical)
-    plotting.phase_diagram(empirical, *grid, found, failed=failed, unconverged=unconverged)
+    plotting.phase_diagram(empirical, *grid, found, failed=failed, unsettled=unsettled)
     colors: dict[str, Any] = {"cmap": plotting.ERROR_MAP, "norm": plotting.ERROR_NORM}
     off = plotting.phase_diagram(difference, *grid, e.cells, failed=failed, **colors)
     for ax, capacity in ((analytical, theoretical), (empirical, found)):

@@ -96,8 +96,8 @@ def _panel(fig: Figure, index: int, results: Results, selection: Selection) -> A
     row, column = divmod(index, len(ACTIVATIONS))
     ax = panel(fig, LEFT + column * (SIDE + GAP), TOP + row * ROW, SIDE, HEIGHT)
     grid, capacity = (results.density, results.importance), selection.capacity[..., 0]
-    failed, unconverged = plotting.cell_states(selection)
-    plotting.phase_diagram(ax, *grid, capacity, failed=failed, unconverged=unconverged)
+    failed, unsettled = plotting.cell_states(selection)
+    plotting.phase_diagram(ax, *grid, capacity, failed=failed, unsettled=unsettled)
     plotting.capacity_contours(ax, *grid, capacity, LEVELS, labelled=False)
     model, activation = MODELS[row], list(ACTIVATIONS.values())[column]
     ax.set_title(f"{_letter(index)}  {model[0]}, 6 in {model[1]}, {activation}")
@@ -145,8 +145,8 @@ def _numbers(panels: Mapping[str, Results], chosen: Mapping[str, Selection]) -> 
     """What training, refining and polishing left, panel by panel."""
     told = []
     for i, (name, selection) in enumerate(chosen.items()):
-        failed, unconverged = plotting.cell_states(selection)
-        cells = failed, unconverged, isolated(selection.capacity[..., 0])
+        failed, unsettled = plotting.cell_states(selection)
+        cells = failed, unsettled, isolated(selection.capacity[..., 0])
         told.append(f"{_letter(i)} {' / '.join([*(f'{c.sum()}' for c in cells), _left(panels[name])])}")
     return (
         "Cells failed (hatched grey) / not settled (hatched orange) / isolated (further than 0.25 from all neighbours) "

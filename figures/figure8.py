@@ -113,10 +113,10 @@ def _map(
     ax: Axes, results: Results, selection: Selection, shape: Shapes, field: str, colors: dict[str, Any]
 ) -> QuadMesh:
     """Colours the cells by a field of `shape`, blank where there is no block, and hatches the inefficient ones."""
-    failed, unconverged = plotting.cell_states(selection)
+    failed, unsettled = plotting.cell_states(selection)
     value, cells = getattr(shape, field), ~shape.efficient & ~failed
     value = np.where(value > 0, value, np.nan)
-    marked: dict[str, Any] = {"failed": failed, "unconverged": unconverged}
+    marked: dict[str, Any] = {"failed": failed, "unsettled": unsettled}
     mesh = plotting.phase_diagram(ax, results.density, results.importance, value, **marked, **colors).mesh
     if cells.any():  # as one region: thousands of hatched cells would take half a minute to draw
         grid = results.importance, results.density, cells.astype(float)
@@ -188,9 +188,9 @@ def _numbers(letter: str, selection: Selection, found: Sequence[Shapes]) -> str:
     """Of the default tolerance, with those of the others in brackets."""
     large, pairs = ([f"{share:.1%}" for share in shares] for shares in zip(*map(_large_and_pairs, found), strict=True))
     words = [f"{first} ({', '.join(others)})" for first, *others in (large, pairs)]
-    failed, unconverged = plotting.cell_states(selection)
+    failed, unsettled = plotting.cell_states(selection)
     off = (~found[0].efficient & ~failed).mean()
-    states = f"{failed.sum()}", f"{unconverged.sum()}"
+    states = f"{failed.sum()}", f"{unsettled.sum()}"
     return f"{letter} {' / '.join([*words, f'{found[0].several:.1%}', f'{off:.1%}', *states])}"
 
 

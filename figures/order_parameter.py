@@ -166,12 +166,12 @@ def _caption(results: Results, rule: str) -> str:
     model = "{name} model, {n_features} features in {n_neurons} neurons, {activation} activation".format(
         **results.config["model"]
     )
-    failed, unconverged = plotting.cell_states(results.select(rule))
+    failed, unsettled = plotting.cell_states(results.select(rule))
     return captions.of_panels(
         {"a": results.config},
         rule,
         f"{model}; {len(results.density)} densities x {len(results.importance)} importances, of which "
-        f"{failed.sum()} cells failed and {unconverged.sum()} are not settled. Lines: the closed-form optimum. Dots: "
+        f"{failed.sum()} cells failed and {unsettled.sum()} are not settled. Lines: the closed-form optimum. Dots: "
         f"training. Filled, where feature 0 is embedded (C ≥ {SEEN:g}): 2 (n/C)² of the trained weights alone (eq. "
         "14). Open, where it is ignored: its length tells nothing, so the gain of eq. 54 at its trained capacity; "
         "these dots verify only that the capacity is the optimal one. b and c: the columns "

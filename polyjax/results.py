@@ -17,20 +17,20 @@ from numpy.lib import format as npy
 
 from polyjax import files
 
-FORMAT = 3  # 1 had no "attempt", and 2 no "rank_loss": restarts were chosen by the loss that is reported
+FORMAT = 4  # 1 had no "attempt", 2 no "rank_loss" (`loss` chose the restarts), and 3 called `settled` "converged"
 RULES = ("best", "mean", "drop_worst", "refined")
-OF_LANES = ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "converged", "attempt")  # [P, V, R, ...]
+OF_LANES = ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt")  # [P, V, R, ...]
 _ARRAYS = ("density", "importance", *OF_LANES)
 
 
 class Selection(NamedTuple):
-    """A diagram without the restart axis. A cell in which no restart could be used holds NaN and is not converged."""
+    """A diagram without the restart axis. A cell in which no restart could be used holds NaN and is not settled."""
 
     capacity: np.ndarray  # [P, V, N], in [0, 1]
     rank_loss: np.ndarray  # [P, V]; by which it was chosen (best), or the mean
     loss: np.ndarray  # [P, V]
     loss_se: np.ndarray  # [P, V]; of the one loss (best), or the mean of the standard errors (an upper bound)
-    converged: np.ndarray  # [P, V], bool: every restart that was used had settled
+    settled: np.ndarray  # [P, V], bool: every restart that was used had settled
     W: np.ndarray | None  # [P, V, D, N]; None where the rule averages, since weights have no mean
     b: np.ndarray | None  # [P, V] or [P, V, N]; None where the rule averages
 
@@ -43,7 +43,7 @@ class Refined(NamedTuple):
     rank_loss: np.ndarray  # [P, V]
     loss: np.ndarray  # [P, V]
     loss_se: np.ndarray  # [P, V]
-    converged: np.ndarray  # [P, V], bool; of polished cells: a certified minimum (see `certificate`)
+    settled: np.ndarray  # [P, V], bool; of polished cells: a certified minimum (see `certificate`)
     W: np.ndarray  # [P, V, D, N]
     b: np.ndarray  # [P, V] or [P, V, N]
     gain: np.ndarray  # [P, V]: by how much `rank_loss` fell; 0 in the cells that did not change
@@ -63,7 +63,7 @@ class Results:
     loss_se: np.ndarray  # [P, V, R], the standard error of `loss`
     W: np.ndarray  # [P, V, R, D, N]
     b: np.ndarray  # [P, V, R] or [P, V, R, N]
-    converged: np.ndarray  # [P, V, R], bool: finite and settled
+    settled: np.ndarray  # [P, V, R], bool: finite and settled
     attempt: np.ndarray  # [P, V, R], uint8: 0, or which retry it was (see `retry`)
     config: dict[str, Any]  # what was run, JSON-serialisable (see `Sweep.describe`), and its provenance
     refined: Refined | None = None  # where the sweep was told to refine
@@ -81,7 +81,7 @@ class Results:
         finite = np.isfinite(self.loss) & np.isfinite(self.rank_loss) & np.isfinite(self.capacity).all(-1)
         if rule == "best":
             return self._best(finite)
-        settled = finite & self.converged
+        settled = finite & self.settled
         return self._mean(settled if rule == "mean" else settled & ~_worst(self.rank_loss, settled))
 
     def _best(self, finite: np.ndarray) -> Selection:
@@ -95,7 +95,7 @@ class Results:
             empty = False if a.dtype == bool else np.nan
             return np.where(found.reshape(*r.shape, *(1,) * (a.ndim - 3)), chosen, empty)
 
-        fields = (self.capacity, self.rank_loss, self.loss, self.loss_se, self.converged, self.W, self.b)
+        fields = (self.capacity, self.rank_loss, self.loss, self.loss_se, self.settled, self.W, self.b)
         return Selection(*map(pick, fields))
 
     def _mean(self, used: np.ndarray) -> Selection:
@@ -169,12 +169,11 @@ def load(path: str | os.PathLike[str]) -> Results:
     with _whole(path):
         file = files.arrays(path)
         config = _read_config(file)
-        arrays = {name: file[name] for name in _ARRAYS if name in file}
-        _add_what_came_later(config.pop("format"), arrays, file)
-        written = config.pop("arrays", [])  # zip has no checksum of its list of files
-        missing = [name for name in (*_ARRAYS, *written) if name not in arrays and name not in file]
-        if missing:
+        missing = [name for name in config.pop("arrays", []) if name not in file]  # zip has no checksum of its list
+        _update(config.pop("format"), config, file)
+        if missing := missing or [name for name in _ARRAYS if name not in file]:
             raise ValueError(f"it has no {', '.join(missing)}")
+        arrays = {name: file[name] for name in _ARRAYS}
         of_cells = {name: file[f"refined_{name}"] for name in Refined._fields if f"refined_{name}" in file}
         found = Refined(**of_cells) if of_cells else None
         results = Results(**arrays, config=config, refined=found)
@@ -182,14 +181,17 @@ def load(path: str | os.PathLike[str]) -> Results:
     return results
 
 
-def _add_what_came_later(version: int, arrays: dict[str, np.ndarray], file: dict[str, np.ndarray]) -> None:
-    """Fills in what files of earlier formats lack."""
-    if version < 2 and "loss" in arrays:
-        arrays["attempt"] = np.zeros(arrays["loss"].shape, np.uint8)
-    if version < 3 and "loss" in arrays:
-        arrays["rank_loss"] = arrays["loss"]
-    if version < 3 and "refined_loss" in file:
-        file["refined_rank_loss"] = file["refined_loss"]
+def _update(version: int, config: dict[str, Any], file: dict[str, np.ndarray]) -> None:
+    """Bring the content of a file of an earlier format up to the present one."""
+    if version < 2 and "loss" in file:
+        file["attempt"] = np.zeros(file["loss"].shape, np.uint8)
+    for prefix in ("", "refined_"):
+        if version < 3 and f"{prefix}loss" in file:
+            file[f"{prefix}rank_loss"] = file[f"{prefix}loss"]
+        if version < 4 and f"{prefix}converged" in file:
+            file[f"{prefix}settled"] = file.pop(f"{prefix}converged")
+    if version < 4 and "block" in config:
+        config["shape"] = config.pop("block")
 
 
 def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -236,9 +238,7 @@ def _check_shapes(results: Results) -> None:
     cells = (*results.density.shape, *results.importance.shape)
     P, V, R, N = results.capacity.shape
     D = results.W.shape[-2] if results.W.ndim == 5 else None
-    expected = dict.fromkeys(("rank_loss", "loss", "loss_se", "converged", "attempt"), (P, V, R)) | {
-        "W": (P, V, R, D, N)
-    }
+    expected = dict.fromkeys(("rank_loss", "loss", "loss_se", "settled", "attempt"), (P, V, R)) | {"W": (P, V, R, D, N)}
     shapes = {name: getattr(results, name).shape for name in expected}
     if cells != (P, V) or shapes != expected or results.b.shape not in ((P, V, R), (P, V, R, N)):
         raise ValueError("its arrays do not fit together")

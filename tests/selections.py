@@ -1,18 +1,18 @@
-"""A small selection with failed and unconverged cells, and which cells a drawing marks, for the tests of both."""
+"""A small selection with failed and unsettled cells, and which cells a drawing marks, for the tests of both."""
 
 import numpy as np
 
 from polyjax.results import Selection
 
 
-def selection(failed=0, unconverged=0):
-    """3 x 4 cells, of which the first `failed` failed and the last `unconverged` are not settled."""
-    loss, converged = np.ones(12), np.ones(12, bool)
-    loss[:failed], converged[:failed] = np.nan, False
-    converged[12 - unconverged :] = False
+def selection(failed=0, unsettled=0):
+    """3 x 4 cells, of which the first `failed` failed and the last `unsettled` are not settled."""
+    loss, settled = np.ones(12), np.ones(12, bool)
+    loss[:failed], settled[:failed] = np.nan, False
+    settled[12 - unsettled :] = False
     capacity = np.where(np.isnan(loss)[:, None], np.nan, np.full((12, 6), 0.5))
     loss = loss.reshape(3, 4)
-    return Selection(capacity.reshape(3, 4, 6), loss, loss, loss, converged.reshape(3, 4), None, None)
+    return Selection(capacity.reshape(3, 4, 6), loss, loss, loss, settled.reshape(3, 4), None, None)
 
 
 def marked(patch, density, importance):

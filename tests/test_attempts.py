@@ -44,7 +44,7 @@ def two():
 
 def worth(results):
     """[P, V, R]: 0 for a lane that is not finite, 1 for one that is, 2 for one that has also settled."""
-    return np.isfinite(results.loss).astype(int) + results.converged
+    return np.isfinite(results.loss).astype(int) + results.settled
 
 
 def assert_same_bits(found, reference, where):
@@ -59,12 +59,12 @@ def assert_same_bits(found, reference, where):
 def test_two_attempts_are_the_default_and_none_change_nothing(first, two):
     assert SWEEP.retries == 2
     assert not first.attempt.any()
-    assert not first.converged.all()
+    assert not first.settled.all()
     assert two.attempt.max() == 2
 
 
 def test_lanes_that_diverged_settle_with_smaller_steps(first, two):
-    saved = ~np.isfinite(first.loss) & two.converged
+    saved = ~np.isfinite(first.loss) & two.settled
     assert saved.sum() >= 3
     assert np.isfinite(two.loss[saved]).all()
     assert np.isfinite(two.W[saved]).all()
@@ -77,24 +77,24 @@ def test_a_retry_takes_the_place_of_a_lane_if_it_did_better_and_never_otherwise(
     before, after = ((first, one), (one, two))[attempts - 1]
     replaced = after.attempt == attempts
     assert (worth(after)[replaced] > worth(before)[replaced]).all()
-    assert replaced[before.converged].sum() == 0
+    assert replaced[before.settled].sum() == 0
     # All lanes that stay keep their bits, also those that were tried again in vain.
     assert_same_bits(after, before, ~replaced)
-    assert_same_bits(after, before, before.converged)
-    assert_same_bits(after, before, ~before.converged & ~replaced)
+    assert_same_bits(after, before, before.settled)
+    assert_same_bits(after, before, ~before.settled & ~replaced)
 
 
 def test_a_finite_lane_that_has_not_settled_takes_the_place_of_an_infinite_one(first, two):
     better = (worth(first) == 0) & (worth(two) == 1)
     assert better.any()
     assert (two.attempt[better] > 0).all()
-    assert not two.converged[better].any()
+    assert not two.settled[better].any()
 
 
 def test_a_lane_is_tried_a_second_time_only_where_the_first_did_not_settle(one, two):
-    assert not (two.attempt == 2)[one.converged].any()
-    again = (one.attempt == 1) & ~one.converged  # finite, and now settled
-    assert (two.attempt[again] == 2).any() or not two.converged[again].any()
+    assert not (two.attempt == 2)[one.settled].any()
+    again = (one.attempt == 1) & ~one.settled  # finite, and now settled
+    assert (two.attempt[again] == 2).any() or not two.settled[again].any()
 
 
 def test_lanes_that_never_settle_stay_flagged_after_the_given_attempts(monkeypatch):
@@ -108,7 +108,7 @@ def test_lanes_that_never_settle_stay_flagged_after_the_given_attempts(monkeypat
     hopeless = replace(SWEEP, optimizer=optax.sgd(1e6), retries=3)
     found = silent(hopeless)
     assert asked == [(1, 24), (2, 24), (3, 24)]
-    assert not found.converged.any()
+    assert not found.settled.any()
     assert not found.attempt.any()  # nothing was better, so all are the first ones
     assert_same_bits(found, silent(replace(hopeless, retries=0)), np.ones(hopeless.shape, bool))
 
@@ -116,7 +116,7 @@ def test_lanes_that_never_settle_stay_flagged_after_the_given_attempts(monkeypat
 def test_where_everything_settles_nothing_is_tried_again(monkeypatch):
     monkeypatch.setattr(attempts, "_train", lambda *_: pytest.fail("tried again"))
     settled = silent(replace(SWEEP, optimizer=optax.sgd(1e-6)))  # it hardly moves
-    assert settled.converged.all()
+    assert settled.settled.all()
     assert not settled.attempt.any()
 
 
@@ -129,7 +129,7 @@ def test_only_what_has_not_settled_is_trained_again(one, monkeypatch):
 
     monkeypatch.setattr(attempts, "_train", seen)
     silent(SWEEP)
-    assert asked[2] == np.flatnonzero(~one.converged).tolist()
+    assert asked[2] == np.flatnonzero(~one.settled).tolist()
 
 
 # --- how
@@ -142,7 +142,7 @@ def test_a_retry_has_fresh_weights_and_half_the_steps_of_the_attempt_before(two)
     for attempt in (1, 2):
         fixed = replace(choice.with_engine(SWEEP.training), optimizer=optax.sgd(0.03 / 2**attempt))
         of_attempt = jax.random.fold_in(of_sweep.start, attempt)
-        lanes = np.argwhere((two.attempt == attempt) & two.converged)
+        lanes = np.argwhere((two.attempt == attempt) & two.settled)
         assert len(lanes) >= 2
         for row, column, restart in lanes:
             density, importance = p[[row]], v[[[column]]]
@@ -167,7 +167,7 @@ def test_the_steps_of_any_optimiser_become_smaller():
 
 
 def test_a_retried_lane_does_not_depend_on_the_grid_around_it(two):
-    cells = [(row, column) for row, column in np.ndindex(4, 3) if two.converged[row, column].all()]
+    cells = [(row, column) for row, column in np.ndindex(4, 3) if two.settled[row, column].all()]
     cells = [cell for cell in cells if two.attempt[cell].any()]
     assert cells
     for row, column in cells:

@@ -35,7 +35,7 @@ TOLD = (
 
 
 def test_caption_says_everything_that_was_run():
-    text = captions.caption(CONFIG, "drop_worst", selection(failed=2, unconverged=3), "A sentence.")
+    text = captions.caption(CONFIG, "drop_worst", selection(failed=2, unsettled=3), "A sentence.")
     for part in (
         "Redwood model, 6 features in 3 neurons, square activation, uniform signed features",
         "2,345 steps on 67 samples per step (enumerated sampler, sampled objective)",

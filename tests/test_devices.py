@@ -54,7 +54,7 @@ def test_many_devices_give_the_results_of_one(tmp_path, activation, engine, n):
     np.testing.assert_allclose(found.capacity, expected.capacity, atol=1e-5)
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.refined.capacity, expected.refined.capacity, atol=1e-5)
-    np.testing.assert_array_equal(found.converged, expected.converged)
+    np.testing.assert_array_equal(found.settled, expected.settled)
     np.testing.assert_array_equal(found.attempt, expected.attempt)
     assert found.attempt.any()  # so that strips of lanes were shared out as well
 

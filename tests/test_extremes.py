@@ -157,7 +157,7 @@ def test_training_that_ends_without_any_weights_is_finite_and_has_settled(model,
     assert not results.W.any()
     assert_finite(results)
     assert not results.capacity.any()
-    assert results.converged.all()
+    assert results.settled.all()
     assert not results.attempt.any()
     # What is lost without weights, to the error of the evaluation: a feature's square, times its importance.
     v = np.asarray(IMPORTANCE) + 2
@@ -170,4 +170,4 @@ def test_weights_that_vanish_in_the_second_half_have_not_settled():
     results = trained(Redwood(3, 3), optimizer=optax.chain(TO_ZERO, optax.scale(0.05)), steps=20)
     assert_finite(results)
     assert results.W.any()
-    assert not results.converged.any()
+    assert not results.settled.any()

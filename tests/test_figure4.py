@@ -35,8 +35,8 @@ def synthetic(size=24, importance=(0.1, 10), **changes):
     capacity[..., 0] = np.clip(noisy, 0, 1)[..., None]
     loss = np.broadcast_to([0.1, 0.2], (size, size, 2)).copy()
     loss[2:4, 5:7], capacity[2:4, 5:7] = np.nan, np.nan
-    converged = np.isfinite(loss)
-    converged[size // 2, 1:4] = False
+    settled = np.isfinite(loss)
+    settled[size // 2, 1:4] = False
     config = {
         "model": {"name": "Redwood", "n_features": 6, "n_neurons": 3, "activation": "square"},
         "distribution": "uniform_signed",
@@ -56,7 +56,7 @@ def synthetic(size=24, importance=(0.1, 10), **changes):
         },
     }
     W, b = np.zeros((size, size, 2, 3, 6)), np.zeros((size, size, 2))
-    return Results(density, v, capacity, loss, loss, 0.01 * loss, W, b, converged, 0 * converged, config | changes)
+    return Results(density, v, capacity, loss, loss, 0.01 * loss, W, b, settled, 0 * settled, config | changes)
 
 
 def draw(results, **options):
@@ -120,7 +120,7 @@ def test_failed_and_unsettled_cells_are_hatched_and_counted(results, figure):
     fig, drawn = figure
     grid = results.density, results.importance
     hatched = {ax.get_title(): [marked(p, *grid) for p in ax.patches if p.get_hatch()] for ax in fig.axes}
-    failed, unsettled = np.isnan(results.loss[..., 0]), np.isfinite(results.loss) & ~results.converged
+    failed, unsettled = np.isnan(results.loss[..., 0]), np.isfinite(results.loss) & ~results.settled
     np.testing.assert_array_equal(hatched.pop("Empirical"), [failed, unsettled[..., 0]])
     np.testing.assert_array_equal(hatched.pop("Difference"), [failed])
     assert not any(hatched.values())

@@ -90,7 +90,7 @@ def test_the_caption_counts_what_training_left(panels, figure):
         isolated = diagram.isolated(capacity(results)).sum()
         excess = results.refined.excess
         falls = f"{np.median(excess):.2%}, {excess.max():.2%}"
-        assert f"{letter} 0 / {(~results.refined.converged).sum()} / {isolated} / {falls}" in text
+        assert f"{letter} 0 / {(~results.refined.settled).sum()} / {isolated} / {falls}" in text
     assert text.count("steps 900") == 1
     assert "distribution uniform signed (a to c) / uniform positive (d to i)" in text
     assert "(refined)" in text

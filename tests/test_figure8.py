@@ -101,13 +101,13 @@ def test_failed_and_unsettled_cells_are_hatched_and_counted(panels):
     changed = results("redwood-square-6in3", ["block of six", "full"])
     for a in changed.refined[:3] + changed.refined[4:6]:
         a[0, :3] = np.nan
-    changed.refined.converged[0, :3] = changed.refined.converged[4:6, 5] = False
+    changed.refined.settled[0, :3] = changed.refined.settled[4:6, 5] = False
     fig, drawn = rendered(lambda: figure8.draw(panels | {"redwood-square-6in3": changed}))
     maps = [ax for ax in fig.axes if ax.get_yscale() == "log"]
     hatched = [[marked(p, changed.density, changed.importance) for p in ax.patches] for ax in maps]
     failed = np.isnan(changed.refined.loss)
     for found in (hatched[0], hatched[4]):
-        np.testing.assert_array_equal(found, [failed, ~changed.refined.converged & ~failed])
+        np.testing.assert_array_equal(found, [failed, ~changed.refined.settled & ~failed])
     assert not any(hatched[1:4] + hatched[5:])
     assert "/ 0.0% / 3 / 2; b" in words(drawn)
 

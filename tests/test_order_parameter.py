@@ -153,9 +153,9 @@ def test_all_text_is_legible(results):
 
 
 def test_failed_and_unsettled_cells_are_counted(results):
-    capacity, converged = results.capacity.copy(), results.converged.copy()
-    capacity[3, 4:6], converged[3, 4:9] = np.nan, False
-    _, drawn = rendered(lambda: drawing.draw(replace(results, capacity=capacity, converged=converged)))
+    capacity, settled = results.capacity.copy(), results.settled.copy()
+    capacity[3, 4:6], settled[3, 4:9] = np.nan, False
+    _, drawn = rendered(lambda: drawing.draw(replace(results, capacity=capacity, settled=settled)))
     assert "2 cells failed and 3 are not settled" in words(drawn)
 
 

@@ -82,36 +82,36 @@ def test_dense_is_at_the_top_and_important_on_the_right():
     assert (dense_right > sparse_left).all()
 
 
-def test_failed_and_unconverged_cells_are_hatched_and_no_others():
+def test_failed_and_unsettled_cells_are_hatched_and_no_others():
     value = np.full((DENSITY.size, IMPORTANCE.size), 0.5)
     value[2, 3], value[4:6, 4:8], value[-1, -1] = np.nan, np.nan, np.nan
-    unconverged = np.zeros(value.shape, bool)
-    unconverged[1, 2], unconverged[3, 3:6], unconverged[0, 0], unconverged[:, -2] = True, True, True, True
-    diagram = plotting.phase_diagram(axes(), DENSITY, IMPORTANCE, value, unconverged=unconverged)
+    unsettled = np.zeros(value.shape, bool)
+    unsettled[1, 2], unsettled[3, 3:6], unsettled[0, 0], unsettled[:, -2] = True, True, True, True
+    diagram = plotting.phase_diagram(axes(), DENSITY, IMPORTANCE, value, unsettled=unsettled)
     np.testing.assert_array_equal(marked(diagram.failed, DENSITY, IMPORTANCE), np.isnan(value))
-    np.testing.assert_array_equal(marked(diagram.unconverged, DENSITY, IMPORTANCE), unconverged)
+    np.testing.assert_array_equal(marked(diagram.unsettled, DENSITY, IMPORTANCE), unsettled)
     assert set(diagram.failed.get_hatch()) == {"/"}
-    assert set(diagram.unconverged.get_hatch()) == {"\\"}
+    assert set(diagram.unsettled.get_hatch()) == {"\\"}
 
 
 @pytest.mark.parametrize("capacity", [0, 0.5, 1])
-def test_a_single_unconverged_cell_is_seen_in_print(capacity):
-    value, unconverged = np.full((64, 64), float(capacity)), np.zeros((64, 64), bool)
-    unconverged[::3, ::3] = True  # apart from each other, and at all places that the hatch's lines may have in a cell
+def test_a_single_unsettled_cell_is_seen_in_print(capacity):
+    value, unsettled = np.full((64, 64), float(capacity)), np.zeros((64, 64), bool)
+    unsettled[::3, ::3] = True  # apart from each other, and at all places that the hatch's lines may have in a cell
     plain, *grid = printed(value)
-    image, *_ = printed(value, unconverged=unconverged)
+    image, *_ = printed(value, unsettled=unsettled)
     away = np.linalg.norm(image - plain, axis=-1)
     ink = 0.5 * np.linalg.norm(np.array(to_rgb(plotting.UNCONVERGED)) - plain[0, 0])
-    for row, column in np.argwhere(unconverged):
+    for row, column in np.argwhere(unsettled):
         found = away[inside(*grid, row, column)] > ink
         assert 0.1 < found.mean() < 0.7  # some of the colour beneath is left
         if row < 63:
             assert away[inside(*grid, row + 1, column)].max() == 0
 
 
-def test_the_capacity_is_legible_where_a_whole_region_is_unconverged():
+def test_the_capacity_is_legible_where_a_whole_region_is_unsettled():
     value = np.repeat([0, 0.25, 0.5, 0.75, 1], 13)[:64] * np.ones((64, 1))
-    plain, image = (printed(value, unconverged=cells)[0] for cells in (None, value >= 0))
+    plain, image = (printed(value, unsettled=cells)[0] for cells in (None, value >= 0))
     bands = [np.s_[20:-20, left + 20 : left + 80] for left in (0, 122, 244, 366, 488)]
     orange = np.array(to_rgb(plotting.UNCONVERGED))
     for band in bands:
@@ -121,10 +121,10 @@ def test_the_capacity_is_legible_where_a_whole_region_is_unconverged():
     assert np.linalg.norm(np.diff(means, axis=0), axis=1).min() > 0.1
 
 
-def test_failed_and_unconverged_cells_are_distinguishable():
+def test_failed_and_unsettled_cells_are_distinguishable():
     value, failed = np.full((64, 64), 0.5), np.zeros((64, 64), bool)
     failed[:, :32] = True
-    image, *_ = printed(np.where(failed, np.nan, value), failed=failed, unconverged=~failed)
+    image, *_ = printed(np.where(failed, np.nan, value), failed=failed, unsettled=~failed)
     left, right = image[20:-20, 20:280], image[20:-20, 320:580]
     assert np.ptp(left, axis=-1).max() == 0  # grey, and a dark hatch
     assert np.ptp(right, axis=-1).max() > 0.7  # orange
@@ -151,23 +151,23 @@ def test_hatches_are_vectors_in_a_pdf_and_take_little_room():
             fig.savefig(file, format="pdf")
         return file.getvalue()
 
-    text = pdf(0, unconverged=cells)
+    text = pdf(0, unsettled=cells)
     assert text.count(b"/PatternType 1") == 1
     assert text.count(b" scn") == 1  # one path, painted once
     assert text.count(b"/Subtype /Image") == pdf(0).count(b"/Subtype /Image") == 1  # the colours
-    assert len(pdf(6, unconverged=cells)) - len(pdf(6)) < 20 * cells.sum()
+    assert len(pdf(6, unsettled=cells)) - len(pdf(6)) < 20 * cells.sum()
 
 
 def test_a_diagram_without_failures_has_no_such_artists():
     diagram = plotting.phase_diagram(axes(), DENSITY, IMPORTANCE, np.zeros((12, 15)))
     assert diagram.failed is None
-    assert diagram.unconverged is None
+    assert diagram.unsettled is None
 
 
 def test_cells_are_counted_once():
-    failed, unconverged = plotting.cell_states(selection(failed=2, unconverged=3))
-    assert (failed.sum(), unconverged.sum()) == (2, 3)
-    assert not (failed & unconverged).any()
+    failed, unsettled = plotting.cell_states(selection(failed=2, unsettled=3))
+    assert (failed.sum(), unsettled.sum()) == (2, 3)
+    assert not (failed & unsettled).any()
 
 
 def test_contours_are_labelled_on_the_level():

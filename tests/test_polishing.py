@@ -35,8 +35,8 @@ def results():
 
 def test_all_cells_end_settled_and_no_worse_than_the_best_restart(results):
     best, refined = results.select("best"), results.refined
-    assert refined.converged.all()
-    np.testing.assert_array_equal(refined.converged, refined.excess <= certificate.SETTLED)
+    assert refined.settled.all()
+    np.testing.assert_array_equal(refined.settled, refined.excess <= certificate.SETTLED)
     # Both are ranked on the same batch, which is another than those that polishing minimises on: what is best on these
     # is not quite so on that.
     assert np.all(refined.rank_loss <= best.rank_loss * (1 + 1e-3))
@@ -112,7 +112,7 @@ def test_the_closed_form_and_a_batch_find_the_same_minima():
     k = QUADRATIC.training.sampler.distribution.kurtosis(np.float32(QUADRATIC.density))[:, None]
     optimal = np.asarray(polyjax.theory.optimal_loss(np.float32(v), k, 2))
     for found in (exact, sampled):
-        assert found.converged.all()
+        assert found.settled.all()
     # Steps that promise less than 1e-5 are not taken.
     np.testing.assert_allclose(exact.loss, optimal, rtol=2e-5)
     assert not exact.loss_se.any()

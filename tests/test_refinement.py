@@ -81,7 +81,7 @@ def test_a_failed_cell_is_taken_over_by_a_neighbour(results):
     best = results.select("best")
     for a in (best.rank_loss, best.loss, best.loss_se, best.capacity, best.W, best.b):
         a[3, 4] = np.nan
-    best.converged[3, 4] = False
+    best.settled[3, 4] = False
     run = Run(
         SPECKLED,
         choice.with_engine(SPECKLED.training),

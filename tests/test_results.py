@@ -20,7 +20,7 @@ from polyjax.results import Parts, Refined, Results, load
 
 P, V, R, D, N = 2, 3, 4, 2, 3
 OVER_RESTARTS = ("best", "mean", "drop_worst")
-ARRAYS = ("density", "importance", "capacity", "rank_loss", "loss", "loss_se", "W", "b", "converged", "attempt")
+ARRAYS = ("density", "importance", "capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt")
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = hypothesis.settings(deadline=None, max_examples=30, derandomize=True)
 
@@ -35,7 +35,7 @@ def made_up(rng, restarts=R, bias=(), **changes):
         "loss_se": rng.random(shape).astype(np.float32),
         "W": rng.normal(size=(*shape, D, N)).astype(np.float32),
         "b": rng.normal(size=(*shape, *bias)).astype(np.float32),
-        "converged": rng.random(shape) < 0.7,
+        "settled": rng.random(shape) < 0.7,
         "attempt": rng.integers(0, 3, shape).astype(np.uint8),
     }
     config = {"model": {"name": "Redwood"}, "seed": 3, "learning_rate": 0.02, "note": "κ = 9/5p", "nothing": None}
@@ -82,7 +82,7 @@ def in_a_loop(results, rule, p, v):
     loss = {r: float(results.rank_loss[p, v, r]) for r in usable}
     if rule == "best":
         return usable and [min(usable, key=loss.get)]
-    settled = [r for r in usable if results.converged[p, v, r]]
+    settled = [r for r in usable if results.settled[p, v, r]]
     if rule == "drop_worst" and len(settled) > 1:
         return [r for r in settled if r != max(settled, key=loss.get)]
     return settled
@@ -95,11 +95,11 @@ def test_rules_over_restarts_are_the_plain_loops(seed, rule, restarts, bias):
     results = failures(rng, made_up(rng, restarts, bias))
     found = results.select(rule)
     assert found.capacity.shape == (P, V, N)
-    assert found.loss.shape == found.loss_se.shape == found.converged.shape == (P, V)
-    assert found.converged.dtype == bool
+    assert found.loss.shape == found.loss_se.shape == found.settled.shape == (P, V)
+    assert found.settled.dtype == bool
     for p, v in np.ndindex(P, V):
         used = in_a_loop(results, rule, p, v)
-        assert found.converged[p, v] == (bool(used) and bool(results.converged[p, v, used].all()))
+        assert found.settled[p, v] == (bool(used) and bool(results.settled[p, v, used].all()))
         for name in ("capacity", "rank_loss", "loss", "loss_se"):
             values = getattr(results, name)[p, v, used].astype(float)
             expected = values.mean(0) if used else np.nan
@@ -115,38 +115,38 @@ def test_rules_over_restarts_are_the_plain_loops(seed, rule, restarts, bias):
 
 
 @pytest.mark.parametrize("rule", OVER_RESTARTS)
-def test_a_cell_in_which_every_restart_failed_holds_nan_and_is_not_converged(rule):
+def test_a_cell_in_which_every_restart_failed_holds_nan_and_is_not_settled(rule):
     rng = np.random.default_rng(0)
-    results = made_up(rng, converged=np.ones((P, V, R), bool))
+    results = made_up(rng, settled=np.ones((P, V, R), bool))
     results.loss[1, 1] = np.nan
     found = results.select(rule)
     assert np.isnan(found.capacity[1, 1]).all()
     assert np.isnan([found.loss[1, 1], found.loss_se[1, 1]]).all()
-    assert not found.converged[1, 1]
-    assert found.converged.sum() == P * V - 1
+    assert not found.settled[1, 1]
+    assert found.settled.sum() == P * V - 1
     assert np.isfinite(found.loss).sum() == P * V - 1
 
 
 def test_one_settled_restart_is_never_dropped_and_all_rules_agree_on_it():
     settled = np.random.default_rng(1).random((P, V, 1)) < 0.7
     assert 0 < settled.sum() < settled.size
-    results = made_up(np.random.default_rng(1), restarts=1, converged=settled)
+    results = made_up(np.random.default_rng(1), restarts=1, settled=settled)
     for rule in OVER_RESTARTS:
         found, there = results.select(rule), settled[..., 0] | (rule == "best")
         np.testing.assert_array_equal(found.loss, np.where(there, results.loss[..., 0], np.nan))
         np.testing.assert_array_equal(found.capacity, np.where(there[..., None], results.capacity[:, :, 0], np.nan))
-        np.testing.assert_array_equal(found.converged, settled[..., 0])
+        np.testing.assert_array_equal(found.settled, settled[..., 0])
 
 
 def test_a_restart_that_has_not_settled_is_in_no_mean_but_may_be_the_best_and_says_so():
-    results = made_up(np.random.default_rng(4), converged=np.ones((P, V, R), bool))
+    results = made_up(np.random.default_rng(4), settled=np.ones((P, V, R), bool))
     results.loss[0, 0] = [3, 1, 2, 4]
-    results.converged[0, 0, 1] = False
+    results.settled[0, 0, 1] = False
     assert results.select("best").loss[0, 0] == 1
-    assert not results.select("best").converged[0, 0]
+    assert not results.select("best").settled[0, 0]
     assert results.select("mean").loss[0, 0] == 3
     assert results.select("drop_worst").loss[0, 0] == 2.5
-    assert results.select("mean").converged.all()
+    assert results.select("mean").settled.all()
 
 
 def test_of_equal_losses_the_first_restart_is_best():
@@ -166,7 +166,7 @@ def test_the_refined_diagram_is_that_of_refining():
     found, best = refined(results).select("refined"), results.select("best")
     np.testing.assert_array_equal(found.loss, best.loss / 2)
     np.testing.assert_array_equal(found.rank_loss, best.rank_loss / 2)
-    for name in ("capacity", "loss_se", "converged", "W", "b"):
+    for name in ("capacity", "loss_se", "settled", "W", "b"):
         np.testing.assert_array_equal(getattr(found, name), getattr(best, name))
 
 
@@ -175,7 +175,7 @@ def test_the_best_restart_is_that_of_the_lowest_ranking_loss_whose_other_loss_is
     results.rank_loss[0, 0], results.loss[0, 0] = [3, 1, 2, 4], [1, 7, 2, 3]
     found = results.select("best")
     assert (found.rank_loss[0, 0], found.loss[0, 0]) == (1, 7)
-    settled = dataclasses.replace(results, converged=np.ones((P, V, R), bool)).select("drop_worst")
+    settled = dataclasses.replace(results, settled=np.ones((P, V, R), bool)).select("drop_worst")
     assert (settled.rank_loss[0, 0], settled.loss[0, 0]) == (2, 10 / 3)  # without the last, means of three
 
 
@@ -373,37 +373,41 @@ def test_writing_needs_the_memory_of_a_part_and_not_of_the_array(tmp_path):
 
 def of_format(path, version):
     """The same file as an earlier polyjax would have written it."""
-    later = ["refined_excess", "refined_spectrum", "rank_loss", "refined_rank_loss"]
+    later = ["settled", "refined_settled"]
+    later += ["refined_excess", "refined_spectrum", "rank_loss", "refined_rank_loss"] if version < 3 else []
     later += ["attempt"] if version == 1 else []
     with np.load(path) as file:
-        config = json.loads(str(file["config"])) | {"format": version}
-        if version == 1:
-            del config["arrays"]
-        else:
-            config["arrays"] = [name for name in config["arrays"] if name not in later]
-    return rewritten(path, config=np.array(json.dumps(config)), **dict.fromkeys(later))
+        config = json.loads(str(file["config"])) | {"format": version, "block": [2, 3]}
+        old = {name.replace("settled", "converged"): file[name] for name in later[:2] if name in file}
+    names = config.pop("arrays")
+    if version > 1:
+        config["arrays"] = [name for name in names if name not in later] + [*old]
+    return rewritten(path, config=np.array(json.dumps(config)), **dict.fromkeys(later), **old)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("made", [lambda results: results, refined, polished], ids=["plain", "refined", "polished"])
 def test_a_file_of_an_earlier_format_is_read_with_what_it_lacks_filled_in(tmp_path, made, version):
     rng = np.random.default_rng(5)
     results = made(failures(rng, made_up(rng)))
     results.save(tmp_path / "sweep.npz")
     found = load(of_format(tmp_path / "sweep.npz", version))
-    assert found.config == results.config
+    assert found.config == {**results.config, "shape": [2, 3]}
     same = [name for name in ARRAYS if name not in ("rank_loss", "attempt")]
     assert all(getattr(found, name).tobytes() == getattr(results, name).tobytes() for name in same)
     # Restarts were chosen by the loss that is reported; before format 2 none was trained again.
-    assert found.rank_loss.tobytes() == results.loss.tobytes()
+    assert found.rank_loss.tobytes() == (results.loss if version < 3 else results.rank_loss).tobytes()
     attempt = np.zeros((P, V, R), np.uint8) if version == 1 else results.attempt
     assert (found.attempt.dtype, found.attempt.tobytes()) == (np.uint8, attempt.tobytes())
     if results.refined is None:
         assert found.refined is None
         return
-    assert found.refined.rank_loss.tobytes() == results.refined.loss.tobytes()
+    before = results.refined.loss if version < 3 else results.refined.rank_loss
+    assert found.refined.rank_loss.tobytes() == before.tobytes()
+    assert found.refined.settled.tobytes() == results.refined.settled.tobytes()
     assert found.refined.gain.tobytes() == results.refined.gain.tobytes()
-    assert found.refined.excess is found.refined.spectrum is None  # nothing was polished
+    if version < 3:  # nothing was polished
+        assert found.refined.excess is found.refined.spectrum is None
     assert found.select("refined").W.tobytes() == results.refined.W.tobytes()
 
 
@@ -513,15 +517,15 @@ def test_a_file_without_one_of_its_arrays_is_refused(path, name):
 
 @pytest.mark.parametrize(
     "config",
-    ["", "not json", "[]", "null", "3", '{"seed": 3}', '{"format": 0}', '{"format": "2"}', '{"format": 4, "seed": 3}'],
+    ["", "not json", "[]", "null", "3", '{"seed": 3}', '{"format": 0}', '{"format": "2"}', '{"format": 5, "seed": 3}'],
 )
 def test_another_format_is_refused(path, config):
     assert_refused(rewritten(path, config=np.array(config)))
 
 
 def test_a_file_of_a_newer_version_says_so(path):
-    with pytest.raises(ValueError, match=r": it is of format 4, from a newer polyjax; this one reads up to 3$"):
-        load(rewritten(path, config=np.array('{"format": 4}')))
+    with pytest.raises(ValueError, match=r": it is of format 5, from a newer polyjax; this one reads up to 4$"):
+        load(rewritten(path, config=np.array('{"format": 5}')))
 
 
 @pytest.mark.parametrize(
@@ -543,7 +547,7 @@ def test_a_file_of_a_newer_version_says_so(path):
         ("W", ()),
         ("b", (P, V, R, D)),
         ("b", (P, V)),
-        ("converged", (P, V, 1)),
+        ("settled", (P, V, 1)),
         ("attempt", (P, V)),
     ],
 )

@@ -145,7 +145,7 @@ def test_every_stage_of_the_tests_has_several_chunks_or_these_tests_would_show_l
     assert all(counts.values())
     assert min(counts[stage] for stage in ("train", "retry1", "retry2", "refine1")) >= 2
     assert set(np.unique(whole.results.attempt)) == {0, 1, 2}
-    assert 0 < whole.results.converged.mean() < 1
+    assert 0 < whole.results.settled.mean() < 1
     assert 0 < np.isfinite(whole.results.loss).mean() < 1
 
 
@@ -389,7 +389,7 @@ def test_runs_of_other_configurations_and_other_chunks_are_told_apart(tmp_path):
 ARRAYS = {
     "W": np.random.default_rng(0).normal(size=(2, 3, 2, 3)).astype(np.float32),
     "loss": np.array([[1, np.nan, np.inf], [0, 1, 2]], np.float32),
-    "converged": np.array([[True, False, True], [False, True, False]]),
+    "settled": np.array([[True, False, True], [False, True, False]]),
 }
 
 
@@ -646,7 +646,7 @@ NONE_FINITE = "warning: every model ended in infinities or NaN, so that the diag
 def test_a_run_in_which_no_model_settled_ends_with_one_line_that_says_so(changes, told, path, capfd):
     sweep = replace(FEW_STEPS, **changes)
     results = polyjax.run(sweep, progress=False)
-    assert results.converged.any() == (told == "")
+    assert results.settled.any() == (told == "")
     assert np.isfinite(results.loss).any() == (told != NONE_FINITE)
     assert capfd.readouterr() == ("", told)
     run_to_file(sweep, path, progress=False)
@@ -656,8 +656,8 @@ def test_a_run_in_which_no_model_settled_ends_with_one_line_that_says_so(changes
 def test_a_diagram_that_settled_by_refining_needs_no_warning(whole, capfd):
     lanes = SimpleNamespace(bands=lambda: [slice(0, 4)], band=lambda *_: np.zeros((4, 6), bool), grid=(4, 3, 2))
     refined = whole.results.refined
-    for converged, lines in ((np.ones_like, 0), (np.zeros_like, 1)):
-        runs._warn(lanes, refined._replace(converged=converged(refined.converged)))
+    for settled, lines in ((np.ones_like, 0), (np.zeros_like, 1)):
+        runs._warn(lanes, refined._replace(settled=settled(refined.settled)))
         assert capfd.readouterr().err.count("\n") == lines
 
 

@@ -24,7 +24,7 @@ from polyjax.toy.models import Anthropic, Redwood
 EPS = float(np.finfo(np.float32).eps)
 PHASES = Sweep(Redwood(6, 3), np.geomspace(0.01, 0.5, 6), np.geomspace(0.1, 10, 6), restarts=4, steps=800)
 SMALL = Sweep(Redwood(3, 2), (0.2, 0.5, 1.0), (0.3, 0.6, 1.0, 1.6, 2.5), restarts=2, steps=20, batch=16, retries=0)
-LANE = ("capacity", "loss", "loss_se", "W", "b", "converged")
+LANE = ("capacity", "loss", "loss_se", "W", "b", "settled")
 
 
 def silent(sweep):
@@ -77,7 +77,7 @@ def test_a_trained_diagram_is_that_of_the_theory(phases):
     # Training noise: 0.0017 to 0.004 on average over five seeds, and 0.012 to 0.042 at worst, next to a boundary.
     assert apart.mean() < 0.01
     assert apart.max() < 0.1
-    assert phases.converged.mean() > 0.9
+    assert phases.settled.mean() > 0.9
 
 
 def test_without_sampling_noise_the_diagram_is_the_theory_to_rounding(expected):
@@ -87,7 +87,7 @@ def test_without_sampling_noise_the_diagram_is_the_theory_to_rounding(expected):
     optimum = theory.optimal_loss(v[:, :, 0], k[:, :, 0], 3)
     # Measured: 6e-7 of the loss.
     np.testing.assert_allclose(expected.select("best").loss, optimum, rtol=1e-5)
-    assert expected.converged.all()
+    assert expected.settled.all()
 
 
 def test_every_number_belongs_to_its_own_cell(expected, phases):
@@ -109,7 +109,7 @@ def test_results_have_the_documented_axes(phases):
     assert PHASES.shape == (P, V, R)
     assert phases.capacity.shape == (P, V, R, N)
     assert phases.W.shape == (P, V, R, D, N)
-    assert phases.loss.shape == phases.loss_se.shape == phases.b.shape == phases.converged.shape == (P, V, R)
+    assert phases.loss.shape == phases.loss_se.shape == phases.b.shape == phases.settled.shape == (P, V, R)
     assert phases.density.tolist() == list(PHASES.density)
     assert phases.importance.tolist() == list(PHASES.importance)
     assert [getattr(phases, name).dtype for name in LANE] == [np.float32] * 5 + [bool]
@@ -243,13 +243,13 @@ def test_training_that_diverges_is_marked_and_not_selected():
     # In the lanes form, which is compiled with fast-math: that may not hide an infinity.
     results = silent(replace(SMALL, optimizer=optax.sgd(1e6)))
     assert results.config["engine"] == "lanes"
-    assert not results.converged.any()
+    assert not results.settled.any()
     assert not np.isfinite(results.loss).any()
     for rule in ("best", "mean", "drop_worst"):
         selected = results.select(rule)
         assert np.isnan(selected.loss).all()
         assert np.isnan(selected.capacity).all()
-        assert not selected.converged.any()
+        assert not selected.settled.any()
 
 
 # --- what is said

@@ -60,7 +60,7 @@ def _found(results: Results) -> Iterator[tuple[str, str]]:
     best = results.select("best")
     yield "models", f"{results.loss.size:,}"
     yield "retried", _retried(results)
-    yield "not settled", f"{(finite & ~results.converged).sum():,} models, {(~best.converged).sum():,} cells"
+    yield "not settled", f"{(finite & ~results.settled).sum():,} models, {(~best.settled).sum():,} cells"
     yield "not finite", f"{(~finite).sum():,} models, {(~np.isfinite(best.loss)).sum():,} cells"
     if results.refined is not None:
         yield "refined", f"{(results.refined.gain > 0).sum():,} cells"
@@ -72,7 +72,7 @@ def _retried(results: Results) -> str:
     A model is trained again until it settles: attempt n had those which a later or the same one settled, and those
     which none did."""
     attempts = range(1, results.config.get("retries", 0) + 1)
-    trained = [(~results.converged | (results.attempt >= n)).sum() for n in attempts]
+    trained = [(~results.settled | (results.attempt >= n)).sum() for n in attempts]
     again = "".join(f", {count:,} of them in attempt {n} too" for n, count in enumerate(trained[1:], 2) if count)
     replaced = f"; the retry was better, and took the place, for {(results.attempt > 0).sum():,}"
     return f"{trained[0]:,} models{again}{replaced}" if trained and trained[0] else "0 models"

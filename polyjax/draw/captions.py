@@ -140,11 +140,11 @@ def _training(rest: dict[str, Any]) -> str:
 def _grid(rest: dict[str, Any], rule: str, selection: Selection) -> str:
     restarts = rest.pop("restarts")
     rows, columns = selection.loss.shape
-    failed, unconverged = (int(cells.sum()) for cells in cell_states(selection))
+    failed, unsettled = (int(cells.sum()) for cells in cell_states(selection))
     return (
         f"{rows} densities x {columns} importances x {restarts} restarts = {rows * columns * restarts:,} models; "
         f"a cell shows {_RULE_WORDS[rule]} ({_words(rule)}). "
-        f"Failed cells (hatched grey): {failed:,}. Cells not settled (hatched orange): {unconverged:,}."
+        f"Failed cells (hatched grey): {failed:,}. Cells not settled (hatched orange): {unsettled:,}."
     )
 
 

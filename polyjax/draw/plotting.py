@@ -59,7 +59,7 @@ VARIED, CONSTANT, LEVEL, UNCONVERGED = "#0072b2", "black", "0.5", "#d55e00"
 # A line crosses every cell whose width and height add up to 24 / (number of slashes) points: here even those of a
 # 100 x 100 panel two inches wide. Where a whole region is hatched, most of the colour beneath is still to be seen.
 FAILED_LOOK: dict[str, Any] = {"facecolor": "0.85", "edgecolor": "0.2", "hatch": "/" * 12}
-UNCONVERGED_LOOK: dict[str, Any] = {"facecolor": "none", "edgecolor": UNCONVERGED, "hatch": "\\" * 16}
+UNSETTLED_LOOK: dict[str, Any] = {"facecolor": "none", "edgecolor": UNCONVERGED, "hatch": "\\" * 16}
 CRITICAL_KURTOSIS = 3.0
 
 # Compiled whole: a drawing needs few values, and compiling operation by operation would take most of its time.
@@ -74,7 +74,7 @@ class Diagram(NamedTuple):
 
     mesh: QuadMesh
     failed: PathPatch | None  # all of these cells as one patch
-    unconverged: PathPatch | None
+    unsettled: PathPatch | None
 
 
 class Boundaries(NamedTuple):
@@ -106,7 +106,7 @@ def cell_states(selection: Selection) -> tuple[np.ndarray, np.ndarray]:
     """([P, V], [P, V]) bool: the cells that failed (no restart could be used), and those that are finite but not
     settled."""
     failed = ~(np.isfinite(selection.loss) & np.isfinite(selection.capacity).all(-1))
-    return failed, ~selection.converged & ~failed
+    return failed, ~selection.settled & ~failed
 
 
 def phase_diagram(
@@ -116,13 +116,13 @@ def phase_diagram(
     value: np.ndarray,
     *,
     failed: np.ndarray | None = None,
-    unconverged: np.ndarray | None = None,
+    unsettled: np.ndarray | None = None,
     cmap: str | Colormap = CAPACITY_MAP,
     norm: Normalize = CAPACITY_NORM,
 ) -> Diagram:
     """Colours the cells by `value` [P, V] (a capacity in [0, 1] unless a norm says otherwise) and sets both scales.
 
-    Cells of `failed` (default: NaN) are grey and hatched, cells of `unconverged` are hatched in orange over their
+    Cells of `failed` (default: NaN) are grey and hatched, cells of `unsettled` are hatched in orange over their
     colour, and other NaN are blank.
     """
     x, y = cell_edges(importance), cell_edges(density)
@@ -135,7 +135,7 @@ def phase_diagram(
     return Diagram(
         mesh,
         _hatch(ax, x, y, failed, FAILED_LOOK),
-        None if unconverged is None else _hatch(ax, x, y, unconverged, UNCONVERGED_LOOK),
+        None if unsettled is None else _hatch(ax, x, y, unsettled, UNSETTLED_LOOK),
     )
 
 

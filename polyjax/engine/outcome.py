@@ -15,6 +15,6 @@ class Outcome(NamedTuple):
     rank_loss: np.ndarray  # [P, L], by which restarts and solutions of a cell are chosen
     loss: np.ndarray  # [P, L], on independent samples
     loss_se: np.ndarray  # [P, L]
-    converged: np.ndarray  # [P, L], bool: finite and settled
+    settled: np.ndarray  # [P, L], bool: finite and settled
     W: np.ndarray  # [P, L, D, N]
     b: np.ndarray  # [P, L] or [P, L, N]

@@ -85,24 +85,24 @@ def unsettled(lanes: Lanes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the density and the lane in its row [J] of what has not settled, in order of density, and its worth."""
     parts = []
     for rows in lanes.bands():
-        worth = _worth(lanes.band("converged", rows), lanes.band("loss", rows))
+        worth = _worth(lanes.band("settled", rows), lanes.band("loss", rows))
         row, lane = np.nonzero(worth < 2)
         parts.append((row + rows.start, lane, worth[row, lane]))
     row, lane, worth = map(np.concatenate, zip(*parts, strict=True))
     return row, lane, worth
 
 
-def _worth(converged: np.ndarray, loss: np.ndarray) -> np.ndarray:
+def _worth(settled: np.ndarray, loss: np.ndarray) -> np.ndarray:
     """Return 0 for lanes that are not finite, 1 for those that are and have not settled, 2 for the others."""
-    return np.isfinite(loss).astype(np.int8) + converged
+    return np.isfinite(loss).astype(np.int8) + settled
 
 
 def _gathered(store: Store, attempt: int, chunks: list[Chunk], n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the worth of lanes [n] after an attempt, and their places [n, 3] in its chunks."""
     worth, place = np.empty(n, np.int8), np.empty((n, 3), np.int32)
-    of_chunks = outcomes(store, stage(attempt), len(chunks), ["converged", "loss"])
+    of_chunks = outcomes(store, stage(attempt), len(chunks), ["settled", "loss"])
     for i, (chunk, outcome) in enumerate(zip(chunks, of_chunks, strict=True)):
-        worth[chunk.lane] = _worth(outcome["converged"], outcome["loss"])
+        worth[chunk.lane] = _worth(outcome["settled"], outcome["loss"])
         row, inside = np.indices(chunk.shape)
         place[chunk.lane] = np.stack([np.full_like(row, i), row, inside], axis=-1)
     return worth, place

@@ -72,7 +72,7 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
         tried = stages.polished(now, given, jobs)
         now, news = accept(now, jobs, tried, NEWS[stages.fixed.objective])
     now = stages.settle(now, found, range(1, len(polish.TILES)))
-    return now._replace(converged=found.excess <= SETTLED), found
+    return now._replace(settled=found.excess <= SETTLED), found
 
 
 def rivals(

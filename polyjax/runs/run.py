@@ -178,7 +178,7 @@ def _warn(lanes: Lanes, refined: Refined | None) -> None:
     def bands(name: str) -> Iterator[np.ndarray]:
         return chain(_bands(lanes, name), [] if refined is None else [getattr(refined, name)])
 
-    if any(converged.any() for converged in bands("converged")):
+    if any(settled.any() for settled in bands("settled")):
         return
     if any(np.isfinite(loss).any() for loss in bands("loss")):
         say("warning: no model has settled, so that the diagram shows unfinished training; more steps may help")

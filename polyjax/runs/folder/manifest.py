@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from polyjax import files
 
-FORMAT = 1
+FORMAT = 2
 
 
 def path(folder: Path) -> Path:
