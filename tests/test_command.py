@@ -154,6 +154,13 @@ def test_a_sweep_that_ends_early_ends_the_program(monkeypatch, capsys, tmp_path,
     assert said == f"p: {error}"
 
 
+def test_errors_of_the_library_name_options_on_the_command_line(monkeypatch, capsys, tmp_path):
+    error = ValueError("it is of another configuration. restart=True discards it")
+    monkeypatch.setattr(command.runs, "run_to_file", lambda *_, **__: raising(error)())
+    code, said = ended(capsys, lambda: run(paths=[tmp_path / "a.npz"]))
+    assert (code, said) == (2, "p: it is of another configuration. --restart discards it")
+
+
 def test_options_of_the_run_are_those_that_the_provenance_leaves_out():
     parser = SweepParser("p", "Trains.")
     words = []

@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def refused(folder):
-    with pytest.raises(ValueError, match="--restart") as error:  # and no other exception
+    with pytest.raises(ValueError, match="restart=True") as error:  # and no other exception
         manifest.read(folder)
     assert str(manifest.path(folder)) in str(error.value)
     assert "\n" not in str(error.value)

@@ -523,7 +523,7 @@ def test_another_configuration_is_refused_in_an_unfinished_run_which_is_left_as_
     with watched() as seen, pytest.raises(ValueError, match="is of another configuration") as error:
         run_to_file(replace(TINY, seed=1, steps=30, model=Redwood(3, 1)), path, progress=False)
     differ = "model.n_neurons (2 there, 1 here); seed (0 there, 1 here); steps (20 there, 30 here)"
-    assert str(error.value) == f"the run in {trained} is of another configuration: {differ}. --restart discards it"
+    assert str(error.value) == f"the run in {trained} is of another configuration: {differ}. restart=True discards it"
     assert contents(path.parent) == before
     assert seen.trained == 0
 
@@ -533,7 +533,7 @@ def test_another_configuration_is_refused_where_the_results_are_which_are_left_a
     with watched() as seen, pytest.raises(ValueError, match="is of another configuration") as error:
         run_to_file(OTHER, path, progress=False)
     differ = "seed (0 there, 1 here)"
-    assert str(error.value) == f"{path} is of another configuration: {differ}. --restart discards it"
+    assert str(error.value) == f"{path} is of another configuration: {differ}. restart=True discards it"
     assert_whole(path, whole)
     assert seen.trained == 0
 
@@ -546,7 +546,7 @@ def test_results_that_are_there_are_not_trained_again_which_is_said_in_one_line(
     assert_whole(path, whole)
     assert capfd.readouterr() == (
         "",
-        f"{path} is there already, of the same configuration; --restart trains it again\n",
+        f"{path} is there already, of the same configuration\n",
     )
 
 
@@ -572,7 +572,7 @@ def test_results_that_another_process_finishes_just_now_are_found_which_is_said_
         run_to_file(TINY, path, progress=False)
     assert seen.trained == 0
     assert_whole(path, whole)
-    assert capfd.readouterr().err == f"{path} is there already, of the same configuration; --restart trains it again\n"
+    assert capfd.readouterr().err == f"{path} is there already, of the same configuration\n"
 
 
 def test_a_damaged_results_file_is_refused_and_left_as_it_is(path, whole):
@@ -591,7 +591,7 @@ def test_a_damaged_manifest_is_refused_and_what_was_trained_is_left(path, traine
     content = file.read_bytes()
     file.write_bytes(content[:-10])
     before = contents(path.parent)
-    with pytest.raises(ValueError, match=r"manifest\.json is damaged .*--restart discards"):
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged .*restart=True discards"):
         run_to_file(TINY, path, progress=False)
     assert contents(path.parent) == before
     file.write_bytes(content)

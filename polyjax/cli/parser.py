@@ -7,6 +7,9 @@ from typing import NoReturn
 from polyjax.runs.folder.interruption import Interrupted
 
 
+OPTIONS = {"restart=True": "--restart"}  # for the arguments that errors of the library name
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports an error in one line."""
 
@@ -21,7 +24,10 @@ class Parser(argparse.ArgumentParser):
         except OSError as error:
             self.error(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         except (ValueError, MemoryError) as error:
-            self.error(str(error))
+            message = str(error)
+            for argument, option in OPTIONS.items():
+                message = message.replace(argument, option)
+            self.error(message)
         except Interrupted as stopped:
             self.exit(stopped.exit_code, f"{self.prog}: {stopped}\n")
         except KeyboardInterrupt:

@@ -97,7 +97,7 @@ def lock(path: Path) -> Path:
 def _is_done(path: Path, sweep: Sweep) -> bool:
     """`_is_there`, and says so."""
     if there := _is_there(path, sweep):
-        say(f"{path} is there already, of the same configuration; --restart trains it again")
+        say(f"{path} is there already, of the same configuration")
     return there
 
 
@@ -109,7 +109,7 @@ def _is_there(path: Path, sweep: Sweep) -> bool:
     try:
         there = results.configuration(path)
     except ValueError as error:
-        raise ValueError(f"{error}; --restart replaces it") from error
+        raise ValueError(f"{error}; restart=True replaces it") from error
     refuse_other({key: value for key, value in there.items() if key in here}, here, str(path))
     return True
 

@@ -232,7 +232,7 @@ def refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -
     """Raises ValueError, with the fields that differ, unless two configurations are the same."""
     fields = manifest.differences(there, json.loads(json.dumps(here)))  # as it comes back from a file
     if fields:
-        raise ValueError(f"{what} is of another configuration: {'; '.join(fields)}. --restart discards it")
+        raise ValueError(f"{what} is of another configuration: {'; '.join(fields)}. restart=True discards it")
 
 
 def how_to_continue() -> str:

@@ -49,7 +49,7 @@ def checksum(value: Any) -> str:
 
 
 def _refused(folder: Path, why: str) -> ValueError:
-    return ValueError(f"{path(folder)} {why}; --restart discards the run in {folder}")
+    return ValueError(f"{path(folder)} {why}; restart=True discards the run in {folder}")
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], name: str = "") -> list[str]:
