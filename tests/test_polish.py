@@ -101,7 +101,7 @@ def test_the_losses_before_and_after_are_those_of_the_solutions(quadratic):
 )
 def test_the_end_is_as_low_as_that_of_another_minimiser_from_the_same_start(model, density, importance):
     of, shape, attempt = fixed(model, model is QUADRATIC), (len(density), len(importance)), 0
-    both, one = objective(of, shape, importance, density, polish.TILES[attempt]), one_model(model)
+    both, one = objective(of, shape, importance, density, polish.ATTEMPTS[attempt][0]), one_model(model)
     some = [(p, lane) for p in range(2) for lane in (0, shape[1] - 1)]
 
     def minimum(x, lane):

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax.engine import certificate
+from polyjax.engine import certificate, choice
 from polyjax.engine.certificate import fall
-from polyjax.engine.outcome import Outcome, keys
-from polyjax.runs import jobs
+from polyjax.engine.keys import keys
+from polyjax.engine.outcome import Outcome
+from polyjax.runs import continuation, jobs
 from polyjax.runs.folder.directory import Directory
-from polyjax.runs.stages import Run, Strips
+from polyjax.runs.grid import Chunk
+from polyjax.runs.stages import Run
 from polyjax.runs.store import Memory
 from polyjax.runs.verification import verify
 from polyjax.toy.models import n_parameters
@@ -150,12 +152,13 @@ def test_a_neighbours_embeddings_take_the_lengths_that_they_would_have_here(mode
     W, b = (rng.normal(size=(2, 3, *leaf.shape)).astype(np.float32) for leaf in one)
     given = jobs.solutions(Outcome(np.zeros((2, 3, 3)), *(np.zeros((2, 3)),) * 4, W, b), np.float32(importance))
     of_all = jobs.neighbours(np.ones((2, 3), bool))
-    block = Strips(np.array([0, 1]), np.stack([np.flatnonzero(of_all.row == row) for row in (0, 1)]))
-    run = Run(sweep, keys(0), Memory(), (2, 3), progress=False)
-    params, v, density = jobs.start(run, sweep.training, given, of_all, block)
+    chunk = Chunk(np.array([0, 1]), np.stack([np.flatnonzero(of_all.row == row) for row in (0, 1)]))
+    fixed = choice.with_engine(sweep.training)
+    run = Run(sweep, fixed, keys(0), Memory(), (2, 3), progress=False)
+    params, v, density = continuation.start(run, fixed, given, of_all, chunk)
     np.testing.assert_array_equal(density, np.float32([0.2, 0.5]))
-    for i, j in np.ndindex(block.job.shape):
-        job = block.job[i, j]
+    for i, j in np.ndindex(chunk.lane.shape):
+        job = chunk.lane[i, j]
         origin = np.unravel_index(of_all.origin[job], (2, 3))
         here, there = importance[of_all.column[job]], importance[origin[1]]
         from_W = W[origin].copy()

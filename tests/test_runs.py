@@ -735,10 +735,11 @@ def small_device(call, most, message=MESSAGE):
 
 def stage_of(fixed, keys, start, importance, *_):
     """The stage of a run of STEADY or TINY that trains these lanes."""
-    if importance.shape[1] != WIDTH:
-        return "train"
-    as_before = fixed.steps == STEADY.steps and fixed.optimizer is not TINY.optimizer
-    return "retry" if as_before else "refine"
+    if fixed.steps != STEADY.steps:
+        return "refine"
+    if fixed.optimizer not in (TINY.optimizer, STEADY.training.optimizer):
+        return "retry"
+    return "refine" if fixed.optimizer is TINY.optimizer and importance.shape[1] == WIDTH else "train"
 
 
 def only(stage, call):
@@ -803,9 +804,9 @@ def test_half_as_many_models_are_trained_at_once_where_the_memory_ends(
 @pytest.mark.usefixtures("two_workers")
 def test_neighbours_are_looked_at_in_parts_where_the_memory_ends(path, steady, capfd, monkeypatch):
     looking = SimpleNamespace(compiled_rank=lambda fixed: small_device(evaluation.compiled_rank(fixed), 8))
-    monkeypatch.setattr("polyjax.runs.jobs.evaluation", looking)
+    monkeypatch.setattr("polyjax.runs.continuation.evaluation", looking)
     run_to_file(STEADY, path, progress=False)
-    assert said(capfd) == [halving(32), halving(16)]
+    assert said(capfd) == [halving(lanes) for lanes in (128, 64, 32, 16)]
     assert_the_same_to_rounding(polyjax.load(path), steady.results)
 
 
@@ -825,13 +826,13 @@ def test_a_program_too_large_to_be_compiled_is_made_smaller(path, steady, capfd,
 
 @pytest.mark.usefixtures("two_workers")
 def test_threads_that_run_out_of_memory_together_halve_once(path, capfd, monkeypatch):
-    together = threading.Barrier(2)
+    together, train = threading.Barrier(2), execution.train
 
     def limited(fixed, keys, start, importance, density, polished):
         if importance.size > 6:
             together.wait(10)
             raise jax.errors.JaxRuntimeError(ON_CPUS)
-        return execution.train(fixed, keys, start, importance, density, polished)
+        return train(fixed, keys, start, importance, density, polished)
 
     monkeypatch.setattr(TRAINING, limited)
     run_to_file(replace(STEADY, retries=0, refine=0), path, progress=False)

@@ -6,7 +6,6 @@ from typing import NoReturn
 
 from polyjax.runs.folder.interruption import Interrupted
 
-
 OPTIONS = {"restart=True": "--restart"}  # for the arguments that errors of the library name
 
 

@@ -25,9 +25,28 @@ from polyjax.engine.lattice import tile
 from polyjax.engine.training import Training
 from polyjax.toy.models import Params, has_closed_form, one_model
 
-TILES = (8, 32, 64, 64, 128, 256, 256, 256)  # of the batch of every attempt
-FEW = 8  # tiles, on which most steps are taken
-ROUNDS, STEPS = 2, {"expected": 30, "sampled": 5}  # of an attempt: looks at the whole batch, most steps after each
+STEPS = 60  # most of an attempt on the closed form
+
+
+class Attempt(NamedTuple):
+    """How much an attempt at minimising on samples does."""
+
+    tiles: int  # in the whole batch
+    few: int  # in the batch on which steps are taken, and eight times as many as give the Hessian
+    rounds: int  # most looks at the whole batch
+    steps: int  # most steps before each
+
+
+# In flat valleys it takes a large batch to tell a minimum from its neighbourhood; few cells need the last attempts.
+ATTEMPTS = (
+    Attempt(8, 8, 2, 5),
+    Attempt(32, 8, 2, 5),
+    Attempt(64, 8, 2, 5),
+    Attempt(128, 16, 2, 10),
+    Attempt(512, 32, 2, 20),
+    Attempt(2048, 64, 2, 20),
+    Attempt(4096, 64, 2, 20),
+)
 
 
 class Polished(NamedTuple):
@@ -48,18 +67,20 @@ def polish(
     which an attempt still falls says how far the solutions that it was given were from a minimum.
     """
     on = partial(objective, training, importance, density, jax.random.fold_in(key, attempt))
-    x = flatten(start)
-    hessian = descent.curvature(on(1), x)
+    how, x = ATTEMPTS[attempt], flatten(start)
+    hessian = descent.curvature(on(how.few // 8), x)
     inverse, direction = descent.positive_inverse(hessian)
-    many, few = on(TILES[attempt]), on(FEW)
+    many, few = on(how.tiles), on(how.few)
     with np.errstate(invalid="ignore", over="ignore"):  # models that are not finite
         x, gain = descent.leave_saddle(few, x, direction)
         now = descent.state(x, *many(x), inverse)
-        before, steps = now.loss * gain, STEPS[training.objective]
-        if training.objective == "expected" or TILES[attempt] == FEW:
-            now = descent.descend(many, now, ROUNDS * steps)
+        before = now.loss * gain
+        if training.objective == "expected":
+            now = descent.descend(many, now, STEPS)
+        elif how.tiles == how.few:
+            now = descent.descend(many, now, how.rounds * how.steps)
         else:
-            now = _in_rounds(many, few, now, steps)
+            now = _in_rounds(many, few, now, how)
     return Polished(unflatten(now.x, one_model(training.model)), before, now.loss, hessian)
 
 
@@ -74,12 +95,12 @@ def objective(training: Training, importance: ArrayLike, density: ArrayLike, key
     return both
 
 
-def _in_rounds(many: Objective, few: Objective, now: descent.State, steps: int) -> descent.State:
-    """Minimise on a whole batch by steps on few of its tiles, looking at the whole batch after each round."""
-    for _ in range(ROUNDS):
+def _in_rounds(many: Objective, few: Objective, now: descent.State, how: Attempt) -> descent.State:
+    """Minimise on a whole batch by steps on a smaller one, looking at the whole batch after each round."""
+    for _ in range(how.rounds):
         if descent.arrived(now):
             break
-        end = descent.descend(descent.steered(few, *now[:3]), now, steps)
+        end = descent.descend(descent.steered(few, *now[:3]), now, how.steps)
         loss, gradient = many(end.x)
         better = loss < now.loss
         x, gradient = (np.where(better[..., None], a, b) for a, b in ((end.x, now.x), (gradient, now.gradient)))

@@ -1,29 +1,21 @@
-"""Jobs: cells that are continued from their neighbours' solutions, or from their own, in chunks of scattered ones.
+"""Jobs: cells that are continued from solutions, their own or others, as refining and polishing do.
 
-Refining and polishing are made of them. Axis letters: P densities, V importances, S solutions, J jobs (a cell and the
-solution that it starts from), G rows of a chunk, L jobs in each, N features, D neurons.
+Axis letters: P densities, V importances, S solutions, J jobs (a cell and the solution that it starts from), G rows of a
+chunk, L jobs in each, N features, D neurons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from polyjax.engine import evaluation
-from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome
-from polyjax.engine.training import Training, argument_shapes
-from polyjax.runs.grid import Chunk, like, packed
-from polyjax.runs.stages import Run, Size
-from polyjax.runs.store import Arrays, outcomes
-from polyjax.toy.models import Params
+from polyjax.runs.grid import Chunk
 
 NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of a cell [P, V]
-FEW, NARROW = 1024, (32, 4)  # so few jobs are packed in chunks [G, L] in which few lanes are idle
 DIFFERENT = 0.05  # capacities that differ by more belong to solutions that may differ in kind
 
 
@@ -62,6 +54,11 @@ def joined(*parts: Several) -> Several:
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
+def extended(given: Solutions, jobs: Jobs, others: Solutions, more: Jobs) -> tuple[Solutions, Jobs]:
+    """Return solutions and jobs with others after them."""
+    return joined(given, others), joined(jobs, more._replace(origin=len(given.importance) + more.origin))
+
+
 def neighbours(news: np.ndarray, distance: int = 1) -> Jobs:
     """Every cell with the solution of each of its up to four neighbours at a distance that has news [P, V]."""
     cells = np.indices(news.shape).reshape(2, -1)
@@ -87,72 +84,6 @@ def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     swept = abs(a[..., 0] - b[..., 0])
     others = abs(np.sort(a[..., 1:], -1) - np.sort(b[..., 1:], -1)).max(-1, initial=0)
     return ~(np.maximum(swept, others) <= DIFFERENT)  # true for NaN
-
-
-def evaluation_shape(run: Run, jobs: Jobs) -> tuple[int, int]:
-    """Return the shape [G, L] of the chunks in which jobs are evaluated."""
-    return NARROW if jobs.row.size <= FEW else like(jobs.row, run.shape)
-
-
-def start(
-    run: Run, fixed: Training, given: Solutions, jobs: Jobs, chunk: Chunk
-) -> tuple[Params, np.ndarray, np.ndarray]:
-    """Return the parameters [G, L, ...] from which a chunk of jobs starts, its importance [G, L] and density [G].
-
-    A neighbour's embeddings are rescaled to the lengths that they would have here: what is optimal for one importance
-    can be hundreds of times worse than the optimum for the next where feature 0 is important.
-    """
-    origin = jobs.origin[chunk.lane]
-    density, importance = run.sweep.axes()
-    v = importance[jobs.column[chunk.lane]]
-    W = jnp.asarray(given.W[origin]) * _stretch(fixed)(given.importance[origin], v)[..., None, :]
-    return Params(W, jnp.asarray(given.b[origin])), v, density[chunk.row]
-
-
-def _stretch(fixed: Training) -> Callable[..., jax.Array]:
-    """Return what maps two importances of feature 0, [G, L] both, to the ratio of the lengths of embeddings,
-    [G, L, N]; 1 where one of them is 0."""
-    scale = lambda v: fixed.model.scale(fixed.importances(v))  # noqa: E731
-
-    def ratio(there: jax.Array, here: jax.Array) -> jax.Array:
-        a, b = scale(there), scale(here)
-        return jnp.where((a > 0) & (b > 0), b / jnp.where(a > 0, a, 1), 1)
-
-    return jax.vmap(jax.vmap(ratio))
-
-
-def run_jobs(
-    run: Run,
-    stage: str,
-    title: str,
-    jobs: Jobs,
-    do: Callable[[Chunk], Arrays],
-    steps: int,
-    programs: Callable[[tuple[int, int]], Sequence[Program]],
-    fields: Sequence[str],
-    shape: tuple[int, int] | None = None,
-) -> Iterator[tuple[Chunk, Arrays]]:
-    """Have every chunk of jobs done, of [G, L] jobs as `shape` says or else about as large as those of the run, and
-    return each with some arrays of its outcome."""
-    chunks = packed(jobs.row, *(shape or like(jobs.row, run.shape)))
-    run.complete(stage, title, chunks, do, Size(jobs.row.size, "start", steps), programs)
-    return zip(chunks, outcomes(run.store, stage, len(chunks), fields), strict=True)
-
-
-def transplanted(run: Run, fixed: Training, stage: str, title: str, given: Solutions, jobs: Jobs) -> np.ndarray:
-    """Return the ranking loss [J] of the solutions that jobs start from, as they are, in the cells."""
-    rank = evaluation.compiled_rank(fixed)
-
-    def loss(chunk: Chunk) -> Arrays:
-        params, v, p = start(run, fixed, given, jobs, chunk)
-        return {"rank_loss": np.asarray(rank(params, v, p, run.keys.evaluate))}
-
-    programs = lambda shape: [(rank, argument_shapes(fixed, shape))]  # noqa: E731
-    whole = np.empty(jobs.row.size, np.float32)
-    shape = evaluation_shape(run, jobs)
-    for chunk, found in run_jobs(run, stage, title, jobs, loss, 0, programs, ["rank_loss"], shape):
-        whole[chunk.lane] = found["rank_loss"]
-    return whole
 
 
 def accept(

@@ -9,7 +9,7 @@ paper's.
 Axis letters: P densities, V importances, G rows of a chunk, L jobs in each, n parameters.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import prod
 
 import jax
@@ -22,23 +22,10 @@ from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome
 from polyjax.engine.training import Training, argument_shapes
+from polyjax.runs.candidates import Bands, exchanged, rivals, unlike
+from polyjax.runs.continuation import FEW, NARROW, evaluation_shape, run_jobs, start, transplanted
 from polyjax.runs.grid import Chunk
-from polyjax.runs.jobs import (
-    FEW,
-    NARROW,
-    Jobs,
-    Solutions,
-    accept,
-    differ,
-    evaluation_shape,
-    joined,
-    neighbours,
-    run_jobs,
-    solutions,
-    start,
-    themselves,
-    transplanted,
-)
+from polyjax.runs.jobs import Jobs, Solutions, accept, differ, extended, neighbours, solutions, themselves
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Arrays
 from polyjax.toy.models import Params, n_parameters
@@ -50,8 +37,6 @@ NEWS = {"expected": 1e-6, "sampled": 1e-3}  # one that fell by less is not shown
 SHAPE = (16, 16)  # [G, L] of the chunks in which many jobs are polished
 CERTAIN = 5e-4  # a solution whose loss falls by more, relatively, on other samples is polished further
 
-Bands = Callable[[str], Iterator[np.ndarray]]  # an array of all restarts, [rows, V, R, ...] at a time
-
 
 def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome, Certificate]:
     """Return the polished diagram, [P, V, ...], and its certificate."""
@@ -60,53 +45,22 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
     found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, n), np.nan, np.float32))
     news = np.isfinite(trained.loss)
     now = stages.settle(trained, found, range(1))
-    others, more = rivals(trained, now, importance, restarts, stages.near_by)
     for round, distance in enumerate(DISTANCES):
         given, seen = solutions(now, importance), distance in DISTANCES[:round]
-        jobs = stages.near(now, given, neighbours(news if seen else np.isfinite(now.loss), distance))
+        jobs = neighbours(news if seen else np.isfinite(now.loss), distance)
+        jobs = jobs.take(differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin]))
         if round == 0:
-            given, jobs = joined(given, others), joined(jobs, more)
+            given, jobs = extended(given, jobs, *exchanged(now, importance, stages.fixed))
+        jobs = stages.near(now, given, jobs)
+        if round == 0:
+            given, jobs = extended(given, jobs, *rivals(trained, now, importance, restarts, stages.near_by))
         if not jobs.row.size:
             news = np.zeros_like(news)
             continue
         tried = stages.polished(now, given, jobs)
         now, news = accept(now, jobs, tried, NEWS[stages.fixed.objective])
-    now = stages.settle(now, found, range(1, len(polish.TILES)))
+    now = stages.settle(now, found, range(1, len(polish.ATTEMPTS)))
     return now._replace(settled=found.excess <= SETTLED), found
-
-
-def rivals(
-    trained: Outcome, now: Outcome, importance: np.ndarray, restarts: Bands, near_by: float
-) -> tuple[Solutions, Jobs]:
-    """Return the solutions of other restarts that may be better than their cell's once polished, and their jobs.
-
-    They differ from it, and their loss is above what the cell's was by no more than what polishing it gained, or a
-    fraction `near_by`. `jobs.origin` counts from where the diagram's own solutions end.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        most = trained.rank_loss * np.maximum(trained.rank_loss / now.rank_loss, 1 + near_by)
-    parts, first = [], 0
-    for W, b, capacity, loss in zip(*map(restarts, ("W", "b", "capacity", "rank_loss")), strict=True):
-        rows = slice(first, first := first + len(loss))
-        other = differ(np.broadcast_to(now.capacity[rows][:, :, None], capacity.shape), capacity)
-        which = np.nonzero(other & (loss <= most[rows][..., None]))
-        v = importance[which[1]]
-        parts.append((which[0] + rows.start, which[1], W[which], b[which], capacity[which], v, loss[which]))
-    row, column, *of_solutions, loss = map(np.concatenate, zip(*parts, strict=True))
-    others, jobs = Solutions(*of_solutions), Jobs(row, column, np.arange(row.size))
-    jobs = unlike(jobs, loss, others)
-    return others, jobs._replace(origin=now.loss.size + jobs.origin)
-
-
-def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions) -> Jobs:
-    """Return, of the jobs of a cell whose solutions are alike, the one of the lowest loss [J]."""
-    jobs = jobs.take(np.lexsort((loss, jobs.column, jobs.row)))
-    new, most = np.ones(jobs.row.size, bool), np.unique(jobs.row * 2**32 + jobs.column, return_counts=True)[1]
-    for before in range(1, max(most, default=0)):
-        a, b = (jobs.take(where) for where in (slice(None, -before), slice(before, None)))
-        same_cell = (a.row == b.row) & (a.column == b.column)
-        new[before:] &= ~same_cell | differ(given.capacity[a.origin], given.capacity[b.origin])
-    return jobs.take(new)
 
 
 class Stages:
@@ -167,7 +121,6 @@ class Stages:
 
     def near(self, now: Outcome, given: Solutions, jobs: Jobs) -> Jobs:
         """The jobs whose solutions are of another kind than the cell's and come near its loss as they are."""
-        jobs = jobs.take(differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin]))
         if not jobs.row.size:
             return jobs
         loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", given, jobs)

@@ -17,8 +17,9 @@ import numpy as np
 from polyjax.engine import execution, training
 from polyjax.engine.outcome import Outcome
 from polyjax.engine.training import Training
+from polyjax.runs.continuation import run_jobs, start, transplanted
 from polyjax.runs.grid import Chunk
-from polyjax.runs.jobs import Jobs, Solutions, accept, differ, neighbours, run_jobs, solutions, start, transplanted
+from polyjax.runs.jobs import Jobs, Solutions, accept, differ, neighbours, solutions
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Arrays
 from polyjax.sweep import Sweep
