@@ -4,7 +4,7 @@ Axes, always in this order: density P, importance V, restart R, neuron D, featur
 a feature is non-zero, sparsity is 1 - density. The swept importance is that of feature 0; the others have importance 1.
 """
 
-from polyjax import theory
+from polyjax import embedding, theory
 from polyjax.embedding.capacity import capacities, isotropic_capacities
 from polyjax.results import Results, Selection, load
 from polyjax.runs.run import run, run_to_file
@@ -21,6 +21,7 @@ __all__ = [
     "Sweep",
     "capacities",
     "distributions",
+    "embedding",
     "isotropic_capacities",
     "load",
     "run",

@@ -11,7 +11,7 @@ from polyjax.engine import certificate, choice
 from polyjax.engine.certificate import fall
 from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome
-from polyjax.runs import continuation, jobs
+from polyjax.runs import candidates, continuation, jobs
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.grid import Chunk
 from polyjax.runs.stages import Run
@@ -167,3 +167,27 @@ def test_a_neighbours_embeddings_take_the_lengths_that_they_would_have_here(mode
         assert v[i, j] == np.float32(here)
         np.testing.assert_allclose(params.W[i, j], from_W, rtol=1e-6)  # a product in float32
         np.testing.assert_array_equal(params.b[i, j], b[origin])
+
+
+@pytest.mark.parametrize(
+    "model", [polyjax.Redwood(3, 2, "relu"), polyjax.Anthropic(3, 2, "relu")], ids=["Redwood", "A"]
+)
+def test_near_importance_1_every_other_feature_changes_places_with_feature_0(model):
+    importance, rng = np.float32([0.2, 0.8, 1.25, 4.0]), np.random.default_rng(0)
+    one = jax.eval_shape(model.init, jax.random.key(0))
+    W, b = (rng.normal(size=(2, 4, *leaf.shape)).astype(np.float32) for leaf in one)
+    capacity = rng.random((2, 4, 3)).astype(np.float32)
+    fixed = polyjax.Sweep(model, [0.2, 0.5], importance, restarts=1, steps=2).training
+    given, more = candidates.exchanged(Outcome(capacity, *(np.zeros((2, 4)),) * 4, W, b), importance, fixed)
+    cells = [(row, column) for row in range(2) for column in (1, 2)]
+    assert sorted(zip(more.row.tolist(), more.column.tolist(), strict=True)) == sorted(cells * 2)
+    for row, column, origin in zip(*more, strict=True):
+        places = [[1, 0, 2], [2, 1, 0]][origin // len(cells)]
+        of_1 = importance[column] if isinstance(model, polyjax.Redwood) else 1  # lengths for importances V and 1
+        lengths = {0: of_1, places[0]: 1 / of_1}
+        expected = W[row, column][:, places] * [lengths.get(i, 1) for i in range(3)]
+        np.testing.assert_allclose(given.W[origin], expected, rtol=1e-6)  # a product in float32
+        np.testing.assert_array_equal(given.capacity[origin], capacity[row, column][places])
+        of_features = b[row, column] if np.ndim(b[row, column]) == 0 else b[row, column][places]
+        np.testing.assert_array_equal(given.b[origin], of_features)
+        assert given.importance[origin] == importance[column]
