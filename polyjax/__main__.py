@@ -1,4 +1,4 @@
-"""What a results file is, and whether it can be trusted.
+"""Say how a results file was made, and whether it can be trusted.
 
 polyjax info FILE      how it was made, and what is in it
 polyjax verify FILE    trains a few of its cells again and compares; exit code 1 where they differ
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def compare(path: str, cells: int, seed: int | None) -> None:
-    """What `polyjax verify` does."""
+    """Do what `polyjax verify` is for."""
     print(path)
     print("  density   importance  largest difference: trained again  of what the stored weights have")
     found = verify(path, cells, seed)

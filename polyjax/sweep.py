@@ -82,11 +82,11 @@ class Sweep:
         return Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine)
 
     def axes(self, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
-        """Density [P] and importance [V], by default as the devices take them."""
+        """Return density [P] and importance [V], by default as the devices take them."""
         return np.asarray(self.density, dtype), np.asarray(self.importance, dtype)
 
     def _given(self) -> dict[str, Any]:
-        """What tells apart what the user gave, whose names need not: fingerprints of what it computes."""
+        """Return fingerprints of what the user gave, since two functions may share a name."""
         fixed = self.training
         given = description.of_functions(self.model, fixed.sampler.distribution)
         if self.optimizer:
@@ -97,7 +97,7 @@ class Sweep:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Sweep":
-        """The sweep that a results file describes. Raises ValueError where a description does not suffice: for
+        """Return the sweep that a results file describes. Raises ValueError where a description does not suffice: for
         models, activations, distributions and optimizers of the user's own."""
         if own := sorted(config.get("given") or {}):
             needed = f"its {' and '.join(own)} {'is' if len(own) == 1 else 'are'} of the user's own"
@@ -114,7 +114,7 @@ class Sweep:
         return sweep
 
     def describe(self) -> dict[str, Any]:
-        """The configuration as JSON-serialisable values, with all defaults filled in."""
+        """Return the configuration as JSON-serialisable values, with all defaults filled in."""
         fixed = self.training
         rate = None if self.optimizer else self.rate
         return {
@@ -139,7 +139,7 @@ class Sweep:
 
 
 def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model:
-    """The model that `describe` describes so."""
+    """Return the model that `describe` describes so."""
     models: dict[str, type[Redwood | Anthropic]] = {"Redwood": Redwood, "Anthropic": Anthropic}
     require(name in models, "model", f"be one of {', '.join(models)}", name)
     return models[name](n_features, n_neurons, activation)

@@ -10,7 +10,7 @@ from polyjax.sweep import Sweep
 
 
 def describe(path: str, results: Results) -> str:
-    """What `polyjax info` prints."""
+    """Return what `polyjax info` prints."""
     lines = [path, *_listed(_made(path, results.config)), "", *_listed(_configured(results.config)), ""]
     return "\n".join([*lines, *_listed(_found(results))])
 
@@ -28,7 +28,7 @@ def _made(path: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _in_python(path: str, config: Mapping[str, Any]) -> str:
-    """What makes the file again, or why nothing does without the user's own code."""
+    """Return the code that makes the file again, or why none does without the user's own."""
     try:
         Sweep.from_config(config)
     except ValueError as error:
@@ -47,7 +47,7 @@ def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a mapping, and of those in it."""
+    """Yield the values of a mapping, and of those in it."""
     for name, each in value.items():
         if isinstance(each, Mapping):
             yield from _flat(each, f"{prefix}{name}.")
@@ -67,7 +67,7 @@ def _found(results: Results) -> Iterator[tuple[str, str]]:
 
 
 def _retried(results: Results) -> str:
-    """How many models each attempt has trained, as its bar says, and how many of these were better and are kept.
+    """Say how many models each attempt has trained, as its bar says, and how many of these were better and are kept.
 
     A model is trained again until it settles: attempt n had those which a later or the same one settled, and those
     which none did."""

@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
 
     def report(self, work: Callable[[], None]) -> None:
-        """Does the work; a bad value or file ends the program with one line, an interruption with the exit code that
+        """Do the work; a bad value or file ends the program with one line, an interruption with the exit code that
         shells give it."""
         try:
             work()

@@ -28,7 +28,7 @@ class SweepParser(Parser):
         group.add_argument("--cluster", action="store_true", help="let JAX find the others: TPU pods, Kubernetes")
 
     def run(self, arguments: argparse.Namespace, sweeps: Mapping[Path, Callable[[], Sweep]]) -> None:
-        """Runs each sweep into its results file. A sweep is made when the processes have met, since that uses JAX."""
+        """Run each sweep into its results file. A sweep is made when the processes have met, since that uses JAX."""
         with at_once(self.prog):
             self.report(lambda: self._run(arguments, sweeps))
 
@@ -49,7 +49,7 @@ class SweepParser(Parser):
 
 
 def results_path(text: str) -> Path:
-    """The path of a results file to be written; raises argparse's error unless it can be, so that no training is
+    """Return the path of a results file to be written. Raises argparse's error unless it can be, so that no training is
     lost in the end."""
     path = Path(text)
     if path.suffix != ".npz":

@@ -1,4 +1,4 @@
-"""How lanes are trained, at first and again.
+"""Training of lanes, at first and again.
 
 Lanes that ended in infinities, or had not settled, are trained again: from fresh weights, with smaller steps. The retry
 takes the lane's place where it did better: settled before finite, finite before infinite. This is ours, not the

@@ -23,14 +23,14 @@ SLURM = {"processes": "SLURM_STEP_NUM_TASKS", "process": "SLURM_PROCID", "device
 
 
 class Share(NamedTuple):
-    """Which part of the work is this process's."""
+    """Part of the work that is this process's."""
 
     process: int = 0
     processes: int = 1
 
 
 class Cluster(NamedTuple):
-    """How the processes find each other, as the user says it."""
+    """Way in which the processes find each other, as the user says it."""
 
     coordinator: str | None = None  # address:port of process 0
     processes: int | None = None

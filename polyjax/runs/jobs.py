@@ -20,7 +20,7 @@ DIFFERENT = 0.05  # capacities that differ by more belong to solutions that may 
 
 
 class Solutions(NamedTuple):
-    """What jobs start from."""
+    """Solutions from which jobs start."""
 
     W: np.ndarray  # [S, D, N]
     b: np.ndarray  # [S, ...]
@@ -29,7 +29,7 @@ class Solutions(NamedTuple):
 
 
 def solutions(now: Outcome, importance: np.ndarray) -> Solutions:
-    """Return those of a diagram [P, V, ...], row by row."""
+    """Return the solutions of a diagram [P, V, ...], row by row."""
     W, b, capacity = (a.reshape(-1, *a.shape[2:]) for a in (now.W, now.b, now.capacity))
     return Solutions(W, b, capacity, np.tile(np.asarray(importance), len(now.loss)))
 
@@ -60,7 +60,7 @@ def extended(given: Solutions, jobs: Jobs, others: Solutions, more: Jobs) -> tup
 
 
 def neighbours(news: np.ndarray, distance: int = 1) -> Jobs:
-    """Every cell with the solution of each of its up to four neighbours at a distance that has news [P, V]."""
+    """Return every cell with the solution of each of its up to four neighbours at a distance that has news [P, V]."""
     cells = np.indices(news.shape).reshape(2, -1)
     jobs = []
     for step in NEIGHBOURS:
@@ -79,7 +79,7 @@ def themselves(cells: np.ndarray) -> Jobs:
 
 
 def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Whether capacities [..., N] differ by more than DIFFERENT. The features of importance 1 are alike, and so
+    """Say whether capacities [..., N] differ by more than DIFFERENT. The features of importance 1 are alike, and so
     compared in order of capacity."""
     swept = abs(a[..., 0] - b[..., 0])
     others = abs(np.sort(a[..., 1:], -1) - np.sort(b[..., 1:], -1)).max(-1, initial=0)
@@ -89,8 +89,8 @@ def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def accept(
     now: Outcome, jobs: Jobs, found: Iterator[tuple[Chunk, Outcome]], improved: float
 ) -> tuple[Outcome, np.ndarray]:
-    """Return the diagram with what has a lower ranking loss, and which cells [P, V] have news for their neighbours:
-    those whose loss fell by more than the fraction `improved`."""
+    """Return the diagram with the outcomes of lower ranking loss, and which cells [P, V] have news for their
+    neighbours: those whose loss fell by more than the fraction `improved`."""
     then = Outcome(*(np.array(a) for a in now))
     loss = np.where(np.isnan(now.rank_loss), np.inf, now.rank_loss)
     before = loss.copy()

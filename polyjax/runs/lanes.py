@@ -53,7 +53,7 @@ class Lanes:
 
 @dataclass(frozen=True)
 class Replaced:
-    """Where the better ones of an attempt's lanes are in the store, in order of density."""
+    """Places in the store of the lanes that an attempt made better, in order of density."""
 
     number: int  # of the attempt, from 1
     row: np.ndarray  # [J]

@@ -64,7 +64,7 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
 
 
 class Stages:
-    """The stages of polishing, numbered as they come."""
+    """Stages of polishing, numbered as they come."""
 
     def __init__(self, run: Run, fixed: Training) -> None:
         self.run, self.fixed, self.number = run, fixed, 0
@@ -75,7 +75,7 @@ class Stages:
         return f"{what}{self.number}"
 
     def settle(self, now: Outcome, found: Certificate, attempts: range) -> Outcome:
-        """Polish all cells, by attempts of these numbers until they are settled, and evaluate them. Fills in their
+        """Polish all cells, by attempts of these numbers until they are settled, and evaluate them. Fill in their
         certificate."""
         cells = np.isfinite(now.loss)
         if not cells.any():
@@ -120,7 +120,7 @@ class Stages:
         ]
 
     def near(self, now: Outcome, given: Solutions, jobs: Jobs) -> Jobs:
-        """The jobs whose solutions are of another kind than the cell's and come near its loss as they are."""
+        """Return the jobs whose solutions come near the cell's loss as they are."""
         if not jobs.row.size:
             return jobs
         loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", given, jobs)

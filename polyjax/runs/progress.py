@@ -24,7 +24,7 @@ class Progress:
         self._bar.close()
 
     def done(self, cells: int, models: int) -> None:
-        """How many cells are whole, and how many models were trained here, up to now."""
+        """Show how many cells are whole, and how many models were trained here, up to now."""
         if models == 0:
             self._bar.initial = cells  # they took no time
         if self._steps:
@@ -33,10 +33,10 @@ class Progress:
         self._bar.update(int(cells) - self._bar.n)
 
     def tell(self, what: str) -> None:
-        """Shows what the run waits for."""
+        """Show what the run waits for."""
         self._bar.set_postfix_str(what)
 
 
 def say(line: str) -> None:
-    """One line to the user, above the bar if there is one."""
+    """Write one line to the user, above the bar if there is one."""
     tqdm.write(line, file=sys.stderr)

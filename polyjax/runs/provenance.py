@@ -1,4 +1,4 @@
-"""Where results come from: the command, the versions, the device and the revision of the code."""
+"""Origin of results: the command, the versions, the device and the revision of the code."""
 
 import functools
 import platform
@@ -38,15 +38,15 @@ def provenance(engine: str) -> dict[str, Any]:
 
 
 def command(without: Collection[str] = tuple(RUN_OPTIONS)) -> str | None:
-    """The command line of this process, without some options, where another process can repeat it; None in a notebook
-    or at a prompt."""
+    """Return the command line of this process, without some options, where another process can repeat it; None in a
+    notebook or at a prompt."""
     if not sys.argv[0] or sys.argv[0] == "-c" or "ipykernel" in sys.argv[0]:
         return None
     return shlex.join(["python", *without_options(sys.orig_argv[1:], without)])
 
 
 def without_options(words: Sequence[str], names: Collection[str]) -> list[str]:
-    """A command line without some of RUN_OPTIONS and their values."""
+    """Return a command line without some of RUN_OPTIONS and their values."""
     kept, skip = [], False
     for word in words:
         name, joined, _ = word.partition("=")
@@ -58,7 +58,7 @@ def without_options(words: Sequence[str], names: Collection[str]) -> list[str]:
 
 @functools.cache
 def revision() -> str | None:
-    """The git revision of polyjax, "(modified)" where files differ from it; None where it is no checkout."""
+    """Return the git revision of polyjax, "(modified)" where files differ from it; None where it is no checkout."""
 
     def git(*arguments: str) -> str:
         folder = Path(__file__).parents[1]  # of polyjax

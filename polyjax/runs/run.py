@@ -37,8 +37,8 @@ from polyjax.sweep import Sweep
 
 
 def run(sweep: Sweep, progress: bool = True) -> Results:
-    """Trains every lane of the sweep, evaluates it, trains again what has not settled, and refines the diagram if the
-    sweep says so. The same sweep on the same machine gives the same bits."""
+    """Train every lane of the sweep, evaluate it, train again what has not settled, and refine and polish the diagram
+    if the sweep says so. The same sweep on the same machine gives the same bits."""
     trained = _begin(sweep, Memory(), progress)
     lanes, refined = _train(trained)
     arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in OF_LANES}
@@ -53,7 +53,7 @@ def run_to_file(
     restart: bool = False,
     share: Share = Share(),  # noqa: B008
 ) -> None:
-    """Trains a sweep into a results file (see `results.load`). Nothing trained is lost: until the file is whole, what
+    """Train a sweep into a results file (see `results.load`). Nothing trained is lost: until the file is whole, what
     was trained is in the folder of the same name that ends in `.run`, and the same call goes on from there. The
     file is then bit for bit that of an undisturbed run.
 
@@ -84,25 +84,25 @@ def run_to_file(
 
 
 def discard(path: Path) -> None:
-    """Removes a results file, and the unfinished run that makes it. Raises ValueError where a process is at work."""
+    """Remove a results file, and the unfinished run that makes it. Raises ValueError where a process is at work."""
     directory.discard(folder(path))
     path.unlink(missing_ok=True)
 
 
 def lock(path: Path) -> Path:
-    """The file that processes hold which are at work on the results file `path`."""
+    """Return the file that processes hold which are at work on the results file `path`."""
     return folder(path) / LOCK
 
 
 def _is_done(path: Path, sweep: Sweep) -> bool:
-    """`_is_there`, and says so."""
+    """Say whether the results file is there, also to the user."""
     if there := _is_there(path, sweep):
         say(f"{path} is there already, of the same configuration")
     return there
 
 
 def _is_there(path: Path, sweep: Sweep) -> bool:
-    """Whether the results file is there. Raises ValueError where it is of another configuration."""
+    """Say whether the results file is there. Raises ValueError where it is of another configuration."""
     if not path.exists():
         return False
     here = sweep.describe()
@@ -115,7 +115,7 @@ def _is_there(path: Path, sweep: Sweep) -> bool:
 
 
 def _clear_up(path: Path, sweep: Sweep) -> None:
-    """Removes what is left of a run that was killed when its file was whole, unless other processes still need it."""
+    """Remove what is left of a run that was killed when its file was whole, unless other processes still need it."""
     if folder(path).exists():
         with suppress(ValueError, OSError), Directory(folder(path), sweep.describe()) as store:
             store.remove()
@@ -173,7 +173,7 @@ def _finished(run: Run, best: Selection, lanes: Lanes) -> Refined:
 
 
 def _warn(lanes: Lanes, refined: Refined | None) -> None:
-    """Says in one line if no model has settled, neither of the grid nor of the refined diagram."""
+    """Say in one line if no model has settled, neither of the grid nor of the refined diagram."""
 
     def bands(name: str) -> Iterator[np.ndarray]:
         return chain(_bands(lanes, name), [] if refined is None else [getattr(refined, name)])
@@ -187,14 +187,14 @@ def _warn(lanes: Lanes, refined: Refined | None) -> None:
 
 
 def _bands(lanes: Lanes, name: str) -> Iterator[np.ndarray]:
-    """An array of the results, [rows, V, R, ...] at a time."""
+    """Yield an array of the results, [rows, V, R, ...] at a time."""
     for rows in lanes.bands():
         a = lanes.band(name, rows)
         yield a.reshape(len(a), *lanes.grid[1:], *a.shape[2:])
 
 
 def _best(sweep: Sweep, lanes: Lanes) -> Selection:
-    """The diagram by the rule `best`, band by band, so that not all restarts are in memory."""
+    """Return the diagram by the rule `best`, band by band, so that not all restarts are in memory."""
     importance, found = np.asarray(sweep.importance), []
     for parts in zip(*(_bands(lanes, name) for name in OF_LANES), strict=True):
         band = Results(np.empty(len(parts[0])), importance, **dict(zip(OF_LANES, parts, strict=True)), config={})

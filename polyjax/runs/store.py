@@ -1,5 +1,5 @@
-"""Where the outcomes of pieces of work are kept until the results are put together: here in memory, see `directory` for
-a store that outlives the process."""
+"""Stores, which keep the outcomes of chunks until the results are put together: here in memory; see `folder` for one
+that outlives the process."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -19,24 +19,24 @@ class Store(Protocol):
     room: int | None  # lanes that fit the device at once, where more did not
 
     def kept(self, name: str) -> bool:
-        """Whether the outcome is there, and whole."""
+        """Say whether the outcome is there, and whole."""
 
     def keep(self, name: str, arrays: Arrays) -> None: ...
 
     def read(self, name: str, fields: Sequence[str]) -> Arrays:
-        """Some arrays of an outcome that is there."""
+        """Return some arrays of an outcome that is there."""
 
     def remember(self, **found: object) -> None:
-        """Sets `shape` or `room`, for this process and for those that continue the run."""
+        """Set `shape` or `room`, for this process and for those that continue the run."""
 
     def stopping(self) -> bool:
-        """Whether the user has asked this process to stop."""
+        """Say whether the user has asked this process to stop."""
 
     def stopped(self, progress: str) -> BaseException:
-        """What to raise then, once everything is kept; `progress` says how far the run is."""
+        """Return what to raise then, once everything is kept; `progress` says how far the run is."""
 
     def others(self, names: Sequence[str], tell: Callable[[str], None]) -> None:
-        """Waits until the other processes have kept all outcomes of these names, and tells for whom it waits."""
+        """Wait until the other processes have kept all outcomes of these names, and tell for whom."""
 
 
 class Memory:
@@ -77,10 +77,10 @@ def outcome_name(stage: str, i: int) -> str:
 
 
 def names(stage: str, count: int) -> list[str]:
-    """The names of a stage's outcomes."""
+    """Return the names of a stage's outcomes."""
     return [outcome_name(stage, i) for i in range(count)]
 
 
 def outcomes(store: Store, stage: str, count: int, fields: Sequence[str]) -> Iterator[Arrays]:
-    """A stage's outcomes, one after the other."""
+    """Yield a stage's outcomes, one after the other."""
     return (store.read(name, fields) for name in names(stage, count))

@@ -32,7 +32,7 @@ _LANES = attrgetter("capacity", "rank_loss", "loss", "W", "b")
 
 
 class Cell(NamedTuple):
-    """How one cell of the file, all restarts of it, compares with what is computed here."""
+    """Comparison of one cell of the file, all restarts of it, with what is computed here."""
 
     density: float
     importance: float
@@ -101,8 +101,8 @@ def _of_weights(
     W: np.ndarray,
     b: np.ndarray,
 ) -> np.ndarray:
-    """The largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of weights that
-    are evaluated as `judged` says."""
+    """Return the largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of
+    weights that are evaluated as `judged` says."""
     density, importance = sweep.axes()
     v = np.repeat(importance[column][:, None], loss.shape[1], axis=1)
     params, key = Params(jnp.asarray(W), jnp.asarray(b)), keys(sweep.seed).evaluate
@@ -133,7 +133,7 @@ def _compared(
 
 
 def _apart(a: np.ndarray, b: np.ndarray, relative: bool = False) -> np.ndarray:
-    """The difference; none where both are NaN or the same infinity, infinitely large where only one is."""
+    """Return the difference; none where both are NaN or the same infinity, infinitely large where only one is."""
     scale = np.maximum(abs(a), abs(b)) if relative else np.ones_like(a)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -28,12 +28,12 @@ TELL_S = 5.0  # after which waiting is told
 
 
 def folder(path: Path) -> Path:
-    """Where a run that makes the results file `path` keeps what it has trained."""
+    """Return the folder of the run that makes the results file `path`."""
     return path.with_suffix(".run")
 
 
 def results_file(folder: Path) -> Path:
-    """The inverse of `folder`."""
+    """Return the inverse of `folder`."""
     return folder.with_suffix(".npz")
 
 
@@ -76,7 +76,7 @@ class Directory:
             self._locks.pop().release()
 
     def _continue(self) -> None:
-        """Takes up what the manifest says, if there is one."""
+        """Take up what the manifest says, if there is one."""
         for left in files.unfinished(self.folder, f"{self.index}-" if self.processes > 1 else ""):
             left.unlink(missing_ok=True)
         if self.index > 0:
@@ -146,14 +146,14 @@ class Directory:
         self.writing(lambda: manifest.write(self.folder, state))
 
     def provenances(self) -> list[dict[str, Any]]:
-        """How the outcomes were made, each way once."""
+        """Return how the outcomes were made, each way once."""
         all_words = (json.loads(str(self.read(path.stem, ["about"])["about"])) for path in self.folder.glob(CHUNKS))
         found = {json.dumps(words["provenance"], sort_keys=True) for words in all_words}
         return [json.loads(text) for text in sorted(found)]
 
     @property
     def _run(self) -> str:
-        """What tells this run's outcomes from those of another in the same place."""
+        """The checksum that distinguishes this run's outcomes from those of another in the same place."""
         return manifest.checksum([self._config, self.shape])
 
     def _path(self, name: str) -> Path:
@@ -182,7 +182,7 @@ class Directory:
             sleep(WAIT_S)
 
     def writing(self, write: Callable[[], None]) -> None:
-        """Errors of the disk in the user's words."""
+        """Write, with errors of the disk in the user's words."""
         try:
             write()
         except FileNotFoundError as error:
@@ -198,12 +198,12 @@ class Directory:
         return FileNotFoundError(f"{what} was removed during the run, with what was trained")
 
     def remove(self) -> None:
-        """Removes the run."""
+        """Remove the run."""
         _remove(self.folder)
 
 
 def discard(folder: Path) -> None:
-    """Removes a run that nobody is at work on. Raises ValueError if somebody is."""
+    """Remove a run that nobody is at work on. Raises ValueError if somebody is."""
     if folder.exists():
         lock = _locked(folder, LOCK)
         try:
@@ -213,7 +213,7 @@ def discard(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """The locks at last."""
+    """Remove its files, the locks at last."""
     chunks, locks = folder.glob(CHUNKS), folder.glob(f"{LOCK}*")
     for path in [manifest.path(folder), *chunks, *files.unfinished(folder), *locks]:
         path.unlink(missing_ok=True)
@@ -229,7 +229,7 @@ def _locked(folder: Path, name: str, shared: bool = False) -> Held:
 
 
 def refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
-    """Raises ValueError, with the fields that differ, unless two configurations are the same."""
+    """Raise ValueError, with the fields that differ, unless two configurations are the same."""
     fields = manifest.differences(there, json.loads(json.dumps(here)))  # as it comes back from a file
     if fields:
         raise ValueError(f"{what} is of another configuration: {'; '.join(fields)}. restart=True discards it")

@@ -59,7 +59,7 @@ class Held:
 
 
 def held(path: Path) -> bool:
-    """Whether a living process holds the lock."""
+    """Say whether a living process holds the lock."""
     try:
         with open(path, "r+") as file:
             if fcntl is not None:

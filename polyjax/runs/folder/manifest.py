@@ -1,4 +1,4 @@
-"""What a run in progress is: its configuration and how it is cut into chunks, in one JSON file."""
+"""The manifest of a run in progress: its configuration and the shape of its chunks, in one JSON file."""
 
 import json
 import zlib
@@ -16,7 +16,7 @@ def path(folder: Path) -> Path:
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes `{"config": ..., "command": ..., "shape": [G, L], "room": lanes or None}`."""
+    """Write `{"config": ..., "command": ..., "shape": [G, L], "room": lanes or None}`."""
     described = {"format": FORMAT, "checksum": checksum(manifest), **manifest}
     text = json.dumps(described, indent=1, sort_keys=True)
 
@@ -27,7 +27,7 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Raises FileNotFoundError, or ValueError where it cannot be understood."""
+    """Read it. Raises FileNotFoundError, or ValueError where it cannot be understood."""
     try:
         manifest = json.loads(path(folder).read_text("utf-8"))
         version, written = manifest.pop("format"), manifest.pop("checksum", None)
@@ -44,7 +44,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def checksum(value: Any) -> str:
-    """Of what can be written as JSON."""
+    """Return the checksum of a value that can be written as JSON."""
     return f"{zlib.crc32(json.dumps(value, sort_keys=True).encode()):08x}"
 
 
@@ -53,7 +53,7 @@ def _refused(folder: Path, why: str) -> ValueError:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], name: str = "") -> list[str]:
-    """The fields in which two configurations differ, in words."""
+    """Return the fields in which two configurations differ, in words."""
     found = []
     for key in sorted(there.keys() | here.keys()):
         a, b = there.get(key), here.get(key)
