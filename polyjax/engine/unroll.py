@@ -4,8 +4,9 @@ The models are tiny (18 weights), so that a batched matrix product is the wrong 
 each weight is a value of its own, which `vmap` turns into one long array over models and samples. A model is still
 written once, in matrix notation: `unroll` traces it and replays its program entry by entry.
 
-Only what keeps entries apart is supported: elementwise functions, sums, products and moves of axes. Anything else
-raises NotImplementedError with the operation's name; such a model runs on plain arrays.
+Only what keeps entries apart is supported: elementwise functions, sums, products, largest and smallest entries, and
+moves of entries by constant indices (slices, stacks, `W[0]`, `.at[0].set`). Anything else raises NotImplementedError
+with the operation's name; such a model runs on plain arrays.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -166,6 +167,8 @@ def _apply(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
         return _replay(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), operands)
     if name in _RULES:
         return [_RULES[name](eqn, *operands)]
+    if name in _MOVES:
+        return _moved(eqn, operands)
     if name == "optimization_barrier":
         return operands
     if name in _ELEMENTWISE:
@@ -176,8 +179,68 @@ def _apply(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
 def _elementwise(eqn: JaxprEqn, *operands: Entries) -> Entries:
     shape = _shape(eqn.outvars[0])
     operands = tuple(np.broadcast_to(a, shape) for a in operands)
-    values = (eqn.primitive.bind(*(a[index] for a in operands), **eqn.params) for index in np.ndindex(*shape))
-    return _entries(shape, values)
+    return _entries(shape, (_scalar(eqn, [a[index] for a in operands]) for index in np.ndindex(*shape)))
+
+
+def _scalar(eqn: JaxprEqn, operands: list[Any]) -> Any:
+    """Apply an elementwise operation; to constants at once, as indices must be constants."""
+    if any(isinstance(a, jax.core.Tracer) for a in operands):
+        return eqn.primitive.bind(*operands, **eqn.params)
+    with jax.ensure_compile_time_eval():
+        return eqn.primitive.bind(*operands, **eqn.params)
+
+
+def _moved(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
+    """Apply an operation that moves entries, by having it move their numbers, from 1 on. Others are what an index out
+    of bounds reads: 0, or NaN."""
+    n_moved = _MOVES[eqn.primitive.name]
+    entries = [entry for a in operands[:n_moved] for entry in a.flat]
+    ends = np.cumsum([a.size for a in operands[:n_moved]])
+    numbers = [np.arange(end - a.size, end).reshape(a.shape) + 1 for end, a in zip(ends, operands, strict=False)]
+    with jax.ensure_compile_time_eval():
+        moved = bind(eqn, [*numbers, *(_constant(eqn, a) for a in operands[len(numbers) :])])
+    dtype = eqn.outvars[0].aval.dtype  # type: ignore[attr-defined]
+    fill = {0: np.zeros((), dtype)[()]}
+
+    def entry(number: int) -> Any:
+        return entries[number - 1] if 1 <= number <= len(entries) else fill.get(number, np.full((), np.nan, dtype)[()])
+
+    return [_entries(a.shape, map(entry, np.ravel(a).tolist())) for a in map(np.asarray, moved)]
+
+
+def _constant(eqn: JaxprEqn, a: Entries) -> np.ndarray:
+    """Return an operand that must not depend on anything, such as indices."""
+    if any(isinstance(entry, jax.core.Tracer) for entry in a.flat):
+        raise NotImplementedError(f"{eqn.primitive.name} by computed indices cannot be unrolled into scalar arithmetic")
+    return np.array([np.asarray(entry) for entry in a.flat]).reshape(a.shape)
+
+
+def _scatter(eqn: JaxprEqn, a: Entries, indices: Entries, updates: Entries) -> Entries:
+    """Set, or add to, entries of `a`; an update whose index is out of bounds has no place, and is dropped."""
+    dtype = eqn.outvars[0].aval.dtype  # type: ignore[attr-defined]
+    result, at, nowhere = a.copy(), _constant(eqn, indices), np.zeros(a.shape, dtype)
+    for i in np.ndindex(*updates.shape):
+        one = np.zeros(updates.shape, dtype)
+        one[i] = 1
+        with jax.ensure_compile_time_eval():
+            [place] = bind(eqn, [nowhere, at, one])
+        for target in map(tuple, np.argwhere(place)):
+            result[target] = updates[i] if eqn.primitive.name == "scatter" else result[target] + updates[i]
+    return result
+
+
+def _iota(eqn: JaxprEqn) -> Entries:
+    with jax.ensure_compile_time_eval():
+        return _entries(_shape(eqn.outvars[0]), np.ravel(eqn.primitive.bind(**eqn.params)))
+
+
+def _reduced(f: Callable[[Any, Any], Any]) -> Callable[..., Entries]:
+    def rule(eqn: JaxprEqn, a: Entries) -> Entries:
+        rest = [i for i in range(a.ndim) if i not in eqn.params["axes"]]
+        rows = a.transpose(*rest, *eqn.params["axes"]).reshape(*_shape(eqn.outvars[0]), -1)
+        return _entries(rows.shape[:-1], (reduce(f, rows[index]) for index in np.ndindex(*rows.shape[:-1])))
+
+    return rule
 
 
 def _shape(variable: Any) -> tuple[int, ...]:
@@ -198,16 +261,19 @@ def _reduce_sum(eqn: JaxprEqn, a: Entries) -> Entries:
 
 
 def _dot_general(eqn: JaxprEqn, a: Entries, b: Entries) -> Entries:
-    (contract_a, contract_b), (batch_a, _) = eqn.params["dimension_numbers"]
-    if batch_a:
-        raise NotImplementedError("dot_general with batch axes cannot be unrolled into scalar arithmetic")
-    free_a = [i for i in range(a.ndim) if i not in contract_a]
-    free_b = [i for i in range(b.ndim) if i not in contract_b]
-    n = int(np.prod([a.shape[i] for i in contract_a]))
-    rows = a.transpose(*free_a, *contract_a).reshape(-1, n)
-    columns = b.transpose(*free_b, *contract_b).reshape(-1, n)
+    (contract_a, contract_b), (batch_a, batch_b) = eqn.params["dimension_numbers"]
     dtype = eqn.outvars[0].aval.dtype  # type: ignore[attr-defined]
-    products = (_sum(_as(dtype, x) * _as(dtype, y) for x, y in zip(r, c, strict=True)) for r in rows for c in columns)
+
+    def rows(a: Entries, batch: Sequence[int], contract: Sequence[int]) -> Entries:
+        """[batch, free, contracted]"""
+        free = [i for i in range(a.ndim) if i not in (*batch, *contract)]
+        sizes = (prod(a.shape[i] for i in axes) for axes in (batch, free, contract))
+        return a.transpose(*batch, *free, *contract).reshape(*sizes)
+
+    pairs = zip(rows(a, batch_a, contract_a), rows(b, batch_b, contract_b), strict=True)
+    products = (
+        _sum(_as(dtype, x) * _as(dtype, y) for x, y in zip(r, c, strict=True)) for A, B in pairs for r in A for c in B
+    )
     return _entries(_shape(eqn.outvars[0]), products)
 
 
@@ -231,11 +297,28 @@ def _broadcast_in_dim(eqn: JaxprEqn, a: Entries) -> Entries:
 _CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint")
 _RULES: dict[str, Callable[..., Entries]] = {
     "reduce_sum": _reduce_sum,
+    "reduce_max": _reduced(lax.max),
+    "reduce_min": _reduced(lax.min),
     "dot_general": _dot_general,
+    "iota": _iota,
+    "scatter": _scatter,
+    "scatter-add": _scatter,
     "broadcast_in_dim": _broadcast_in_dim,
     "transpose": lambda eqn, a: a.transpose(eqn.params["permutation"]),
     "reshape": _reshape,
     "squeeze": lambda eqn, a: a.reshape(_shape(eqn.outvars[0])),
+}
+# Operations that move entries, and of how many operands; all others must be constants.
+_MOVES: dict[str, int | None] = {
+    "slice": 1,
+    "dynamic_slice": 1,
+    "gather": 1,
+    "rev": 1,
+    "split": 1,
+    "unstack": 1,
+    "pad": 2,
+    "concatenate": None,
+    "stack": None,
 }
 # What acts on every entry by itself; by name, since a program that mixes entries must never pass for one of these.
 # fmt: off
