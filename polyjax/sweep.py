@@ -79,7 +79,8 @@ class Sweep:
         distribution = self.distribution or self.model.distribution
         sampler = Sampler(self.sampler or default_sampler(n, self.batch), distribution, n, self.batch)
         optimizer = self.optimizer or training.adam(self.rate, self.steps)
-        return Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine)
+        polished = self.polish in (True, "sampled")
+        return Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine, polished)
 
     def axes(self, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
         """Return density [P] and importance [V], by default as the devices take them."""

@@ -130,7 +130,9 @@ def test_the_expected_objective_is_known_without_error(engine):
     assert not error.any()
 
 
-@pytest.mark.parametrize("quadrature", [evaluation.RANKING, evaluation.REPORT], ids=["ranking", "report"])
+@pytest.mark.parametrize(
+    "quadrature", [*evaluation.FINE, *evaluation.COARSE], ids=["ranking", "report", "coarse ranking", "coarse report"]
+)
 @pytest.mark.parametrize("n_features", [1, 4, 12])
 def test_the_common_batch_is_finite_and_weighted_by_probability(n_features, quadrature):
     # Normal features, whose quantile function is infinite at 0 and 1.

@@ -40,8 +40,16 @@ class Quadrature(NamedTuple):
     stratified: int  # samples a shift where there are too many masks to enumerate
 
 
-RANKING = Quadrature(4, 251, 54, 16384)  # few large lattices: the least error
-REPORT = Quadrature(16, 67, 9, 4096)  # 15 degrees of freedom, so that the standard error can be believed
+class Batches(NamedTuple):
+    """The two common batches: to rank by, few large lattices with the least error; to report, sixteen, so that the
+    standard error has 15 degrees of freedom and can be believed."""
+
+    ranking: Quadrature
+    report: Quadrature
+
+
+FINE = Batches(Quadrature(4, 251, 54, 16384), Quadrature(16, 67, 9, 4096))
+COARSE = Batches(Quadrature(1, 251, 54, 16384), Quadrature(16, 37, 28, 2048))  # for what is polished afterwards
 _ANY = optax.identity()  # in place of the optimizer, which evaluation does not use
 LOSSES = 2**21  # in memory at a time, or on arrays as many activations: what a core's cache holds
 
@@ -112,8 +120,9 @@ def evaluate(training: Training, params: Params, importance: Array, density: Arr
     if training.objective == "expected":
         loss = rank(training, params, importance, density, key)
         return Evaluated(loss, loss, jnp.zeros_like(loss))
-    losses = _losses(training, params, importance, density, jax.random.fold_in(key, 1), REPORT)
-    loss_se = losses.std(0, ddof=1) / REPORT.shifts**0.5
+    report = _batches(training).report
+    losses = _losses(training, params, importance, density, jax.random.fold_in(key, 1), report)
+    loss_se = losses.std(0, ddof=1) / report.shifts**0.5
     return Evaluated(rank(training, params, importance, density, key), losses.mean(0), loss_se)
 
 
@@ -121,7 +130,11 @@ def rank(training: Training, params: Params, importance: Array, density: Array, 
     """Return the `rank_loss` of `evaluate` alone."""
     if training.objective == "expected":
         return _each_lane(training)(params, importance, training.sampler.distribution.sparse_moments(density))
-    return _losses(training, params, importance, density, key, RANKING).mean(0)
+    return _losses(training, params, importance, density, key, _batches(training).ranking).mean(0)
+
+
+def _batches(training: Training) -> Batches:
+    return COARSE if training.polished else FINE
 
 
 def _losses(

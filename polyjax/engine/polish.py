@@ -169,6 +169,7 @@ def of_cells(training: Training, choice: bool | str) -> Training:
         objective=objective,
         optimizer=_ANY,
         steps=0,
+        polished=False,
         engine="arrays" if training.engine == "arrays" else "lanes",
     )
 

@@ -34,6 +34,7 @@ class Training:
     optimizer: optax.GradientTransformation
     steps: int
     engine: str  # "arrays", "lanes" or "fused"
+    polished: bool = False  # whether cells are polished afterwards, so that evaluation need not be as fine
 
     def loss(self, params: Params, importance: Array, data: Any) -> Array:
         """The objective of one run: the weighted batch mean, or the population loss at the moments `data`."""
