@@ -6,7 +6,7 @@ from itertools import count
 from time import monotonic
 
 import pytest
-from harness import HERE, OUT, OUTCOMES, PHASES, ROOT, Expected, Judge, Place, digest
+from harness import HERE, OUT, OUTCOMES, STAGES, ROOT, Expected, Judge, Place, digest
 
 
 def pytest_collection_modifyitems(items):
@@ -47,10 +47,10 @@ def expected(new_place):
 
 @pytest.fixture(scope="session")
 def trained(new_place, expected):
-    """A run that was killed when all chunks of all phases were there, but not the results file."""
+    """A run that was killed when all chunks of all stages were there, but not the results file."""
     place = new_place()
     assert place.sweep(fault=f"os.rename {OUT.name} 1 SIGKILL").code == -9
-    assert all(len(place.chunks(phase)) > 1 for phase in PHASES)
+    assert all(len(place.chunks(stage)) > 1 for stage in STAGES)
     return place
 
 

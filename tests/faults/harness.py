@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PHASES = ("train", "retry1", "look1", "refine1")
+STAGES = ("train", "retry1", "look1", "refine1")
 OUT = Path("results", "grid.npz")
 LIMIT_S = 120  # no run takes longer, however busy the machine is
 MEANWHILE = ("process ", "stopping when what is in hand is saved; ")  # what is said before the end
@@ -67,8 +67,8 @@ class Place:
     def sweep(self, *words: object, **options) -> Ended:
         return end(self.start_sweep(*words, **options))
 
-    def chunks(self, phase: str = "") -> list[Path]:
-        return sorted(self.run.glob(f"{phase}*-*.npz"))
+    def chunks(self, stage: str = "") -> list[Path]:
+        return sorted(self.run.glob(f"{stage}*-*.npz"))
 
     def copied(self, place: "Place") -> "Place":
         """Puts what another place has into this one."""

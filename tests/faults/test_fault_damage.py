@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from harness import OUT, PHASES, two_at_a_time
+from harness import OUT, STAGES, two_at_a_time
 from traps import Trap
 
 from polyjax.runs.folder.directory import Directory
@@ -24,9 +24,9 @@ def of_another_seed(new_place):
 
 
 def some_chunks(place, each=4):
-    """Chunks of every phase, the same ones every time."""
+    """Chunks of every stage, the same ones every time."""
     rng = random.Random(0)
-    return [path for phase in PHASES for path in rng.sample(place.chunks(phase), len(place.chunks(phase)))[:each]]
+    return [path for stage in STAGES for path in rng.sample(place.chunks(stage), len(place.chunks(stage)))[:each]]
 
 
 def test_chunks_that_are_cut_off_are_trained_again(judged, new_place, trained):
@@ -89,10 +89,10 @@ def test_chunks_of_another_run_are_trained_again(judged, new_place, trained, of_
 
 def test_chunks_that_have_changed_places_are_trained_again(judged, new_place, trained):
     place = new_place().copied(trained)
-    for phase in PHASES:
-        first, *_, last = place.chunks(phase)
+    for stage in STAGES:
+        first, *_, last = place.chunks(stage)
         shutil.copy(first, last)
-    judged("a chunk in the place of another").correct(place, place.sweep(), times=len(PHASES))
+    judged("a chunk in the place of another").correct(place, place.sweep(), times=len(STAGES))
 
 
 @pytest.mark.parametrize("form", ["bare", "field", "about"])

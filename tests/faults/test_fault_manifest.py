@@ -11,7 +11,7 @@ def changed(**fields):
 
 
 DAMAGED = {
-    "of format 2": (changed(format=2), "format 2"),
+    "of format 1": (changed(format=1), "format 1"),
     "of format 99": (changed(format=99), "format 99"),
     "of no format": (changed(format=...), "is damaged"),
     "truncated": (lambda text: text[: len(text) // 2], "is damaged"),
@@ -19,9 +19,9 @@ DAMAGED = {
     "not JSON": (lambda text: "PK\x03\x04", "is damaged"),
     "a list": (lambda text: "[1, 2]", "is damaged"),
     "without a configuration": (changed(config=...), "is damaged"),
-    "without its blocks": (changed(block=...), "is damaged"),
-    "with blocks of another size": (lambda text: text.replace('"shape": [\n  1,', '"shape": [\n  2,'), "is damaged"),
-    "with empty blocks": (changed(block=[0, 16]), "is damaged"),
+    "without its shape": (changed(shape=...), "is damaged"),
+    "with chunks of another size": (lambda text: text.replace('"shape": [\n  1,', '"shape": [\n  2,'), "is damaged"),
+    "with empty chunks": (changed(shape=[0, 16]), "is damaged"),
     "with a configuration of a wrong type": (changed(config=[]), "is damaged"),
 }
 

@@ -14,7 +14,7 @@ ENDINGS = {"SIGINT": 130, "SIGTERM": -15}  # where SIGTERM ends the process itse
 
 @pytest.mark.parametrize("signal", EXIT_CODES)
 def test_an_interrupted_run_says_what_is_saved_and_how_to_go_on(judged, new_place, signal):
-    judge = judged(f"{signal} in each phase, then the command it told")
+    judge = judged(f"{signal} in each stage, then the command it told")
 
     def interrupt(chunk):
         place = new_place()
