@@ -240,7 +240,7 @@ def _check_shapes(results: Results) -> None:
     D = results.W.shape[-2] if results.W.ndim == 5 else None
     expected = dict.fromkeys(("rank_loss", "loss", "loss_se", "settled", "attempt"), (P, V, R)) | {"W": (P, V, R, D, N)}
     shapes = {name: getattr(results, name).shape for name in expected}
-    if cells != (P, V) or shapes != expected or results.b.shape not in ((P, V, R), (P, V, R, N)):
+    if cells != (P, V) or shapes != expected or results.b.shape[:3] != (P, V, R):
         raise ValueError("its arrays do not fit together")
     if results.refined is not None:
         best = results.select("best")

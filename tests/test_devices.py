@@ -48,7 +48,7 @@ def test_many_devices_give_the_results_of_one(tmp_path, activation, engine, n):
     found, there = run(tmp_path / "many.npz", activation, engine, retries=1, verified=4, XLA_FLAGS=many)
     expected, one = run(tmp_path / "1.npz", activation, engine, retries=1)
     assert (there, one) == (n, 1)
-    # Neither 15 lanes divide among them, nor a strip of 32 among 6, nor the 3 restarts that are verified. Blocks of
+    # Neither 15 lanes divide among them, nor rows of 32 among 6, nor the 3 restarts that are verified. Chunks of
     # another width are vectorised otherwise: rounding, over 300 steps of Adam. Measured: at most 4e-7 in the
     # capacities.
     np.testing.assert_allclose(found.capacity, expected.capacity, atol=1e-5)
@@ -56,7 +56,7 @@ def test_many_devices_give_the_results_of_one(tmp_path, activation, engine, n):
     np.testing.assert_allclose(found.refined.capacity, expected.refined.capacity, atol=1e-5)
     np.testing.assert_array_equal(found.settled, expected.settled)
     np.testing.assert_array_equal(found.attempt, expected.attempt)
-    assert found.attempt.any()  # so that strips of lanes were shared out as well
+    assert found.attempt.any()  # so that scattered lanes were shared out as well
 
 
 def test_every_core_of_a_cpu_has_a_block_where_the_grid_is_large_enough():
@@ -77,11 +77,11 @@ def no_settings(monkeypatch):
 def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
     first, _ = run(tmp_path / "first.npz", **environment)
-    kept = set(tmp_path.rglob("jit_train-*-cache"))
+    kept = set(tmp_path.rglob("jit_training-*-cache"))
     assert len(kept) == 2  # training, and refining for half as many steps
     assert all("polyjax" in path.parts for path in kept)
     again, _ = run(tmp_path / "again.npz", **environment)
-    assert set(tmp_path.rglob("jit_train-*-cache")) == kept  # found, none made
+    assert set(tmp_path.rglob("jit_training-*-cache")) == kept  # found, none made
     np.testing.assert_array_equal(first.W, again.W)  # and what was found is the same program
     environment |= {"XDG_CACHE_HOME": str(tmp_path / "off"), "JAX_ENABLE_COMPILATION_CACHE": "0"}
     run(tmp_path / "off.npz", **environment)
@@ -99,5 +99,5 @@ def test_a_cache_folder_that_cannot_be_written_to_disturbs_nobody(tmp_path):
 def test_a_folder_that_the_user_names_is_used_instead(tmp_path):
     named = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "named"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05"}
     run(tmp_path / "results.npz", XDG_CACHE_HOME=str(tmp_path / "user"), **named)
-    assert [*(tmp_path / "named").glob("jit_train-*")]
+    assert [*(tmp_path / "named").glob("jit_training-*")]
     assert not (tmp_path / "user").exists()

@@ -580,3 +580,10 @@ def test_a_bare_pickle_is_refused_and_never_run(tmp_path):
     (tmp_path / "sweep.npz").write_bytes(pickle.dumps(Trap(sprung)))
     assert_refused(tmp_path / "sweep.npz")
     assert not sprung.exists()
+
+
+def test_biases_of_any_shape_come_back(tmp_path, results):
+    D = results.W.shape[-2]
+    hidden = dataclasses.replace(results, b=np.random.default_rng(0).normal(size=(P, V, R, D)).astype(np.float32))
+    hidden.save(tmp_path / "hidden.npz")
+    assert load(tmp_path / "hidden.npz").b.tobytes() == hidden.b.tobytes()

@@ -386,6 +386,26 @@ def test_runs_of_other_configurations_and_other_chunks_are_told_apart(tmp_path):
     assert len({run_of(TINY, (1, 6)), *others}) == 4
 
 
+def test_a_run_goes_on_with_another_chunk_in_the_shapes_that_it_began_with(path, whole):
+    with watched(most=3), pytest.raises(KeyboardInterrupt):
+        run_to_file(TINY, path, progress=False)
+    run_to_file(replace(TINY, chunk=2), path, progress=False)
+    assert_whole(path, whole)
+
+
+def test_a_run_goes_on_on_another_engine_and_names_both(path, whole):
+    with watched(most=3), pytest.raises(KeyboardInterrupt):
+        run_to_file(TINY, path, progress=False)
+    run_to_file(replace(TINY, engine="arrays"), path, progress=False)
+    found = polyjax.load(path)
+    made = found.config["provenance"]
+    assert {made["engine"], *(other["engine"] for other in made["other_sessions"])} == {"lanes", "arrays"}
+    assert found.config["engine"] == "arrays"  # of the last one
+    several = found.settled & whole.results.settled  # what diverges does so by its own rounding
+    assert several.any()
+    np.testing.assert_allclose(found.capacity[several], whole.results.capacity[several], atol=1e-4)
+
+
 ARRAYS = {
     "W": np.random.default_rng(0).normal(size=(2, 3, 2, 3)).astype(np.float32),
     "loss": np.array([[1, np.nan, np.inf], [0, 1, 2]], np.float32),
@@ -396,7 +416,7 @@ ARRAYS = {
 @pytest.fixture
 def store(tmp_path):
     with Directory(tmp_path / "a.run", TINY.describe()) as store:
-        store.remember(block=(2, 3))
+        store.remember(shape=(2, 3))
         store.keep("train-000000", ARRAYS)
         yield store
 
@@ -806,7 +826,7 @@ def test_neighbours_are_looked_at_in_parts_where_the_memory_ends(path, steady, c
     looking = SimpleNamespace(compiled_rank=lambda fixed: small_device(evaluation.compiled_rank(fixed), 8))
     monkeypatch.setattr("polyjax.runs.continuation.evaluation", looking)
     run_to_file(STEADY, path, progress=False)
-    assert said(capfd) == [halving(lanes) for lanes in (128, 64, 32, 16)]
+    assert said(capfd) == [halving(32), halving(16)]
     assert_the_same_to_rounding(polyjax.load(path), steady.results)
 
 

@@ -231,11 +231,20 @@ def test_one_feature_and_enough_neurons():
     np.testing.assert_allclose(ample.capacity, 1, atol=1e-3)
 
 
+def test_one_step_of_training_settles_nothing():
+    for steps, settled in ((1, False), (2, True)):
+        results = silent(Sweep(Redwood(2, 1), [0.5], [1.0], steps=steps, learning_rate=1e-6, retries=0))
+        assert results.settled.all() == settled
+
+
 def test_a_model_that_cannot_be_unrolled_runs_on_arrays():
     # Elementwise, but by a table, which the lanes form does not know.
     model = Redwood(2, 1, lambda z: jnp.interp(z, jnp.array([-1.0, 0.0, 1.0]), jnp.array([0.5, 0.0, 1.0])))
-    results = silent(Sweep(model, [0.5], [1.0], restarts=1, steps=2, batch=4))
+    sweep = Sweep(model, [0.5], [1.0], restarts=1, steps=2, batch=4)
+    with pytest.warns(UserWarning, match='^engine="arrays" runs, several times slower: .* cannot be unrolled'):
+        results = silent(sweep)
     assert results.config["engine"] == "arrays"
+    silent(sweep)  # it says so once
     assert np.isfinite(results.loss).all()
 
 

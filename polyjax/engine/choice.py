@@ -44,7 +44,8 @@ def ordinary_engine(model: Model) -> str:
     x = jax.ShapeDtypeStruct((model.n_features,), jnp.float32)
     try:
         jax.eval_shape(lambda *leaves: unroll(jax.grad(model.loss), one, x, x)(*leaves), *scalars_of((one, x, x)))
-    except NotImplementedError:
+    except NotImplementedError as error:
+        warnings.warn(f'engine="arrays" runs, several times slower: {error}', stacklevel=2)
         return "arrays"
     return "lanes"
 

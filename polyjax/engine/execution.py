@@ -34,12 +34,12 @@ ENGINES: dict[str, Callable[..., Trained]] = {"arrays": train_arrays, "lanes": t
 def compiled(fixed: Training) -> Callable[[Params, Array, Array, Array], Trained]:
     """Return the jitted training of lanes; the same object for the same configuration, so compiled once."""
 
-    def run(start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
+    def training(start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
         with jax.default_matmul_precision("float32"):  # accelerators would otherwise round the inputs of products
             return ENGINES[fixed.engine](fixed, start, importance, density, draw_key)
 
     options = devices.on_cpu(lanes.CPU_COMPILER_OPTIONS) if fixed.engine == "lanes" else None
-    return jax.jit(devices.spread(run), compiler_options=options)
+    return jax.jit(devices.spread(training), compiler_options=options)
 
 
 @lru_cache(maxsize=32)
@@ -80,7 +80,8 @@ def train(
         capacity = capacities(end.W)
     evaluated = evaluation.compiled(polished or fixed)(end, v, p, keys.evaluate)
     finite = jnp.isfinite(evaluated.loss) & jnp.isfinite(evaluated.rank_loss)
-    return Outcome(*jax.device_get((capacity, *evaluated, settled & finite, *end)))
+    settled &= finite & (polished is not None or fixed.steps > 1)  # one step tells nothing of what others would do
+    return Outcome(*jax.device_get((capacity, *evaluated, settled, *end)))
 
 
 def _polished(fixed: Training, start: Params, v: Array, p: Array, key: Array) -> tuple[Params, Array]:

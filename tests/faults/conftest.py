@@ -6,7 +6,7 @@ from itertools import count
 from time import monotonic
 
 import pytest
-from harness import HERE, OUT, OUTCOMES, STAGES, ROOT, Expected, Judge, Place, digest
+from harness import HERE, OUT, OUTCOMES, ROOT, STAGES, Expected, Judge, Place, digest
 
 
 def pytest_collection_modifyitems(items):
