@@ -7,7 +7,7 @@ import numpy as np
 
 
 def require(ok: Any, name: str, must: str, value: Any) -> None:
-    """Raises `ValueError("<name> must <must>, but is <value>")` unless `ok` holds everywhere.
+    """Raise `ValueError("<name> must <must>, but is <value>")` unless `ok` holds everywhere.
 
     `ok` may be a boolean or an array of booleans; where it is traced by JAX, whose values are not known yet, nothing
     is checked.
@@ -19,7 +19,7 @@ def require(ok: Any, name: str, must: str, value: Any) -> None:
 
 
 def _shown(ok: Any, value: Any) -> str:
-    """The first offending element of an array, or the value itself."""
+    """Return the first offending element of an array, or the value itself."""
     if np.ndim(ok) and np.shape(ok) == np.shape(value):
         index = tuple(int(i) for i in np.argwhere(~np.asarray(ok))[0])
         return f"{np.asarray(value)[index]} at index {index[0] if len(index) == 1 else index}"

@@ -1,4 +1,5 @@
-"""How a configuration tells what the user gave: by fingerprints of what it computes, and by the values that it holds.
+"""Descriptions of models and functions of the user's in a configuration: by fingerprints of what it computes, and by
+the values that it holds.
 
 polyjax's own models, activations and distributions are told by name alone, so that their configuration is the same with
 every version of JAX.
@@ -26,7 +27,7 @@ NUMBER = jax.ShapeDtypeStruct((), np.float32)
 
 
 def of_model(model: Model) -> dict[str, Any]:
-    """The model's class, sizes and activation, and all other fields of one of the user's."""
+    """Return the model's class, sizes and activation, and all other fields of one of the user's."""
     told = {
         "name": type(model).__name__,
         "n_features": int(model.n_features),
@@ -38,7 +39,8 @@ def of_model(model: Model) -> dict[str, Any]:
 
 
 def of_functions(model: Model, distribution: Distribution) -> dict[str, Any]:
-    """Fingerprints of what the user gave of these, whose names need not tell it; empty where all is polyjax's."""
+    """Return fingerprints of what the user gave of these, whose names need not tell it; empty where all is
+    polyjax's."""
     found: dict[str, Any] = {}
     activation = getattr(model, "activation", None)
     if callable(activation):
@@ -66,7 +68,7 @@ def _computed(model: Model) -> dict[str, str]:
 
 
 def _with_gradient(f: Callable[..., Array]) -> Callable[..., Any]:
-    """A function's value, and its gradient, which a custom rule makes another matter."""
+    """Return a function of the value and the gradient, which a custom rule makes another matter."""
     total = lambda *arguments: jnp.sum(1.0 * f(*arguments))  # noqa: E731  # a number, whatever the function returns
     return lambda *arguments: (f(*arguments), jax.grad(total)(*arguments))
 
@@ -78,8 +80,8 @@ def _held(model: Model) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A field's value as it comes back from JSON. What is no JSON is told in words that are the same in every process:
-    functions by name, since what a model computes with them is in its fingerprints, and arrays by checksum."""
+    """Return a field's value as it comes back from JSON. What is no JSON is told in words that are the same in every
+    process: functions by name, since what a model computes with them is in its fingerprints, and arrays by checksum."""
     if isinstance(value, np.generic | np.ndarray | Array):
         return _of_array(value)
     if callable(value):

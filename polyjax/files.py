@@ -28,8 +28,9 @@ def write(path: Path, content: Callable[[BinaryIO], None], beside: Path | None =
 
 
 def arrays(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """What an `.npz` holds of these names, or all of it, without pickles. Raises some exception where it is damaged:
-    numpy reads as much as the header of an array says, and zip looks at a checksum only when all of it was read."""
+    """Return what an `.npz` holds of these names, or all of it, without pickles. Raises some exception where it is
+    damaged: numpy reads as much as the header of an array says, and zip looks at a checksum only when all of it was
+    read."""
     found = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
@@ -43,5 +44,5 @@ def arrays(path: str | os.PathLike[str], names: Collection[str] | None = None) -
 
 
 def unfinished(folder: Path, prefix: str = "") -> list[Path]:
-    """What processes that were killed left of files that they were writing."""
+    """Return what processes that were killed left of files that they were writing."""
     return list(folder.glob(f".{prefix}*.tmp"))

@@ -13,15 +13,16 @@ from jax.typing import ArrayLike
 
 
 def fingerprint(f: Callable[..., Any], *arguments: Any) -> str:
-    """A number that tells functions apart by what they compute, the same in every process of one version of JAX."""
+    """Return a number that tells functions apart by what they compute, the same in every process of one version of
+    JAX."""
     program = jax.make_jaxpr(f)(*arguments)
     text = re.sub(r"0x[0-9a-f]+", "", str(program))  # addresses of objects
     return f"{zlib.crc32(b''.join([text.encode(), *map(content, _constants(program))])):08x}"
 
 
 def _constants(program: ClosedJaxpr | Jaxpr) -> Iterator[ArrayLike]:
-    """The arrays that a program holds, and those of the programs in it, such as of jitted functions. Its text does not
-    show them, as it shows single numbers."""
+    """Yield the arrays that a program holds, and those of the programs in it, such as of jitted functions. Its text
+    does not show them, as it shows single numbers."""
     if isinstance(program, ClosedJaxpr):
         yield from program.consts
         program = program.jaxpr
@@ -33,7 +34,7 @@ def _constants(program: ClosedJaxpr | Jaxpr) -> Iterator[ArrayLike]:
 
 
 def content(array: ArrayLike) -> bytes:
-    """The numbers of an array, or of random keys, which numpy does not know."""
+    """Return the numbers of an array, or of random keys, which numpy does not know."""
     if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
     return np.asarray(array).tobytes()

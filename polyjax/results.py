@@ -1,4 +1,4 @@
-"""What a sweep returns: labelled arrays, the rule that combines restarts, and one file that outlives the session.
+"""Results of a sweep: labelled arrays, the rule that combines restarts, and one file that outlives the session.
 
 Axes: density P (rows), importance V (columns), restart R, then neuron D and feature N. See `Results`.
 """
@@ -69,7 +69,7 @@ class Results:
     refined: Refined | None = None  # where the sweep was told to refine
 
     def select(self, rule: str = "best") -> Selection:
-        """The diagram by one rule over restarts: `best` takes the restart of lowest loss, settled or not; `mean`
+        """Return the diagram by one rule over restarts: `best` takes the restart of lowest loss, settled or not; `mean`
         averages all that have settled, and `drop_worst` all of these but the one of highest loss (Elhage et al. 2022);
         `refined` is `best` after refining. Restarts that ended in infinities or NaN are never used."""
         if rule not in RULES:
@@ -113,7 +113,7 @@ class Results:
         return Selection(capacity, rank_loss, loss, loss_se, count > 0, None, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the `.npz` in one step: a reader sees the old file or the whole new one, never a part."""
+        """Write the `.npz` in one step: a reader sees the old file or the whole new one, never a part."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {name: Parts.of(getattr(self, name)) for name in _ARRAYS}
@@ -155,7 +155,7 @@ def write(
 
 
 def _write_parts(member: IO[bytes], parts: Parts) -> None:
-    """The `.npy` of an array that is known part by part."""
+    """Write the `.npy` of an array that is known part by part."""
     for i, part in enumerate(parts.arrays):
         if i == 0:
             header = npy.header_data_from_array_1_0(part) | {"shape": (parts.length, *part.shape[1:])}
@@ -164,7 +164,7 @@ def _write_parts(member: IO[bytes], parts: Parts) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Results:
-    """Reads a file that `Results.save` wrote. Raises FileNotFoundError, or ValueError where the file is truncated, is
+    """Read a file that `Results.save` wrote. Raises FileNotFoundError, or ValueError where the file is truncated, is
     not a polyjax results file, has another format, or holds arrays whose shapes do not fit together."""
     with _whole(path):
         file = files.arrays(path)
@@ -195,7 +195,7 @@ def _update(version: int, config: dict[str, Any], file: dict[str, np.ndarray]) -
 
 
 def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The configuration in a results file, without its arrays. Raises the errors of `load`."""
+    """Return the configuration in a results file, without its arrays. Raises the errors of `load`."""
     with _whole(path):
         config = _read_config(files.arrays(path, ["config"]))
     return {key: value for key, value in config.items() if key not in ("format", "arrays")}
@@ -215,7 +215,8 @@ def _whole(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _read_config(file: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The configuration in a results file, with "format" and "arrays". Raises ValueError unless it can be read."""
+    """Return the configuration in a results file, with "format" and "arrays". Raises ValueError unless it can be
+    read."""
     if "config" not in file:
         raise ValueError("it has no config")
     config = json.loads(str(file["config"]))
@@ -228,7 +229,7 @@ def _read_config(file: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _worst(loss: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    """[P, V, R] bool: the finite restart of highest loss, where a cell has more than one."""
+    """Return [P, V, R] bool: the finite restart of highest loss, where a cell has more than one."""
     r = np.where(finite, loss, -np.inf).argmax(-1)
     worst = np.arange(loss.shape[-1]) == r[..., None]
     return worst & (finite.sum(-1, keepdims=True) > 1)

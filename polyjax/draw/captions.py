@@ -20,8 +20,9 @@ _UNTOLD = ("block", "room")  # how the work was split: it says nothing of the mo
 
 
 def caption(config: Mapping[str, Any], rule: str, selection: Selection, *sentences: str) -> str:
-    """What was run, in words, from the configuration that the results carry; the counts of the cells that failed or are
-    not settled; then `sentences`. One paragraph, not wrapped. Raises ValueError where the configuration lacks a key.
+    """Say what was run, in words, from the configuration that the results carry; the counts of the cells that failed or
+    are not settled; then `sentences`. One paragraph, not wrapped. Raises ValueError where the configuration lacks a
+    key.
     """
     rest = {key: value for key, value in config.items() if key != "model"}
     try:
@@ -36,7 +37,7 @@ def caption(config: Mapping[str, Any], rule: str, selection: Selection, *sentenc
 
 
 def of_panels(configs: Mapping[str, Mapping[str, Any]], rule: str, *sentences: str) -> str:
-    """What was run for several panels, label -> configuration: what is common to all is said once, what differs is
+    """Say what was run for several panels, label -> configuration: what is common to all is said once, what differs is
     followed by the labels of its panels. The model and the axes are left to the figure. Raises ValueError where a
     configuration lacks a key. One paragraph, not wrapped."""
     settings = {label: _settings(config) for label, config in configs.items()}
@@ -60,7 +61,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are one number or word."""
+    """Say the settings that are one number or word."""
     return {key: v for key, v in config.items() if isinstance(v, (int, float, str)) and key not in _UNTOLD}
 
 
@@ -111,7 +112,7 @@ def _range(labels: list[str], order: list[str]) -> str:
 
 
 def wrapped(text: str, width: float, size: float) -> list[str]:
-    """The lines of a paragraph `width` points wide, set in the style's font."""
+    """Return the lines of a paragraph `width` points wide, set in the style's font."""
     with style():
         font = FontProperties(size=size)
         words = text.split()

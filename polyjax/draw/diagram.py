@@ -1,4 +1,4 @@
-"""What a phase diagram looks like, in numbers (section 3.7): cells that stand alone, plateaus, superposition and jumps.
+"""Phase diagrams in numbers (section 3.7): cells that stand alone, plateaus, superposition and jumps.
 
 Capacities are those of feature 0, [P, V]: density P (rows), importance V (columns). NaN marks a cell that failed; it is
 never counted. NumPy, on the host.
@@ -10,7 +10,8 @@ MARGIN = 0.03  # capacities this near to 0, 1/2 or 1 count as these: the contour
 
 
 def isolated(capacity: np.ndarray, threshold: float = 0.25) -> np.ndarray:
-    """The cells whose capacity differs by more than `threshold` from ALL their (up to four) neighbours; bool [P, V].
+    """Return the cells whose capacity differs by more than `threshold` from ALL their (up to four) neighbours; bool [P,
+    V].
 
     A phase boundary isolates no cell, since a cell has neighbours on its own side. So such a speckle is a model that
     training left in a worse local minimum, or a phase that is narrower than the grid resolves.
@@ -23,22 +24,22 @@ def isolated(capacity: np.ndarray, threshold: float = 0.25) -> np.ndarray:
 
 
 def superposed(capacity: np.ndarray) -> np.ndarray:
-    """The cells in which feature 0 is neither ignored nor full, up to `MARGIN`; bool [P, V]."""
+    """Return the cells in which feature 0 is neither ignored nor full, up to `MARGIN`; bool [P, V]."""
     return (capacity > MARGIN) & (capacity < 1 - MARGIN)
 
 
 def plateau(capacity: np.ndarray, value: float = 0.5) -> float:
-    """The share of cells with a capacity within `MARGIN` of `value`: at 1/2, the antipodal pairs."""
+    """Return the share of cells with a capacity within `MARGIN` of `value`: at 1/2, the antipodal pairs."""
     finite = np.isfinite(capacity)
     return int((abs(capacity - value) < MARGIN).sum()) / max(int(finite.sum()), 1)
 
 
 def steepest(capacity: np.ndarray) -> np.ndarray:
-    """The largest rise of capacity from one importance to the next in every row, [P]: 1 is a jump from ignored to
-    full."""
+    """Return the largest rise of capacity from one importance to the next in every row, [P]: 1 is a jump from ignored
+    to full."""
     return np.fmax.reduce(np.diff(capacity, axis=1), axis=1)  # type: ignore[call-overload]
 
 
 def nearest(axis: np.ndarray, value: float) -> int:
-    """The index of the cell at `value` on a logarithmic axis [n]."""
+    """Return the index of the cell at `value` on a logarithmic axis [n]."""
     return int(abs(np.log(axis) - np.log(value)).argmin())

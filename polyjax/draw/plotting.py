@@ -70,7 +70,7 @@ Kurtosis = Callable[[Any], Any]  # density -> kurtosis, elementwise, falling
 
 
 class Diagram(NamedTuple):
-    """What `phase_diagram` drew."""
+    """Artists that `phase_diagram` drew."""
 
     mesh: QuadMesh
     failed: PathPatch | None  # all of these cells as one patch
@@ -78,7 +78,7 @@ class Diagram(NamedTuple):
 
 
 class Boundaries(NamedTuple):
-    """What `phase_boundaries` drew; None where it lies outside the densities of the axes."""
+    """Artists that `phase_boundaries` drew; None where it lies outside the densities of the axes."""
 
     ignored: Line2D | None
     full: Line2D | None
@@ -164,7 +164,7 @@ def capacity_contours(
 def phase_boundaries(
     ax: Axes, kurtosis: Kurtosis, n_features: int, n_neurons: int, *, critical_marker: bool = True
 ) -> Boundaries:
-    """The closed-form boundaries over the axes' densities, where feature 0 has importance V and the others 1.
+    """Draw the closed-form boundaries over the axes' densities, where feature 0 has importance V and the others 1.
 
     Dashed: capacity is continuous across it (k > 3, section 3.5.2). Solid: it jumps from 0 to 1 (k <= 3, V = 1).
     """
@@ -267,7 +267,7 @@ def plain_log_ticks(axis: Axis) -> None:
 
 
 def density_at(kurtosis: Kurtosis, value: float, low: float, high: float) -> float:
-    """The density at which the kurtosis is `value`; infinity or 0 where it is less or more at every density in
+    """Return the density at which the kurtosis is `value`; infinity or 0 where it is less or more at every density in
     [low, min(high, 1)]."""
     p = np.geomspace(low, min(high, 1.0), 300)
     log_k = np.log(np.asarray(kurtosis(p), float))
@@ -300,8 +300,8 @@ def _rectangles(x: np.ndarray, y: np.ndarray, cells: np.ndarray) -> Path:
 def _crossing(
     density: np.ndarray, importance: np.ndarray, capacity: np.ma.MaskedArray, level: float
 ) -> tuple[float, float] | None:
-    """Where to label a contour: an (importance, density) on it, in the row nearest to a tenth of the height that has
-    one; None if no row has."""
+    """Return where to label a contour: an (importance, density) on it, in the row nearest to a tenth of the height that
+    has one; None if no row has."""
     filled = capacity.filled(np.nan)
     for row in np.argsort(abs(np.arange(len(density)) - 0.1 * len(density))):
         up = np.flatnonzero((filled[row, :-1] < level) & (filled[row, 1:] >= level))

@@ -111,7 +111,8 @@ def _isotropic_capacities(W: jax.Array) -> jax.Array:
 
 
 def _nonzero(scale: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The scale to divide by, 1 where it is zero, and whether it is not; NaN counts as non-zero, and so stays NaN.
+    """Return the scale to divide by, 1 where it is zero, and whether it is not; NaN counts as non-zero, and so stays
+    NaN.
 
     The results do not depend on the scale that an embedding is divided by, so no gradient goes through it.
     """

@@ -44,7 +44,7 @@ class Decomposition(NamedTuple):
 
 
 class Covariances(NamedTuple):
-    """What the quadratic model's output shares with products of features (appendix B)."""
+    """Covariances of the quadratic model's output with products of features (appendix B)."""
 
     true_target: ndarray  # Cov[y, x_i^2] = (k-1) v_i, [..., N], eq. 39
     true_model: ndarray  # Cov[y~, x_i^2] = (k-1) n_i, [..., N], eq. 42
@@ -115,7 +115,8 @@ def tegum_product(factors: Sequence[ArrayLike], scales: ArrayLike | None = None)
 
 
 def is_efficient(W: ArrayLike, tolerance: float = 0.01) -> ndarray:
-    """Whether sum_i C_i is the most that any matrix of W's shape reaches: min(D, N), up to the absolute `tolerance`.
+    """Say whether sum_i C_i is the most that any matrix of W's shape reaches: min(D, N), up to the absolute
+    `tolerance`.
 
     So a W of lower rank, which leaves dimensions unused, is not efficient. At its maximum the sum changes only with the
     square of a change of W, hence a small tolerance: cosines that are off by 0.01 cost about 1e-4 each.
@@ -126,7 +127,7 @@ def is_efficient(W: ArrayLike, tolerance: float = 0.01) -> ndarray:
 
 
 def explained_variance(W: ArrayLike, unembedding: ArrayLike | None = None) -> ndarray:
-    """The squared correlation of x_i with x~_i, x~ = U W x, for uncorrelated x of unit variance (appendix E).
+    """Return the squared correlation of x_i with x~_i, x~ = U W x, for uncorrelated x of unit variance (appendix E).
 
     With U = W^T, the default, it is the capacity of eq. 3. With the best U, the pseudo-inverse of W, it is that of
     appendix G, as the paper supposes.
@@ -158,7 +159,8 @@ def covariances(W: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike) -> Cov
 
 
 def blocks(W: ArrayLike, tolerance: ArrayLike = 0.05) -> Blocks:
-    """The blocks of W: connected components of the graph with an edge where |w_i . w_j| > tolerance ||w_i|| ||w_j||.
+    """Return the blocks of W: connected components of the graph with an edge where |w_i . w_j| > tolerance ||w_i||
+    ||w_j||.
 
     A feature is ignored, and in no block, if its column is zero or shorter than `tolerance` times another with which it
     shares an edge. Takes W [..., D, N], thousands of small ones at once, and one tolerance or one for each, [...]; a W
@@ -176,7 +178,7 @@ def blocks(W: ArrayLike, tolerance: ArrayLike = 0.05) -> Blocks:
 
 
 def _components(gram: ndarray, tolerance: ndarray) -> ndarray:
-    """The block of each feature, [..., N], from W^T W."""
+    """Return the block of each feature, [..., N], from W^T W."""
     n = np.diagonal(gram, axis1=-2, axis2=-1)
     length, index = np.sqrt(n), np.arange(n.shape[-1])
     edge = np.abs(gram) > tolerance[..., None] * length[..., :, None] * length[..., None, :]
@@ -213,7 +215,7 @@ def _spectra(gram: ndarray, member: ndarray, tolerance: ndarray) -> tuple[ndarra
 
 
 def decompose(W: ArrayLike, tolerance: float = 0.05) -> Decomposition:
-    """The efficient matrix Q B P nearby that has the blocks of W: Theorem 2, section 4.4.
+    """Return the efficient matrix Q B P nearby that has the blocks of W: Theorem 2, section 4.4.
 
     Q is the orthogonal matrix nearest to the blocks' own principal directions, and B the best for that Q. If W is
     efficient within its span the error is that of rounding, provided that `tolerance` is smaller than its cosines.
@@ -241,7 +243,7 @@ def decompose(W: ArrayLike, tolerance: float = 0.05) -> Decomposition:
 
 
 def _semiorthogonal(A: ndarray) -> ndarray:
-    """The nearest multiple of a matrix with orthonormal rows to A [D_k, N_k], D_k <= N_k."""
+    """Return the nearest multiple of a matrix with orthonormal rows to A [D_k, N_k], D_k <= N_k."""
     left, values, right = np.linalg.svd(A, full_matrices=False)
     return values.mean() * (left @ right)
 

@@ -1,4 +1,4 @@
-"""Whether a polished solution is a minimum: by how much the loss still falls nearby, and the Hessian's spectrum.
+"""Certificates of minima: by how much the loss still falls nearby, and the Hessian's spectrum.
 
 Both are found by a further attempt at polishing (`polish`), on samples that the solution has not seen. The fall is
 measured and not extrapolated, since a ReLU model's loss has kinks where a weight is 0, at which minima sit with a
@@ -26,7 +26,7 @@ FLATTEST = 0.04  # curvatures below count as flat: a step of 0.1 changes the los
 
 
 class Certificate(NamedTuple):
-    """What is known of solutions, [...]."""
+    """Certificate of solutions, [...]."""
 
     excess: np.ndarray  # [...], the fraction by which the loss fell when polished further, on independent samples
     spectrum: np.ndarray  # [..., n], ascending, beside the loss; NaN at the end for rotations

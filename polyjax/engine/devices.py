@@ -27,8 +27,8 @@ LEAST_COMPILE_SECONDS = 0.1  # what compiles faster is not worth a file
 
 
 def workers() -> int:
-    """Blocks of lanes at a time: one a core, since a kernel by itself uses one core well; on accelerators, and where
-    a block is spread over several devices, one."""
+    """Return how many chunks run at a time: one a core, since a kernel by itself uses one core well; on accelerators,
+    and where a chunk is spread over several devices, one."""
     if jax.default_backend() != "cpu" or jax.local_device_count() > 1:
         return 1
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
@@ -37,15 +37,16 @@ def workers() -> int:
 
 
 def default_chunk(n_lanes: int) -> int:
-    """Lanes trained at once: as many as suit the devices, and few enough that every core has some."""
+    """Return how many lanes are trained at once: as many as suit the devices, and few enough that every core has
+    some."""
     each = CHUNK.get(jax.default_backend(), CHUNK_ELSEWHERE)
     return min(each * jax.local_device_count(), ceil(n_lanes / workers()))
 
 
 def spread(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`f(params, importance, density, key)` with the lanes, the second axis of params, importance and all results,
-    shared out evenly among the local devices, filled up with the last one where they do not divide. The devices never
-    wait for each other, as lanes have nothing in common."""
+    """Return `f(params, importance, density, key)` with the lanes, the second axis of params, importance and all
+    results, shared out evenly among the local devices, filled up with the last one where they do not divide. The
+    devices never wait for each other, as lanes have nothing in common."""
     devices = jax.local_devices()
     if len(devices) == 1:
         return f
@@ -64,7 +65,7 @@ def spread(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def words() -> str:
-    """The devices of this process in words, such as "cpu, AMD EPYC 9554" or "4 x NVIDIA H100"."""
+    """Return the devices of this process in words, such as "cpu, AMD EPYC 9554" or "4 x NVIDIA H100"."""
     devices = jax.local_devices()
     if jax.default_backend() != "cpu":
         return f"{len(devices)} x {devices[0].device_kind}"
@@ -73,12 +74,12 @@ def words() -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What a device or its compiler says of an error, which may go on for pages."""
+    """Return what a device or its compiler says of an error, which may go on for pages."""
     return str(error).strip().splitlines()[0]
 
 
 def on_cpu(options: dict[str, Any]) -> dict[str, Any] | None:
-    """Options of the compiler for CPUs alone, as `jax.jit` takes them."""
+    """Return options of the compiler for CPUs alone, as `jax.jit` takes them."""
     return options if jax.default_backend() == "cpu" else None
 
 
@@ -90,7 +91,7 @@ def compile_ahead(programs: Sequence[Program]) -> None:
 
 @lru_cache(maxsize=1)
 def keep_programs() -> None:
-    """Compiled programs are kept in the user's cache folder, so that the next run need not compile them again.
+    """Keep compiled programs in the user's cache folder, so that the next run need not compile them again.
 
     Where JAX_COMPILATION_CACHE_DIR or the program itself names a folder, that one is used, with JAX's own settings;
     JAX_ENABLE_COMPILATION_CACHE=false switches it off, as does a folder that cannot be written to.
@@ -128,6 +129,6 @@ def _processor() -> str:
 
 
 def _cpuinfo() -> list[str]:
-    """What Linux tells about the processors; nothing elsewhere."""
+    """Return what Linux tells about the processors; nothing elsewhere."""
     info = Path("/proc/cpuinfo")
     return info.read_text().splitlines() if info.exists() else []

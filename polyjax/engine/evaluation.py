@@ -1,4 +1,4 @@
-"""What a trained model is worth: its loss on two large common batches, one to choose by and one to report.
+"""Evaluation of trained models: their loss on two large common batches, one to choose by and one to report.
 
 Restarts of a cell are ranked by the first loss, so it must be far more certain than that of a training batch. The least
 of several noisy losses is too low on average, hence the second, on independent samples and with a standard error. Both
@@ -55,7 +55,7 @@ LOSSES = 2**21  # in memory at a time, or on arrays as many activations: what a 
 
 
 class Evaluated(NamedTuple):
-    """What evaluation tells of every lane, each [P, L]."""
+    """Losses of every lane, each [P, L]."""
 
     rank_loss: Array  # by which restarts and solutions of a cell are chosen
     loss: Array  # on independent samples
@@ -63,7 +63,8 @@ class Evaluated(NamedTuple):
 
 
 def common_batch(sampler: Sampler, key: Array, density: Array, quadrature: Quadrature) -> Batch:
-    """Samples of the features that `sampler` draws at one density, in S parts that are unbiased each: x [S, B, N].
+    """Return samples of the features that `sampler` draws at one density, in S parts that are unbiased each: x [S, B,
+    N].
 
     Shifted lattices for every activity mask, or for many features stratified samples. Densities have samples of their
     own, so that the errors of a diagram are not one draw.
@@ -75,8 +76,8 @@ def common_batch(sampler: Sampler, key: Array, density: Array, quadrature: Quadr
 
 
 def _lattice(sampler: Sampler, key: Array, density: Array, quadrature: Quadrature) -> Batch:
-    """Every mask with one shifted copy of the lattice, and half as many copies again where more is active: to mask m
-    in proportion to |m| P(m). Where all features are active, all of the loss is in one mask."""
+    """Return every mask with one shifted copy of the lattice, and half as many copies again where more is active: to
+    mask m in proportion to |m| P(m). Where all features are active, all of the loss is in one mask."""
     n = sampler.n_features
     probability, active = mask_probability(density, n), masks(n).sum(1)
     more = allocate(probability * active, (len(active) + 1) // 2)
@@ -101,8 +102,8 @@ def _sequence(sampler: Sampler, key: Array, density: Array, quadrature: Quadratu
 
 
 def _parts(batch: Batch, most: int) -> Batch:
-    """x [P, S, B, N] and weight [P, S, B] as [S, C, P, B, N] and [S, C, P, B] with at most `most` samples each; the
-    last part is filled up with samples of weight 0."""
+    """Return x [P, S, B, N] and weight [P, S, B] as [S, C, P, B, N] and [S, C, P, B] with at most `most` samples each;
+    the last part is filled up with samples of weight 0."""
     samples = batch.weight.shape[-1]
     count = -(-samples // most)
     size = -(-samples // count)
@@ -169,12 +170,13 @@ def _lanes_loss(training: Training) -> Staged:
 
 
 def compiled(training: Training) -> Callable[..., Evaluated]:
-    """The jitted `evaluate`; the same object for the same configuration, however it was trained, so compiled once."""
+    """Return the jitted `evaluate`; the same object for the same configuration, however it was trained, so compiled
+    once."""
     return _compiled(evaluate, replace(training, optimizer=_ANY, steps=0))
 
 
 def compiled_rank(training: Training) -> Callable[..., Array]:
-    """The jitted `rank`, likewise."""
+    """Return the jitted `rank`, likewise."""
     return _compiled(rank, replace(training, optimizer=_ANY, steps=0))
 
 

@@ -32,8 +32,9 @@ CPU_COMPILER_OPTIONS = {
 
 
 def gradient_terms(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
-    """The gradient of weight * loss(params, x, importance) of one sample, in scalars and in two stages (see `split`):
-    what (x, weight) alone decide, and the rest, from (params, the importance of feature 0; that of the others is 1).
+    """Return the gradient of weight * loss(params, x, importance) of one sample, in scalars and in two stages (see
+    `split`): what (x, weight) alone decide, and the rest, from (params, the importance of feature 0; that of the others
+    is 1).
 
     `params` has the shapes of one model. Parameters, and gradients, are lists of the entries of every leaf.
     """
@@ -57,7 +58,7 @@ def _sample_terms(one_sample: Callable[..., Any], params: Any, n_features: int) 
 
 
 def sampled_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
-    """The gradient of the weighted sum of `loss` over a batch, in every lane, in two stages.
+    """Return the gradient of the weighted sum of `loss` over a batch, in every lane, in two stages.
 
     The first maps a batch of x [P, B, N] and weight [P, B] to what the second needs of it, a list of arrays [P, B];
     the second maps params [..., P, L], the importance [P, L] of feature 0 and that list to gradients [..., P, L].
@@ -67,7 +68,7 @@ def sampled_gradient(loss: Callable[..., Array], params: Any, n_features: int) -
 
 
 def sampled_value_and_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
-    """The same with the value [P, L] before the gradient."""
+    """Return the same with the value [P, L] before the gradient."""
 
     def one_sample(params: Any, x: Array, importance: Array, weight: Array) -> Any:
         value, pull_back = jax.vjp(lambda p: loss(p, x, importance), params)
@@ -83,7 +84,7 @@ def sampled_value_and_gradient(loss: Callable[..., Array], params: Any, n_featur
 
 
 def _over_batch(staged: Staged) -> Staged:
-    """Terms of a sample, summed over a batch in every lane, in the two stages of `sampled_gradient`."""
+    """Return terms of a sample, summed over a batch in every lane, in the two stages of `sampled_gradient`."""
     before, after = staged
     terms, each = _over_samples_and_lanes(after), _over_samples(before)
 
@@ -97,7 +98,7 @@ def _over_batch(staged: Staged) -> Staged:
 
 
 def sampled_loss(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
-    """The weighted sum of `loss` over a batch, [P, L], in two stages as in `sampled_gradient`."""
+    """Return the weighted sum of `loss` over a batch, [P, L], in two stages as in `sampled_gradient`."""
     vector = jax.ShapeDtypeStruct((n_features,), np.float32)
     unrolled = unroll(loss, params, vector, vector)
 
@@ -121,23 +122,23 @@ def sampled_loss(loss: Callable[..., Array], params: Any, n_features: int) -> St
 
 
 def _features(batch: Batch) -> list[Array]:
-    """x [P, B, N] as one array [P, B] for every feature."""
+    """Return x [P, B, N] as one array [P, B] for every feature."""
     return [*jnp.moveaxis(batch.x, -1, 0)]
 
 
 def _over_samples(before: Scalars) -> Scalars:
-    """`before` on samples [P, B]."""
+    """Return `before` on samples [P, B]."""
     return jax.vmap(jax.vmap(before))
 
 
 def _over_samples_and_lanes(after: Scalars) -> Callable[..., Any]:
-    """`after` on samples [P, B] and lanes [P, L], as arrays [P, L, B]."""
+    """Return `after` on samples [P, B] and lanes [P, L], as arrays [P, L, B]."""
     lanes = jax.vmap(jax.vmap(after, (0, None)), (None, 0))  # samples, then lanes
     return jax.vmap(lanes, (0, 0))  # densities
 
 
 def exact_terms(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
-    """The gradient of `loss(params, importance, data)` without samples, in scalars and in two stages: what the
+    """Return the gradient of `loss(params, importance, data)` without samples, in scalars and in two stages: what the
     moments `data` decide alone, and the rest as in `gradient_terms`."""
     vector = jax.ShapeDtypeStruct((n_features,), np.float32)
     unrolled = unroll(jax.grad(loss), params, vector, MOMENTS)
@@ -150,7 +151,7 @@ def exact_terms(loss: Callable[..., Array], params: Any, n_features: int) -> Sta
 
 
 def exact_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> Staged:
-    """The same in every lane, in two stages as in `sampled_gradient`, from moments [P]."""
+    """Return the same in every lane, in two stages as in `sampled_gradient`, from moments [P]."""
     before, after = exact_terms(loss, params, n_features)
     gradients = jax.vmap(jax.vmap(after, (None, 0)))  # lanes, then densities
 
@@ -161,38 +162,38 @@ def exact_gradient(loss: Callable[..., Array], params: Any, n_features: int) -> 
 
 
 def last(params: Any) -> Any:
-    """Parameters [P, L, ...] as [..., P, L], the form of this module."""
+    """Return parameters [P, L, ...] as [..., P, L], the form of this module."""
     return jax.tree.map(lambda a: jnp.moveaxis(a, (0, 1), (-2, -1)), params)
 
 
 def first(params: Any) -> Any:
-    """The inverse of `last`."""
+    """Return the inverse of `last`."""
     return jax.tree.map(lambda a: jnp.moveaxis(a, (-2, -1), (0, 1)), params)
 
 
 def importances(importance: Any, n_features: int) -> list[Any]:
-    """v in scalars, from the importance of feature 0."""
+    """Return v in scalars, from the importance of feature 0."""
     return [importance] + [np.float32(1)] * (n_features - 1)
 
 
 def lane_scalars(params: Any) -> Any:
-    """The shapes of a lane's parameters and importance, in scalars."""
+    """Return the shapes of a lane's parameters and importance, in scalars."""
     return scalars_of(params), NUMBER
 
 
 def _split(params: Any) -> list[list[Array]]:
-    """Every leaf [..., P, L] as a list of its entries [P, L]."""
+    """Return every leaf [..., P, L] as a list of its entries [P, L]."""
     return [[*leaf.reshape(-1, *leaf.shape[-2:])] for leaf in jax.tree.leaves(params)]
 
 
 def _join(terms: list[list[Array]], params: Any) -> Any:
-    """The inverse of `_split`, in the shapes of `params`."""
+    """Return the inverse of `_split`, in the shapes of `params`."""
     leaves, structure = jax.tree.flatten(params)
     return jax.tree.unflatten(structure, [jnp.stack(t).reshape(p.shape) for t, p in zip(terms, leaves, strict=True)])
 
 
 def _sum_samples(terms: list[list[Array]], shape: tuple[int, int, int]) -> list[list[Array]]:
-    """Sums every term over the samples, the last axis of `shape`."""
+    """Sum every term over the samples, the last axis of `shape`."""
     flat, structure = jax.tree.flatten(terms)
     flat = [jnp.broadcast_to(t, shape) for t in flat]
     sums = lax.reduce(flat, [np.float32(0)] * len(flat), lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (2,))
@@ -200,7 +201,7 @@ def _sum_samples(terms: list[list[Array]], shape: tuple[int, int, int]) -> list[
 
 
 def per_lane(optimizer: optax.GradientTransformation, params: Any) -> optax.GradientTransformation:
-    """The transformation applied to every lane by itself, for params [..., P, L].
+    """Return the transformation applied to every lane by itself, for params [..., P, L].
 
     What does not depend on the gradients, such as a step count and with it the learning rate, is kept once instead of
     once a lane.
@@ -217,7 +218,7 @@ def per_lane(optimizer: optax.GradientTransformation, params: Any) -> optax.Grad
 
 
 def _depends_on_lane(optimizer: optax.GradientTransformation, params: Any, state: Any) -> Any:
-    """For every leaf of the optimiser's state, whether it depends on the gradients or the parameters."""
+    """Say for every leaf of the optimiser's state whether it depends on the gradients or the parameters."""
     structure = jax.tree.structure(state)
     n_params = len(jax.tree.leaves(params))
     own = _reached(jax.make_jaxpr(optimizer.init)(params).jaxpr, [True] * n_params)

@@ -50,7 +50,7 @@ ATTEMPTS = (
 
 
 class Polished(NamedTuple):
-    """What an attempt makes of solutions [P, L, ...], and what it finds out about them on its own samples."""
+    """End of an attempt from solutions [P, L, ...], and their loss and Hessian on its own samples."""
 
     end: Params
     before: np.ndarray  # [P, L], the loss of the solutions

@@ -26,7 +26,7 @@ DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
 
 @dataclass(frozen=True)
 class Training:
-    """What is the same in every run of a grid."""
+    """Configuration that is the same in every run of a grid."""
 
     model: Model
     sampler: Sampler
@@ -37,29 +37,30 @@ class Training:
     polished: bool = False  # whether cells are polished afterwards, so that evaluation need not be as fine
 
     def loss(self, params: Params, importance: Array, data: Any) -> Array:
-        """The objective of one run: the weighted batch mean, or the population loss at the moments `data`."""
+        """Return the objective of one run: the weighted batch mean, or the population loss at the moments `data`."""
         if self.objective == "expected":
             return self.model.expected_loss(params, importance, data)  # type: ignore[attr-defined]
         return data.weight @ jax.vmap(self.model.loss, (None, 0, None))(params, data.x, importance)
 
     def importances(self, importance: Array) -> Array:
-        """v [N] from the importance of feature 0; the other features have 1."""
+        """Return v [N] from the importance of feature 0; the other features have 1."""
         return jnp.ones(self.model.n_features).at[0].set(importance)
 
     def draw(self, key: Array, step: Array, density: Array) -> Any:
-        """The data of one step at one density: a `Batch`, or for the expected objective the `Moments`."""
+        """Return the data of one step at one density: a `Batch`, or for the expected objective the `Moments`."""
         if self.objective == "expected":
             return self.sampler.distribution.sparse_moments(density)
         return self.sampler(self.sampler.uniforms(key, step), density)
 
 
 def in_weights(units: Params, scale: Array) -> Params:
-    """The parameters whose columns of W are given in units of the model's scale [N] (and more axes, as W has)."""
+    """Return the parameters whose columns of W are given in units of the model's scale [N] (and more axes, as W
+    has)."""
     return units._replace(W=units.W * scale[None])
 
 
 def in_units(params: Params, scale: Array) -> Params:
-    """The inverse of `in_weights`. A scale of 0, for a feature of importance 0, leaves its column as it is."""
+    """Return the inverse of `in_weights`. A scale of 0, for a feature of importance 0, leaves its column as it is."""
     return params._replace(W=params.W / jnp.where(scale > 0, scale, 1)[None])
 
 
@@ -77,7 +78,7 @@ def fit(
     steps: int,
     params: Params,
 ) -> Trained:
-    """The training loop: `gradient(params, data)` at the data that `draw(step)` gives, through the optimiser."""
+    """Run the training loop: `gradient(params, data)` at the data that `draw(step)` gives, through the optimiser."""
 
     def step(carry: Any, data: Any) -> Any:
         params, state = carry
@@ -93,8 +94,8 @@ def fit(
 
 
 def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, steps: int) -> tuple[Any, Any]:
-    """All steps in blocks whose data are drawn together, by `several_steps(carry, numbers)`: the last carry, and the
-    first part of the carry where the last block of the first half begins."""
+    """Take all steps in blocks whose data are drawn together, by `several_steps(carry, numbers)`: the last carry, and
+    the first part of the carry where the last block of the first half begins."""
 
     def block(carry: Any, numbers: Array) -> Any:
         carry, half_way = carry
@@ -111,7 +112,7 @@ def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, steps: int
 
 
 def train_arrays(training: Training, start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
-    """Trains lanes from parameters [P, L, ...] at the importance [P, L] of feature 0 and density [P]; leaves
+    """Train lanes from parameters [P, L, ...] at the importance [P, L] of feature 0 and density [P]; leaves
     [P, L, ...]."""
 
     def run(start: Params, importance: Array, density: Array) -> Trained:
@@ -126,7 +127,7 @@ def train_arrays(training: Training, start: Params, importance: Array, density: 
 
 
 def train_lanes(training: Training, start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
-    """The same as `train_arrays`, up to rounding."""
+    """Do the same as `train_arrays`, up to rounding."""
     model, one = training.model, one_model(training.model)
     prepare, lane_gradient = lane_objective(training)
     scale = lanes.last(jax.vmap(jax.vmap(lambda v: model.scale(training.importances(v))))(importance))
@@ -154,13 +155,14 @@ def lane_objective(training: Training) -> Staged:
 
 @lru_cache(maxsize=32)
 def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Adam whose learning rate decays to 0 along a cosine. Cached, so that equal configurations are one program."""
+    """Return Adam whose learning rate decays to 0 along a cosine. Cached, so that equal configurations are one
+    program."""
     return optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
 
 @lru_cache(maxsize=32)
 def smaller_steps(optimizer: optax.GradientTransformation, factor: float) -> optax.GradientTransformation:
-    """The optimiser with all its steps times `factor`. Cached, so that equal configurations are one program."""
+    """Return the optimiser with all its steps times `factor`. Cached, so that equal configurations are one program."""
     return optax.chain(optimizer, optax.scale(factor))
 
 

@@ -1,4 +1,4 @@
-"""What theory says of the toy models, to be held against training, with which it shares no code.
+"""Theory of the toy models, to be held against training, with which it shares no code.
 
 - `quadratic`: the closed-form optimum of the Redwood model with square activation.
 - `explicit`: exact losses of four explicit solutions of the Anthropic model with ReLU, which bound its optimum.

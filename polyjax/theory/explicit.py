@@ -25,7 +25,7 @@ from polyjax.theory.pair import best_pair
 
 
 class ExplicitLosses(NamedTuple):
-    """The expected loss of each solution, [...]."""
+    """Expected loss of each solution, [...]."""
 
     ignore_ordinary: jax.Array | np.ndarray  # a feature of importance 1 is ignored
     ignore_swept: jax.Array | np.ndarray  # feature 0 is ignored
@@ -34,7 +34,8 @@ class ExplicitLosses(NamedTuple):
 
 
 def explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses:
-    """The losses for importance r >= 0 of feature 0 and density p in (0, 1]; the two broadcast against each other.
+    """Return the losses for importance r >= 0 of feature 0 and density p in (0, 1]; the two broadcast against each
+    other.
 
     They do not depend on N, which must be at least 2, or 3 for `pair_ordinary`. Raises ValueError for values out of
     range.
@@ -47,7 +48,7 @@ def explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses
 
 
 def best_explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses:
-    """The losses where a pair has the best lengths and biases: at most those of `explicit_losses`.
+    """Return the losses where a pair has the best lengths and biases: at most those of `explicit_losses`.
 
     Arguments and errors are the same, except that importance must be above 0. In double precision and by a search (see
     `theory.pair`), which JAX cannot trace. Where one of a pair is better ignored, the pair costs the same as that.

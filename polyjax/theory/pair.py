@@ -30,7 +30,8 @@ class Pair(NamedTuple):
 
 
 def best_pair(importance: ArrayLike, density: ArrayLike) -> Pair:
-    """The pair of least expected loss r E[(x~_0 - x_0)^2] + E[(x~_1 - x_1)^2], by Newton's method from three starts.
+    """Return the pair of least expected loss r E[(x~_0 - x_0)^2] + E[(x~_1 - x_1)^2], by Newton's method from three
+    starts.
 
     For importance r > 0, finite, and density p in (0, 1], which broadcast to [...]; ValueError for other values. Never
     worse than weights 1 and -1 without bias, nor than ignoring one of the two; wherever a generic optimiser was tried,
@@ -51,7 +52,7 @@ def best_pair(importance: ArrayLike, density: ArrayLike) -> Pair:
 
 
 def pair_loss(w: ArrayLike, b: ArrayLike, importance: ArrayLike, density: ArrayLike) -> np.ndarray:
-    """The expected loss, [...], of any w and b, [..., 2], at the importance and density of `best_pair`."""
+    """Return the expected loss, [...], of any w and b, [..., 2], at the importance and density of `best_pair`."""
     w, b = np.asarray(w, float), np.asarray(b, float)
     arrays = np.broadcast_arrays(w[..., 0], w[..., 1], b[..., 0], b[..., 1], *_checked(importance, density))
     *theta, r, p = (a.ravel() for a in arrays)
@@ -66,8 +67,8 @@ def _checked(importance: ArrayLike, density: ArrayLike) -> tuple[np.ndarray, np.
 
 
 def _minimum(theta: np.ndarray, r: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least loss [n] and its parameters [T, n], by Newton steps along |H|, which turn away from saddles and never
-    rise; a cell rests once a step promises less than rounding."""
+    """Return the least loss [n] and its parameters [T, n], by Newton steps along |H|, which turn away from saddles and
+    never rise; a cell rests once a step promises less than rounding."""
     theta, (loss, slope, curvature) = theta.copy(), _value(theta, r, p)
     share = np.ones_like(loss)  # of the step
     moving = np.arange(loss.size)
@@ -89,7 +90,7 @@ def _minimum(theta: np.ndarray, r: np.ndarray, p: np.ndarray) -> tuple[np.ndarra
 
 
 def _newton(slope: np.ndarray, curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The step |H|^-1 g, [T, n], and how much it lowers the loss to first order, [n]."""
+    """Return the step |H|^-1 g, [T, n], and how much it lowers the loss to first order, [n]."""
     values, axes = np.linalg.eigh(np.moveaxis(curvature, -1, 0))
     values = np.maximum(abs(values), 1e-9 * abs(values).max(-1, keepdims=True))
     along = np.matmul(slope.T[:, None], axes)[:, 0]
@@ -97,7 +98,7 @@ def _newton(slope: np.ndarray, curvature: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _value(theta: np.ndarray, r: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The loss [n] of parameters [T, n] with its gradient [T, n] and Hessian [T, T, n]."""
+    """Return the loss [n] of parameters [T, n] with its gradient [T, n] and Hessian [T, T, n]."""
     loss, slope, curvature = np.zeros_like(r), np.zeros_like(theta), np.zeros((4, *theta.shape))
     for i, j, v in ((0, 1, r), (1, 0, 1.0)):
         own, other, f, df, ddf = theta[i], theta[j], *_error(theta[i] ** 2, theta[i] * theta[j], theta[2 + i], p)

@@ -29,7 +29,7 @@ from polyjax.checks import require
 
 
 class Phase(enum.IntEnum):
-    """What the optimum does with a feature: C = 0, 0 < C < 1 (polysemantic) or C = 1."""
+    """Phase of a feature at the optimum: C = 0, 0 < C < 1 (polysemantic) or C = 1."""
 
     IGNORED = 0
     SHARED = 1
@@ -114,7 +114,8 @@ def marginal_loss_reduction(capacity: ArrayLike, importance: ArrayLike, kurtosis
 
 
 def optimal_capacity(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
-    """The capacities of the global optimum, eq. 15: C_i = clip((k-1)/(k-3) v_i/lambda - 2/(k-3), 0, 1), sum_i C_i = D.
+    """Return the capacities of the global optimum, eq. 15: C_i = clip((k-1)/(k-3) v_i/lambda - 2/(k-3), 0, 1), sum_i
+    C_i = D.
 
     Exact up to rounding, by sorting: O(N log N) operations. A feature of importance 0 gets 0, since capacity
     gains nothing there; the sum is therefore min(D, number of positive importances).
@@ -130,12 +131,12 @@ def optimal_capacity(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int)
 
 
 def optimal_squared_norm(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
-    """The squared embedding lengths of the global optimum, eq. 16; [..., N]."""
+    """Return the squared embedding lengths of the global optimum, eq. 16; [..., N]."""
     return squared_norm(optimal_capacity(importance, kurtosis, n_neurons), importance, kurtosis)
 
 
 def optimal_loss(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
-    """The least expected loss that any W reaches; [...].
+    """Return the least expected loss that any W reaches; [...].
 
     Eq. 13 at the lengths of eq. 52 is sum_i 2 (1 - C_i) v_i n*_i / C_i, all terms positive, and 1 - C is not taken from
     a rounded C, so that it keeps its digits where every capacity is nearly 0 or 1.
@@ -160,7 +161,7 @@ def multiplier(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> ja
 
 
 def phase(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
-    """The `Phase` of each feature at the optimum; int8 [..., N].
+    """Return the `Phase` of each feature at the optimum; int8 [..., N].
 
     Decided by comparing exact sums with D, not by rounding the capacities (eqs. 17 and 18).
     """
@@ -168,7 +169,7 @@ def phase(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Arr
 
 
 def boundaries(kurtosis: ArrayLike, n_features: int, n_neurons: int) -> Boundaries:
-    """Where feature 0 changes phase as its importance V varies and the others keep importance 1 (section 3.5.2).
+    """Return where feature 0 changes phase as its importance V varies and the others keep importance 1 (section 3.5.2).
 
     Ignored at V <= 2 (N-1) / ((k-3) D + 2 (N-1)), full at V >= (k-1) (N-1) / ((k-3) (D-1) + 2 (N-1)). For k <= 3
     both are 1, a first-order line. For D >= N both are 0: full at every V > 0. As k grows the full boundary tends to
@@ -238,7 +239,7 @@ def _lack(C: jax.Array, shared: jax.Array, left: jax.Array, offset: jax.Array, r
 
 
 def _split(v: jax.Array, k: jax.Array, D: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Which features the optimum ignores and which it represents in full; v [N], k and D scalars.
+    """Say which features the optimum ignores and which it represents in full; v [N], k and D scalars.
 
     sum_i C_i falls with lambda. Hence a feature of importance u is not ignored where the sum at lambda = (k-1)/2 u, at
     which it enters, is below D, and is full where the sum at lambda = u, at which it is complete, is at most D.
@@ -261,7 +262,7 @@ def _split(v: jax.Array, k: jax.Array, D: jax.Array) -> tuple[jax.Array, jax.Arr
 
 
 def _n_leading(test: Callable[[jax.Array], jax.Array], descending: jax.Array) -> jax.Array:
-    """How many of the sorted importances pass a test that they pass up to some point; by halving."""
+    """Return how many of the sorted importances pass a test that they pass up to some point; by halving."""
     n = jnp.zeros((), int)
     for bit in reversed(range(descending.size.bit_length())):
         u = descending[jnp.minimum(n + 2**bit, descending.size) - 1]

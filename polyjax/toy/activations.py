@@ -63,7 +63,7 @@ ACTIVATIONS: dict[str, Activation] = {"square": square, "relu": relu, "gelu": ge
 
 
 def find_activation(activation: str | Activation) -> Activation:
-    """The function of that name, or the function itself. Raises ValueError for an unknown name."""
+    """Return the function of that name, or the function itself. Raises ValueError for an unknown name."""
     if callable(activation):
         return activation
     if activation not in ACTIVATIONS:

@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Of a sparse feature x = s z: its mean, and its second to fourth cumulants, of any shape."""
+    """Cumulants of a sparse feature x = s z: its mean, and its second to fourth cumulants, of any shape."""
 
     mean: Array
     variance: Array
@@ -43,11 +43,11 @@ class Distribution:
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether the base has as much below 0 as above, as far as its odd moments tell."""
+        """Say whether the base has as much below 0 as above, as far as its odd moments tell."""
         return self.moments[0] == self.moments[2] == 0
 
     def active_value(self, u: Array, density: ArrayLike) -> Array:
-        """The value of an active feature at uniform number u in (0, 1)."""
+        """Return the value of an active feature at uniform number u in (0, 1)."""
         z = self.quantile(u)
         return z / jnp.sqrt(density) if self.unit_variance else z
 
@@ -82,7 +82,7 @@ ALL = (UNIFORM_SIGNED, UNIFORM_POSITIVE, NORMAL, RADEMACHER)
 
 
 def by_name(name: str) -> Distribution:
-    """The distribution of that name. Raises ValueError for an unknown one."""
+    """Return the distribution of that name. Raises ValueError for an unknown one."""
     names = [d.name for d in ALL]
     if name not in names:
         raise ValueError(f"distribution must be one of {', '.join(names)}, but is {name!r}")

@@ -43,17 +43,18 @@ class Redwood:
 
     @property
     def distribution(self) -> Distribution:
-        """The features that the paper gives this model: signed uniform values of unit variance."""
+        """Return the features that the paper gives this model: signed uniform values of unit variance."""
         return UNIFORM_SIGNED
 
     def init(self, key: Array) -> Params:
-        """W ~ normal(0, 1 / N), so that every ||w_i||^2 is about D / N, as at the optimum for equal importances."""
+        """Draw W ~ normal(0, 1 / N), so that every ||w_i||^2 is about D / N, as at the optimum for equal
+        importances."""
         W = jax.random.normal(key, (self.n_neurons, self.n_features)) / sqrt(self.n_features)
         return Params(W, jnp.zeros(()))
 
     def scale(self, importance: Array) -> Array:
-        """How long the embeddings of features of importance v [N] are: v^(1/2) for square, since n = v where C = 1, v
-        for ReLU and GELU, and 1 for functions of the user's. They are trained in these units."""
+        """Return how long the embeddings of features of importance v [N] are: v^(1/2) for square, since n = v where C =
+        1, v for ReLU and GELU, and 1 for functions of the user's. They are trained in these units."""
         degree = {square: 2, relu: 1, gelu: 1}.get(find_activation(self.activation))
         return importance ** (1 / degree) if degree else jnp.ones_like(importance)
 
@@ -97,7 +98,7 @@ class Anthropic:
         return UNIFORM_POSITIVE
 
     def init(self, key: Array) -> Params:
-        """W ~ normal(0, 1 / N), as for `Redwood`."""
+        """Draw W ~ normal(0, 1 / N), as for `Redwood`."""
         W = jax.random.normal(key, (self.n_neurons, self.n_features)) / sqrt(self.n_features)
         return Params(W, jnp.zeros(self.n_features))
 
@@ -126,7 +127,7 @@ class Anthropic:
 
 
 class Model(Protocol):
-    """What the engine asks of a model; a frozen dataclass, so that equal models are compiled once."""
+    """A model as the engine needs it; a frozen dataclass, so that equal models are compiled once."""
 
     def __hash__(self) -> int: ...
     @property
@@ -151,7 +152,7 @@ def n_parameters(model: Model) -> int:
 
 
 def is_own(model: Model) -> bool:
-    """Whether the model is polyjax's. A subclass, which may compute anything, is not."""
+    """Say whether the model is polyjax's. A subclass, which may compute anything, is not."""
     return type(model) in (Redwood, Anthropic)
 
 
@@ -162,7 +163,7 @@ def has_closed_form(model: Model) -> bool:
 
 
 def activation_name(model: Model) -> str:
-    """How a results file names the model's activation."""
+    """Return how a results file names the model's activation."""
     activation = getattr(model, "activation", None)
     if isinstance(activation, str):
         return activation
@@ -170,8 +171,8 @@ def activation_name(model: Model) -> str:
 
 
 def function_name(f: Callable[..., Any]) -> str:
-    """A function's name, that of the function in a `functools.partial`, or the class of an object that is called; the
-    same in every process, as `repr` is not."""
+    """Return a function's name, that of the function in a `functools.partial`, or the class of an object that is
+    called; the same in every process, as `repr` is not."""
     if isinstance(f, functools.partial):
         return function_name(f.func)
     return getattr(f, "__name__", None) or type(f).__name__

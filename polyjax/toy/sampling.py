@@ -50,7 +50,7 @@ class Sampler:
         return self.batch, self.n_features * (1 if self.name == "enumerated" else 2)
 
     def uniforms(self, key: Array, step: Array) -> Array:
-        """The numbers of one training step, in (0, 1) and of `shape`."""
+        """Return the numbers of one training step, in (0, 1) and of `shape`."""
         if self.name == "iid":
             return jax.random.uniform(jax.random.fold_in(key, step), self.shape, minval=2.0**-25)
         return kronecker(jax.random.bits(key, self.shape), step)
@@ -63,12 +63,12 @@ class Sampler:
 
 
 def default_sampler(n_features: int, batch: int) -> str:
-    """`enumerated` where the batch has room for every mask, else `stratified`."""
+    """Return `enumerated` where the batch has room for every mask, else `stratified`."""
     return "enumerated" if 2**n_features <= min(batch, LARGEST_ENUMERATED) else "stratified"
 
 
 def kronecker(shift: Array, index: Array) -> Array:
-    """Point `index` of the Kronecker sequence (shift + index alpha) mod 1 with alpha_d = sqrt of the d-th prime.
+    """Return point `index` of the Kronecker sequence (shift + index alpha) mod 1 with alpha_d = sqrt of the d-th prime.
 
     shift: uint32 [..., d], in units of 2^-32; index: an integer, broadcast against shift. Returns numbers in (0, 1).
     """
@@ -79,7 +79,7 @@ def kronecker(shift: Array, index: Array) -> Array:
 
 
 def _primes(n: int) -> list[int]:
-    """The first n primes."""
+    """Return the first n primes."""
     primes: list[int] = []
     candidate = 2
     while len(primes) < n:
@@ -106,8 +106,8 @@ def allocate(share: Array, samples: int) -> Array:
 
 
 def _enumerated(u: Array, density: Array, n: int) -> tuple[Array, Array]:
-    """Half of the batch goes to all masks alike, and to each at least once; the rest to mask m in proportion to
-    |m| P(m), where more is active. A mask's probability is divided among its samples."""
+    """Draw by enumeration: half of the batch goes to all masks alike, and to each at least once; the rest to mask m in
+    proportion to |m| P(m), where more is active. A mask's probability is divided among its samples."""
     probability, active = mask_probability(density, n), masks(n).sum(1)
     copies = max(1, len(u) // 2 // len(active))
     rest = len(u) - copies * len(active)

@@ -28,13 +28,13 @@ Step = Callable[[Read, list[Any], list[Any], list[Any]], Sequence[Any]]
 
 @dataclass(frozen=True)
 class Kernel:
-    """Which kernel, and whether it is interpreted, which needs no device and takes long."""
+    """A kernel for a target, run there or interpreted, which needs no device and takes long."""
 
     target: str  # "gpu" or "tpu"
     interpret: bool = False
 
     def steps_at_once(self, steps: int, numbers: int) -> int:
-        """How many of the steps, a divisor, fit one call, where each reads so many numbers of samples."""
+        """Return how many of the steps, a divisor, fit one call, where each reads so many numbers of samples."""
         if self.target == "gpu":
             return steps
         fitting = [k for k in range(1, steps + 1) if steps % k == 0 and k * numbers <= SCALARS]
@@ -51,7 +51,7 @@ class Kernel:
 
 
 def sum_over(terms: Callable[[Any], Sequence[Any]], n: int, zero: Sequence[Any]) -> Sequence[Any]:
-    """The sums of terms(0), ..., terms(n - 1), from `zero` on."""
+    """Return the sums of terms(0), ..., terms(n - 1), from `zero` on."""
 
     def add(sums: Sequence[Any], i: Any) -> Sequence[Any]:
         return [a + b for a, b in zip(sums, terms(i), strict=True)]

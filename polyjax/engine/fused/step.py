@@ -24,7 +24,7 @@ Entries = list[list[Any]]  # of every leaf
 
 
 class Program:
-    """What a model does in one step. `own` says of every leaf of the optimiser's state whether it is the model's own;
+    """One step of a model. `own` says of every leaf of the optimiser's state whether it is the model's own;
     the others, such as a step count, all models share.
 
     Raises NotImplementedError for a model or an optimiser that is no arithmetic of scalars.
@@ -44,12 +44,12 @@ class Program:
         return [leaf for leaf, own in zip(leaves, self.own, strict=True) if not own]
 
     def merge(self, mine: Sequence[Any], shared: Sequence[Any]) -> list[Any]:
-        """The leaves in their order, the inverse of `mine` and `shared`."""
+        """Return the leaves in their order, the inverse of `mine` and `shared`."""
         rest = {True: iter(mine), False: iter(shared)}
         return [next(rest[own]) for own in self.own]
 
     def samples(self, key: Array, numbers: Array, density: Array) -> Array:
-        """What lanes need to know of the data of some steps, at densities [P]: [P, K, B, Q], Q numbers of each of B
+        """Return what lanes need of the data of some steps, at densities [P]: [P, K, B, Q], Q numbers of each of B
         samples. For the expected objective B is 1."""
 
         def at(number: Array, density: Array) -> Array:
@@ -61,7 +61,7 @@ class Program:
         return jax.vmap(jax.vmap(at, (0, None)), (None, 0))(numbers, density)
 
     def next_shared(self, shared: list[Array]) -> tuple[list[Array], Array]:
-        """The shared leaves after a step, and the numbers that this step needs of them."""
+        """Return the shared leaves after a step, and the numbers that this step needs of them."""
         zeros = lambda tree: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tree)  # noqa: E731
         leaves = self.merge(zeros(self.mine(jax.tree.leaves(self.state))), shared)
         state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
@@ -69,7 +69,7 @@ class Program:
         return self.shared(jax.tree.leaves(new)), self.update.before([[*leaf.ravel()] for leaf in shared])
 
     def _update_stages(self) -> Staged:
-        """The optimiser's update: from the shared leaves and from (the gradient, the model's own leaves, the
+        """Return the optimiser's update: from the shared leaves and from (the gradient, the model's own leaves, the
         parameters), to (the parameters, the model's own leaves)."""
         if any(leaf.dtype != np.float32 for leaf in self.mine(jax.tree.leaves(self.state))):
             raise NotImplementedError("the optimiser keeps flags or counts for every model")
@@ -91,15 +91,15 @@ class Program:
 
 
 def _own(optimizer: optax.GradientTransformation, one: Params, state: Any) -> list[bool]:
-    """The leaves of a model's own have more axes in lanes than by themselves."""
+    """Say which leaves are a model's own: those that have more axes in lanes than by themselves."""
     lane = jax.tree.map(lambda a: jax.ShapeDtypeStruct((*a.shape, 1, 1), a.dtype), one)
     in_lanes = jax.eval_shape(per_lane(optimizer, one).init, lane)
     return [a.ndim > b.ndim for a, b in zip(jax.tree.leaves(in_lanes), jax.tree.leaves(state), strict=True)]
 
 
 def _gradient_stages(training: Training, one: Params) -> Staged:
-    """The gradient with respect to the weights, from the data of one sample, ([x_1, ..., x_N], weight), and from (the
-    parameters, the importance of feature 0). For the expected objective the data are the moments instead."""
+    """Return the gradient with respect to the weights, from the data of one sample, ([x_1, ..., x_N], weight), and from
+    (the parameters, the importance of feature 0). For the expected objective the data are the moments instead."""
     n, lane = training.model.n_features, lane_scalars(one)
     if training.objective == "expected":
         return _for_kernel(exact_terms(training.loss, one, n), MOMENTS, lane)
@@ -107,8 +107,8 @@ def _gradient_stages(training: Training, one: Params) -> Staged:
 
 
 def scales(model: Model, importance: Array) -> list[Any]:
-    """The model's scale of every feature at importances of any shape: an array of that shape, or one number where it
-    does not depend on the importance of feature 0."""
+    """Return the model's scale of every feature at importances of any shape: an array of that shape, or one number
+    where it does not depend on the importance of feature 0."""
     unrolled = unroll(model.scale, jax.ShapeDtypeStruct((model.n_features,), np.float32))
     return on_vectors(lambda v: unrolled(importances(v, model.n_features))[0], NUMBER)(importance)
 
@@ -129,7 +129,7 @@ def _for_kernel(staged: Staged, shared: Any, own: Any) -> Staged:
 
 
 def _typed(x: Any, dtype: Any) -> Any:
-    """A value that was passed on in single precision, which is exact for flags and for counts below 2^24."""
+    """Return a value that was passed on in single precision, which is exact for flags and for counts below 2^24."""
     if dtype == np.bool_:
         return x != 0
     return x if dtype == np.float32 else lax.convert_element_type(x, dtype)

@@ -1,4 +1,4 @@
-"""The fused engine: one Pallas kernel trains a block of lanes for many steps (`kernels`), each in scalars (`step`).
+"""The fused engine: one Pallas kernel trains a group of lanes for many steps (`kernels`), each in scalars (`step`).
 
 Samples are drawn outside, by `Training.draw` as for the other engines, and what only the step's number decides is
 computed there too. Axis letters: P densities, L lanes a density, M lanes of all densities, each filled up to whole
@@ -31,7 +31,8 @@ PLATFORM = {"gpu": "cuda", "tpu": "tpu"}
 def train(
     fixed: Training, start: Params, importance: Array, density: Array, draw_key: Array, kernel: Kernel | None = None
 ) -> Trained:
-    """The same as `training.train_lanes`, up to rounding, by the kernel given, or else that of this process's devices.
+    """Do the same as `training.train_lanes`, up to rounding, by the kernel given, or else that of this process's
+    devices.
 
     Raises NotImplementedError for a model or an optimiser that no kernel can run.
     """
@@ -62,7 +63,7 @@ def train(
 
 
 def find_target() -> str | None:
-    """Which kernel this process's devices run, if any."""
+    """Return which kernel this process's devices run, if any."""
     device = jax.devices()[0]
     if device.platform == "tpu":
         return "tpu"
@@ -71,7 +72,7 @@ def find_target() -> str | None:
 
 
 def problem(fixed: Training) -> str | None:
-    """Why no kernel can run this training here, or None if one can. Found by lowering it, which takes a second."""
+    """Say why no kernel can run this training here, or None if one can. Found by lowering it, which takes a second."""
     if jax.__version_info__ < OLDEST_JAX:
         return "it needs jax 0.11 or newer"
     target = find_target()
@@ -92,14 +93,16 @@ def _lowering_problem(fixed: Training, target: str) -> str | None:
 
 
 def _filled(leaves: Sequence[Array], block: int) -> Array:
-    """Leaves [..., P, L] as [S, M]. The last lane of each density is repeated in those that fill its last block."""
+    """Return leaves [..., P, L] as [S, M]. The last lane of each density is repeated in those that fill its last
+    block."""
     rows = jnp.concatenate([leaf.reshape(-1, *leaf.shape[-2:]) for leaf in leaves])
     rows = jnp.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[-1] % block)), "edge")
     return rows.reshape(len(rows), -1)
 
 
 def _step(program: Program, scale: list[Any], n_samples: int) -> Step:
-    """A step as the kernel runs it, for the model's scale of every feature, or None where lanes have their own."""
+    """Return a step as the kernel runs it, for the model's scale of every feature, or None where lanes have their
+    own."""
     one = scalars_of(program.one)
     kept, size = jax.tree.structure((one, program.mine(scalars_of(program.state)))), len(jax.tree.leaves(one))
 
@@ -118,13 +121,13 @@ def _step(program: Program, scale: list[Any], n_samples: int) -> Step:
 
 
 def _scaled(params: Entries, scale: list[Any]) -> Entries:
-    """`training.in_weights` in entries, and its transpose, without multiplications by 1."""
+    """Return `training.in_weights` in entries, and its transpose, without multiplications by 1."""
     W, *others = params
     return [[w * s if np.ndim(s) or s != 1 else w for w, s in zip(W, cycle(scale), strict=False)], *others]
 
 
 def _in_parts(kernel: Kernel, step: Step, samples: Array, rates: Array, has: Array, keeps: Array) -> Array:
-    """The kernel on samples [P, K, B, Q], as often as they are too many for one call."""
+    """Run the kernel on samples [P, K, B, Q], as often as they are too many for one call."""
     P, K, B, Q = samples.shape
     at_once = kernel.steps_at_once(K, B * Q)
     parts = jnp.moveaxis(samples.reshape(P, -1, at_once, B, Q), 1, 0), rates.reshape(-1, at_once, rates.shape[-1])

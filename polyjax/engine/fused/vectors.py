@@ -16,7 +16,7 @@ from polyjax.engine.unroll import Scalars, evaluate
 
 
 def on_vectors(f: Scalars, *examples: Any) -> Scalars:
-    """`f`, a function of pytrees of scalars, for leaves that are scalars or arrays of one shape.
+    """Return `f`, a function of pytrees of scalars, for leaves that are scalars or arrays of one shape.
 
     Constants are folded; what kernel languages do not know is written in what they do (`_REWRITTEN`). `examples` have
     the structure of the arguments, with `jax.ShapeDtypeStruct` leaves. Results may be constants, or scalars.
@@ -45,19 +45,19 @@ def _operation(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
 
 
 def _alike(*operands: Any) -> list[Any]:
-    """Scalars brought to the shape of the vectors among them."""
+    """Return scalars brought to the shape of the vectors among them."""
     shape = np.broadcast_shapes(*map(np.shape, operands))
     return [a if np.shape(a) == shape else jnp.broadcast_to(a, shape) for a in operands]
 
 
 def _quotient(x: Any, y: Any) -> Any:
-    """Divides by what all models share as multiplying by its inverse, which is taken once."""
+    """Divide by what all models share as multiplying by its inverse, which is taken once."""
     shared = np.ndim(x) and not np.ndim(y) and jnp.issubdtype(y.dtype, jnp.floating)
     return lax.mul(*_alike(x, 1 / y)) if shared else lax.div(*_alike(x, y))
 
 
 def _power(x: Any, y: int) -> Any:
-    """x^y by repeated squaring; y is not 0, which jax simplifies itself."""
+    """Return x^y by repeated squaring; y is not 0, which jax simplifies itself."""
     if y < 0:
         return 1 / _power(x, -y)
     if y == 1:
