@@ -4,8 +4,9 @@ import os
 import secrets
 import zipfile
 from collections.abc import Callable, Collection
+from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -28,19 +29,32 @@ def write(path: Path, content: Callable[[BinaryIO], None], beside: Path | None =
 
 
 def arrays(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """Return what an `.npz` holds of these names, or all of it, without pickles. Raises some exception where it is
-    damaged: numpy reads as much as the header of an array says, and zip looks at a checksum only when all of it was
-    read."""
+    """Return the arrays of these names in an `.npz`, or all of them, without pickles. Raises some exception where it is
+    damaged. Nothing is read of other members, nor of an array whose header says another size than the archive."""
     found = {}
     with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            name = member.removesuffix(".npy")
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
             if names is None or name in names:
                 with archive.open(member) as file:
+                    said = _size(file)
+                if said != member.file_size:
+                    raise ValueError(f"{member.filename} has {member.file_size} bytes, but its header says {said}")
+                with archive.open(member) as file:
                     found[name] = npy.read_array(file, allow_pickle=False)
-                    if file.read(1):
-                        raise ValueError(f"{member} is longer than its header says")
+                    file.read(1)  # zip looks at a checksum only at the end
     return found
+
+
+def _size(file: IO[bytes]) -> int:
+    """Return how many bytes the header of an `.npy` says that it has in all."""
+    header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(file))
+    if header is None:
+        raise ValueError("it holds an array of another format than numpy's 1.0 and 2.0")
+    shape, _, dtype = header(file)
+    if dtype.hasobject:
+        raise ValueError("it holds objects, which are pickled and not loaded (allow_pickle=False)")
+    return file.tell() + prod(shape) * dtype.itemsize
 
 
 def unfinished(folder: Path, prefix: str = "") -> list[Path]:

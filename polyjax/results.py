@@ -163,13 +163,19 @@ def _write_parts(member: IO[bytes], parts: Parts) -> None:
         member.write(np.ascontiguousarray(part).data)
 
 
+# Of the arrays in a file; `settled` was "converged" before format 4.
+_NAMES = {"config", "converged", "refined_converged", *_ARRAYS, *(f"refined_{name}" for name in Refined._fields)}
+
+
 def load(path: str | os.PathLike[str]) -> Results:
     """Read a file that `Results.save` wrote. Raises FileNotFoundError, or ValueError where the file is truncated, is
     not a polyjax results file, has another format, or holds arrays whose shapes do not fit together."""
     with _whole(path):
-        file = files.arrays(path)
+        file = files.arrays(path, _NAMES)
         config = _read_config(file)
-        missing = [name for name in config.pop("arrays", []) if name not in file]  # zip has no checksum of its list
+        missing = [
+            name for name in config.pop("arrays", []) if name in _NAMES and name not in file
+        ]  # zip has no checksum of its list
         _update(config.pop("format"), config, file)
         if missing := missing or [name for name in _ARRAYS if name not in file]:
             raise ValueError(f"it has no {', '.join(missing)}")

@@ -13,6 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from numpy.lib import format as npy
 
 from polyjax import files
 from polyjax import results as module
@@ -545,7 +546,7 @@ def test_a_file_of_a_newer_version_says_so(path):
         ("W", (P, V, R, D, N, 1)),
         ("W", (N,)),
         ("W", ()),
-        ("b", (P, V, R, D)),
+        ("b", (P, V, R + 1, N)),
         ("b", (P, V)),
         ("settled", (P, V, 1)),
         ("attempt", (P, V)),
@@ -587,3 +588,30 @@ def test_biases_of_any_shape_come_back(tmp_path, results):
     hidden = dataclasses.replace(results, b=np.random.default_rng(0).normal(size=(P, V, R, D)).astype(np.float32))
     hidden.save(tmp_path / "hidden.npz")
     assert load(tmp_path / "hidden.npz").b.tobytes() == hidden.b.tobytes()
+
+
+def test_members_that_are_not_the_files_own_are_not_read(path, results):
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("more.npy", "w") as member:
+        npy.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (2**28,)})
+        for _ in range(2**8):
+            member.write(bytes(2**20))
+    tracemalloc.start()
+    found = load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.W.tobytes() == results.W.tobytes()
+    assert peak < 2**26
+
+
+def test_an_array_that_says_it_is_larger_than_the_file_is_refused_before_it_is_made(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, a in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                header = npy.header_data_from_array_1_0(a)
+                more = {"shape": (2**40, *header["shape"][1:])} if name == "loss" else {}
+                npy.write_array_header_1_0(member, header | more)
+                member.write(np.ascontiguousarray(a).data)
+    with pytest.raises(ValueError, match=r"loss\.npy has \d+ bytes, but its header says \d+"):
+        load(path)
