@@ -1,5 +1,7 @@
 """Early errors in the user's words: which argument, what it must be, what it was."""
 
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import jax
@@ -16,6 +18,23 @@ def require(ok: Any, name: str, must: str, value: Any) -> None:
         return
     if not np.all(ok):
         raise ValueError(f"{name} must {must}, but is {_shown(ok, value)}")
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """Return a whole number of at least `least`; 1e3 is one too. Raises ValueError for anything else."""
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    ok = number and value >= least and value == np.floor(value) and value < np.inf
+    require(ok, name, f"be a whole number of at least {least}", value)
+    return int(value)
+
+
+def known(given: Collection[str], names: Collection[str], others: Mapping[str, str], what: str) -> None:
+    """Raise TypeError unless all given keywords are among the names of `what`, with the name that was meant, by its
+    likeness or as `others` says."""
+    for word in given:
+        if word not in names:
+            likely = others.get(word) or next(iter(get_close_matches(word, names, 1)), None)
+            raise TypeError(f"{what} has no {word}" + (f"; did you mean {likely}?" if likely else ""))
 
 
 def _shown(ok: Any, value: Any) -> str:

@@ -4,15 +4,16 @@ A cell is one (density, importance) pair, a lane one model: one cell and one res
 V importances, R restarts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import optax
 
 from polyjax import description
-from polyjax.checks import require
+from polyjax.checks import known, require, whole
 from polyjax.engine import training
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
 from polyjax.fingerprints import fingerprint
@@ -20,6 +21,9 @@ from polyjax.toy.distributions import Distribution, by_name
 from polyjax.toy.models import Anthropic, Model, Redwood, has_closed_form, n_parameters, one_model
 from polyjax.toy.sampling import Sampler, default_sampler
 
+# Fields that are whole numbers, and the least of each.
+WHOLE = {"restarts": 1, "steps": 1, "batch": 1, "chunk": 1, "retries": 0, "refine": 0, "seed": 0}
+MEANT = {"sparsity": "density, which is 1 - sparsity", "lr": "learning_rate", "n_restarts": "restarts"}
 LARGEST_POLISHED = 300  # parameters: the Hessian of every lane is kept
 LEARNING_RATE = {"sampled": 0.02, "expected": 0.1}  # without noise larger steps settle sooner
 
@@ -53,13 +57,15 @@ class Sweep:
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
 
     def __post_init__(self) -> None:
+        model = self.model
+        made = not isinstance(model, type) and all(hasattr(model, name) for name in ("init", "loss", "n_features"))
+        require(made, "model", "be a model, such as Redwood(6, 3)", model)
         object.__setattr__(self, "density", _axis("density", self.density))
         object.__setattr__(self, "importance", _axis("importance", self.importance))
+        for name, least in WHOLE.items():
+            if name != "chunk" or self.chunk is not None:
+                object.__setattr__(self, name, whole(name, getattr(self, name), least))
         _check(self)
-        for name in ("restarts", "steps", "batch", "retries", "refine", "seed"):
-            object.__setattr__(self, name, int(getattr(self, name)))
-        if self.chunk is not None:
-            object.__setattr__(self, "chunk", int(self.chunk))
         _ = self.training  # checks model, sampler and batch together
 
     @property
@@ -139,6 +145,20 @@ class Sweep:
         }
 
 
+def _with_suggestions(make: Callable[..., None]) -> Callable[..., None]:
+    """Return `Sweep.__init__` with an error for unknown keywords that says which was meant."""
+
+    @wraps(make)
+    def checked(self: Sweep, *args: Any, **fields_by_name: Any) -> None:
+        known(fields_by_name, [f.name for f in fields(Sweep)], MEANT, "Sweep")
+        make(self, *args, **fields_by_name)
+
+    return checked
+
+
+Sweep.__init__ = _with_suggestions(Sweep.__init__)  # type: ignore[method-assign]
+
+
 def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model:
     """Return the model that `describe` describes so."""
     models: dict[str, type[Redwood | Anthropic]] = {"Redwood": Redwood, "Anthropic": Anthropic}
@@ -147,9 +167,10 @@ def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model
 
 
 def _axis(name: str, values: Any) -> tuple[float, ...]:
-    a = np.asarray(values, np.float64)
+    a = np.asarray(values)
     require(a.ndim == 1 and a.size >= 1, name, "be one-dimensional and hold at least one value", values)
-    return tuple(a.tolist())
+    require(a.dtype.kind in "iuf", name, "hold numbers", values)
+    return tuple(a.astype(np.float64).tolist())
 
 
 def _check(sweep: Sweep) -> None:
@@ -162,13 +183,6 @@ def _check(sweep: Sweep) -> None:
     )
     given = sweep.optimizer
     require(isinstance(given, optax.GradientTransformation | None), "optimizer", "be an optax transformation", given)
-    for name in ("restarts", "steps", "batch", "chunk"):
-        value = getattr(sweep, name)
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
-        require(whole or (name == "chunk" and value is None), name, "be a whole number of at least 1", value)
-    for name in ("retries", "refine", "seed"):
-        value = getattr(sweep, name)
-        require(isinstance(value, int | np.integer) and value >= 0, name, "be a whole number of at least 0", value)
     require(sweep.engine in ("auto", *ENGINE_NAMES), "engine", "be auto, arrays, lanes or fused", sweep.engine)
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
     choices = (False, True, "sampled", "restarts")
@@ -178,7 +192,9 @@ def _check(sweep: Sweep) -> None:
     require(size <= LARGEST_POLISHED, "polish", most, sweep.polish)
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate
-    require(rate is None or 0 < rate < np.inf, "learning_rate", "be above 0 and finite", rate)
+    number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
+    must = "be a number above 0 and finite (a schedule is part of an optimizer)"
+    require(rate is None or (number and 0 < rate < np.inf), "learning_rate", must, rate)
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
     if sweep.objective == "expected":

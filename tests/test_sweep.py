@@ -347,12 +347,33 @@ def test_numbers_of_numpy_are_as_good_as_those_of_python(numbers):
         assert described[name] == numbers[name]
 
 
+def test_a_whole_number_may_be_written_as_a_float():
+    assert (replace(SMALL, steps=1e3).steps, replace(SMALL, seed=np.float64(2)).seed) == (1000, 2)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("sparsity", "; did you mean density, which is 1 - sparsity?"),
+        ("lr", "; did you mean learning_rate?"),
+        ("n_restarts", "; did you mean restarts?"),
+        ("importances", "; did you mean importance?"),
+        ("qwerty", ""),
+    ],
+)
+def test_an_unknown_keyword_is_refused_with_the_one_that_was_meant(word, meant):
+    with pytest.raises(TypeError) as error:
+        Sweep(Redwood(3, 2), [0.5], [1.0], **{word: 1})
+    assert str(error.value) == f"Sweep has no {word}{meant}"
+
+
 def test_axes_are_taken_from_any_sequence():
     for values in ([0.25, 1.0], (0.25, 1.0), np.array([0.25, 1.0]), jnp.array([0.25, 1.0])):
         assert replace(SMALL, density=values).density == (0.25, 1.0)
 
 
 WHOLE = "be a whole number of at least"
+RATE = "learning_rate must be a number above 0 and finite (a schedule is part of an optimizer)"
 REFUSED = [
     ({"density": []}, "density must be one-dimensional and hold at least one value, but is []"),
     ({"density": 0.5}, "density must be one-dimensional and hold at least one value, but is 0.5"),
@@ -379,8 +400,19 @@ REFUSED = [
     ({"sampler": "sobol"}, "sampler must be one of enumerated, stratified, iid, but is 'sobol'"),
     ({"engine": "gpu"}, "engine must be auto, arrays, lanes or fused, but is 'gpu'"),
     ({"objective": "exact"}, "objective must be sampled or expected, but is 'exact'"),
-    ({"learning_rate": 0.0}, "learning_rate must be above 0 and finite, but is 0.0"),
-    ({"learning_rate": np.nan}, "learning_rate must be above 0 and finite, but is nan"),
+    *(({"learning_rate": rate}, f"{RATE}, but is {rate!r}") for rate in (0.0, np.nan, "0.1", True)),
+    ({"density": ["0.5"]}, "density must hold numbers, but is ['0.5']"),
+    ({"density": [True]}, "density must hold numbers, but is [True]"),
+    (
+        {"importance": [Redwood(3, 2)]},
+        "importance must hold numbers, but is [Redwood(n_features=3, n_neurons=2, activation='square')]",
+    ),
+    ({"model": "Anthropic"}, "model must be a model, such as Redwood(6, 3), but is 'Anthropic'"),
+    (
+        {"model": Anthropic},
+        "model must be a model, such as Redwood(6, 3), but is <class 'polyjax.toy.models.Anthropic'>",
+    ),
+    ({"model": [0.5], "density": Redwood(3, 2)}, "model must be a model, such as Redwood(6, 3), but is [0.5]"),
     (
         {"learning_rate": 0.1, "optimizer": optax.sgd(0.1)},
         "learning_rate must be left out where an optimizer is given, which has its own, but is 0.1",
