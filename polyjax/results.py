@@ -212,7 +212,8 @@ def _whole(path: str | os.PathLike[str]) -> Iterator[None]:
     """A damaged file can fail in any of the layers that read it."""
     try:
         if os.path.exists(path) and not zipfile.is_zipfile(path):
-            raise ValueError("it is no .npz file")
+            with open(path, "rb") as file:
+                raise ValueError("it is truncated" if file.read(2) == b"PK" else "it is no .npz file")
         yield
     except FileNotFoundError:
         raise

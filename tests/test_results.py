@@ -615,3 +615,13 @@ def test_an_array_that_says_it_is_larger_than_the_file_is_refused_before_it_is_m
                 member.write(np.ascontiguousarray(a).data)
     with pytest.raises(ValueError, match=r"loss\.npy has \d+ bytes, but its header says \d+"):
         load(path)
+
+
+def test_a_truncated_file_is_told_from_one_that_is_no_npz(path):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r": it is truncated$"):
+        load(path)
+    path.write_bytes(b"text" + whole[4 : len(whole) // 2])
+    with pytest.raises(ValueError, match=r": it is no \.npz file$"):
+        load(path)

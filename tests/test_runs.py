@@ -928,3 +928,22 @@ def test_the_best_restarts_are_found_band_by_band(whole):
     found, expected = runs._best(TINY, lanes), whole.results.select("best")
     for a, b in zip(found, expected, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+def test_a_folder_that_cannot_be_made_is_named(monkeypatch, tmp_path):
+    mkdir = runs.Path.mkdir
+
+    def as_in_proc(self, *args, **options):
+        if self.name == "nowhere":
+            raise FileNotFoundError(2, "No such file or directory")
+        mkdir(self, *args, **options)
+
+    monkeypatch.setattr(runs.Path, "mkdir", as_in_proc)
+    with pytest.raises(OSError, match=r"^cannot make the folder .*nowhere$"):
+        run_to_file(TINY, tmp_path / "nowhere" / "run.npz", progress=False)
+
+
+@pytest.mark.parametrize("call", [lambda path: polyjax.run("run.npz"), lambda path: run_to_file(path, TINY)])
+def test_what_is_no_sweep_is_refused(call, path):
+    with pytest.raises(ValueError, match=r"^sweep must be a Sweep, but is "):
+        call(path)

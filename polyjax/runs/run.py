@@ -39,6 +39,7 @@ from polyjax.sweep import Sweep
 def run(sweep: Sweep, progress: bool = True) -> Results:
     """Train every lane of the sweep, evaluate it, train again what has not settled, and refine and polish the diagram
     if the sweep says so. The same sweep on the same machine gives the same bits."""
+    _check(sweep)
     trained = _begin(sweep, Memory(), progress)
     lanes, refined = _train(trained)
     arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in OF_LANES}
@@ -62,6 +63,7 @@ def run_to_file(
     a run or a file of another configuration is there, or another process is at work on it; OSError where the folder
     cannot be written.
     """
+    _check(sweep)
     path = Path(path)
     require(path.suffix == ".npz", "path", "end in .npz", str(path))
     require(
@@ -81,6 +83,10 @@ def run_to_file(
     except FileNotFoundError:  # of the folder, which another process clears up when the file is whole
         if not (_is_there if share.processes > 1 else _is_done)(path, sweep):
             raise
+
+
+def _check(sweep: Sweep) -> None:
+    require(isinstance(sweep, Sweep), "sweep", "be a Sweep", sweep)
 
 
 def discard(path: Path) -> None:

@@ -53,6 +53,10 @@ class Directory:
     def __enter__(self) -> "Directory":
         """Raises ValueError where another process is at work here, or where the run is of another configuration."""
         try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # which `writing` takes for a folder that was removed
+            raise OSError(f"cannot make the folder {self.folder.parent}") from error
+        try:
             self.writing(self._lock)
             self._continue()
         except BaseException:
