@@ -339,7 +339,7 @@ def test_only_the_scale_of_feature_0_depends_on_the_lane():
 
 def test_learning_rates_and_counters_are_computed_once_and_not_by_every_lane():
     program = Program(configuration(Redwood(3, 2), optimizer=optax.adam(optax.linear_schedule(0.5, 0.0, 4))))
-    assert program.own == [False, True, True, True, True, False]  # counters, and between them the moments
+    assert program.of_lane == [False, True, True, True, True, False]  # counters, and between them the moments
     shared, numbers = jax.lax.scan(lambda shared, _: program.next_shared(shared), [jnp.int32(0)] * 2, length=4)
     assert [int(count) for count in shared] == [4, 4]
     rates = np.abs(numbers)

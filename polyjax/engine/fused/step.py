@@ -24,7 +24,7 @@ Entries = list[list[Any]]  # of every leaf
 
 
 class Program:
-    """One step of a model. `own` says of every leaf of the optimiser's state whether it is the model's own;
+    """One step of a model. `of_lane` says of every leaf of the optimiser's state whether each lane has its own;
     the others, such as a step count, all models share.
 
     Raises NotImplementedError for a model or an optimiser that is no arithmetic of scalars.
@@ -33,20 +33,20 @@ class Program:
     def __init__(self, training: Training) -> None:
         self.training, self.optimizer, self.one = training, training.optimizer, one_model(training.model)
         self.state = jax.eval_shape(self.optimizer.init, self.one)
-        self.own = _own(self.optimizer, self.one, self.state)
+        self.of_lane = _of_lane(self.optimizer, self.one, self.state)
         self.gradient = _gradient_stages(training, self.one)
         self.update = self._update_stages()
 
-    def mine(self, leaves: Sequence[Any]) -> list[Any]:
-        return [leaf for leaf, own in zip(leaves, self.own, strict=True) if own]
+    def lane_leaves(self, leaves: Sequence[Any]) -> list[Any]:
+        return [leaf for leaf, of_lane in zip(leaves, self.of_lane, strict=True) if of_lane]
 
-    def shared(self, leaves: Sequence[Any]) -> list[Any]:
-        return [leaf for leaf, own in zip(leaves, self.own, strict=True) if not own]
+    def shared_leaves(self, leaves: Sequence[Any]) -> list[Any]:
+        return [leaf for leaf, of_lane in zip(leaves, self.of_lane, strict=True) if not of_lane]
 
-    def merge(self, mine: Sequence[Any], shared: Sequence[Any]) -> list[Any]:
-        """Return the leaves in their order, the inverse of `mine` and `shared`."""
-        rest = {True: iter(mine), False: iter(shared)}
-        return [next(rest[own]) for own in self.own]
+    def merge(self, of_lane: Sequence[Any], shared: Sequence[Any]) -> list[Any]:
+        """Return the leaves in their order, the inverse of `lane_leaves` and `shared_leaves`."""
+        rest = {True: iter(of_lane), False: iter(shared)}
+        return [next(rest[each]) for each in self.of_lane]
 
     def samples(self, key: Array, numbers: Array, density: Array) -> Array:
         """Return what lanes need of the data of some steps, at densities [P]: [P, K, B, Q], Q numbers of each of B
@@ -63,15 +63,15 @@ class Program:
     def next_shared(self, shared: list[Array]) -> tuple[list[Array], Array]:
         """Return the shared leaves after a step, and the numbers that this step needs of them."""
         zeros = lambda tree: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tree)  # noqa: E731
-        leaves = self.merge(zeros(self.mine(jax.tree.leaves(self.state))), shared)
+        leaves = self.merge(zeros(self.lane_leaves(jax.tree.leaves(self.state))), shared)
         state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
         new = self.optimizer.update(zeros(self.one), state, zeros(self.one))[1]
-        return self.shared(jax.tree.leaves(new)), self.update.before([[*leaf.ravel()] for leaf in shared])
+        return self.shared_leaves(jax.tree.leaves(new)), self.update.before([[*leaf.ravel()] for leaf in shared])
 
     def _update_stages(self) -> Staged:
         """Return the optimiser's update: from the shared leaves and from (the gradient, the model's own leaves, the
         parameters), to (the parameters, the model's own leaves)."""
-        if any(leaf.dtype != np.float32 for leaf in self.mine(jax.tree.leaves(self.state))):
+        if any(leaf.dtype != np.float32 for leaf in self.lane_leaves(jax.tree.leaves(self.state))):
             raise NotImplementedError("the optimiser keeps flags or counts for every model")
 
         def update(gradient: Params, state: Any, params: Params) -> Any:
@@ -81,16 +81,16 @@ class Program:
         unrolled, n = unroll(update, self.one, self.state, self.one), len(self.one)
 
         def scalars(shared: Entries, model: tuple[Entries, Entries, Entries]) -> tuple[Entries, Entries]:
-            gradient, mine, params = model
-            new = unrolled(*gradient, *self.merge(mine, shared), *params)
-            return new[:n], self.mine(new[n:])
+            gradient, of_lane, params = model
+            new = unrolled(*gradient, *self.merge(of_lane, shared), *params)
+            return new[:n], self.lane_leaves(new[n:])
 
         one, state = scalars_of(self.one), scalars_of(self.state)
-        shared, model = self.shared(state), (one, self.mine(state), one)
+        shared, model = self.shared_leaves(state), (one, self.lane_leaves(state), one)
         return _for_kernel(split(scalars, shared, model), shared, model)
 
 
-def _own(optimizer: optax.GradientTransformation, one: Params, state: Any) -> list[bool]:
+def _of_lane(optimizer: optax.GradientTransformation, one: Params, state: Any) -> list[bool]:
     """Say which leaves are a model's own: those that have more axes in lanes than by themselves."""
     lane = jax.tree.map(lambda a: jax.ShapeDtypeStruct((*a.shape, 1, 1), a.dtype), one)
     in_lanes = jax.eval_shape(per_lane(optimizer, one).init, lane)

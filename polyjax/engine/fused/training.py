@@ -2,7 +2,7 @@
 
 Samples are drawn outside, by `Training.draw` as for the other engines, and what only the step's number decides is
 computed there too. Axis letters: P densities, L lanes a density, M lanes of all densities, each filled up to whole
-blocks, K steps, B samples a step, Q numbers a sample, R numbers a step, S numbers that a lane keeps.
+blocks, K steps, B samples a step, Q numbers a sample, R numbers a step, S numbers that a lane carries on.
 """
 
 from collections.abc import Sequence
@@ -41,24 +41,24 @@ def train(
     whole_scale = jnp.stack([jnp.broadcast_to(s, (P, L)) for s in scale])
     units = training.in_units(lanes.last(start), whole_scale)
     state = jax.tree.leaves(lanes.per_lane(fixed.optimizer, program.one).init(units))
-    has = _filled([importance, *(s for s in scale if np.ndim(s))], LANES[kernel.target])
-    keeps = _filled([*units, *program.mine(state)], LANES[kernel.target])
+    inputs = _filled([importance, *(s for s in scale if np.ndim(s))], LANES[kernel.target])
+    carried = _filled([*units, *program.lane_leaves(state)], LANES[kernel.target])
     constants = [None if np.ndim(s) else s for s in scale]
 
     def several_steps(carry: Any, numbers: Array) -> Any:
-        keeps, shared = carry
+        carried, shared = carry
         samples = program.samples(draw_key, numbers, density)
         shared, rates = lax.scan(lambda shared, _: program.next_shared(shared), shared, length=len(numbers))
         step = _step(program, constants, samples.shape[2])
-        return _in_parts(kernel, step, samples, rates, has, keeps), shared
+        return _in_parts(kernel, step, samples, rates, inputs, carried), shared
 
-    def weights(keeps: Array) -> Params:
-        rows = keeps.reshape(len(keeps), P, -1)[:, :, :L]
+    def weights(carried: Array) -> Params:
+        rows = carried.reshape(len(carried), P, -1)[:, :, :L]
         leaves = jnp.split(rows, np.cumsum([leaf.size for leaf in program.one]))
         units = Params(*(a.reshape(*leaf.shape, P, L) for a, leaf in zip(leaves, program.one, strict=False)))
         return lanes.first(training.in_weights(units, whole_scale))
 
-    (end, _), half_way = training.in_blocks(several_steps, (keeps, program.shared(state)), fixed.steps)
+    (end, _), half_way = training.in_blocks(several_steps, (carried, program.shared_leaves(state)), fixed.steps)
     return Trained(weights(end), weights(half_way))
 
 
@@ -104,18 +104,18 @@ def _step(program: Program, scale: list[Any], n_samples: int) -> Step:
     """Return a step as the kernel runs it, for the model's scale of every feature, or None where lanes have their
     own."""
     one = scalars_of(program.one)
-    kept, size = jax.tree.structure((one, program.mine(scalars_of(program.state)))), len(jax.tree.leaves(one))
+    kept, size = jax.tree.structure((one, program.lane_leaves(scalars_of(program.state)))), len(jax.tree.leaves(one))
 
-    def step(sample: Any, rates: list[Any], has: list[Any], keeps: list[Any]) -> list[Any]:
-        importance, *rest = has
+    def step(sample: Any, rates: list[Any], inputs: list[Any], carried: list[Any]) -> list[Any]:
+        importance, *rest = inputs
         own_scale = iter(rest)
         every_scale = [next(own_scale) if s is None else s for s in scale]
-        units, mine = jax.tree.unflatten(kept, keeps)
+        units, of_lane = jax.tree.unflatten(kept, carried)
         weights = _scaled(units, every_scale)
         terms = lambda i: jax.tree.leaves(program.gradient.after(sample(i), (weights, importance)))  # noqa: E731
         sums = sum_over(terms, n_samples, [0 * importance] * size)
         gradient = _scaled(jax.tree.unflatten(jax.tree.structure(one), sums), every_scale)
-        return jax.tree.leaves(program.update.after(rates, (gradient, mine, units)))
+        return jax.tree.leaves(program.update.after(rates, (gradient, of_lane, units)))
 
     return step
 
@@ -126,9 +126,9 @@ def _scaled(params: Entries, scale: list[Any]) -> Entries:
     return [[w * s if np.ndim(s) or s != 1 else w for w, s in zip(W, cycle(scale), strict=False)], *others]
 
 
-def _in_parts(kernel: Kernel, step: Step, samples: Array, rates: Array, has: Array, keeps: Array) -> Array:
+def _in_parts(kernel: Kernel, step: Step, samples: Array, rates: Array, inputs: Array, carried: Array) -> Array:
     """Run the kernel on samples [P, K, B, Q], as often as they are too many for one call."""
     P, K, B, Q = samples.shape
     at_once = kernel.steps_at_once(K, B * Q)
     parts = jnp.moveaxis(samples.reshape(P, -1, at_once, B, Q), 1, 0), rates.reshape(-1, at_once, rates.shape[-1])
-    return lax.scan(lambda keeps, part: (kernel(step, *part, has, keeps), None), keeps, parts)[0]
+    return lax.scan(lambda carried, part: (kernel(step, *part, inputs, carried), None), carried, parts)[0]
