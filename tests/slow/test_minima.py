@@ -96,8 +96,8 @@ def test_stored_losses_are_those_of_the_weights_within_their_standard_errors():
         here = reference.problem(panel, results(panel).density[at[0]], results(panel).importance[at[1]])
         error = diagram.loss[at] - reference.expected_loss(here, diagram.W[at], diagram.b[at]).value
         if diagram.loss_se[at] == 0:
-            # Exact, but for the rounding of a sum in float32.
-            assert abs(error) <= 1e-5 * diagram.loss[at], f"{panel} {at}"
+            # Exact, but for the rounding in float32 of a sum whose terms, of order one, nearly cancel.
+            assert abs(error) <= 1e-5 * diagram.loss[at] + 1e-6, f"{panel} {at}"
         else:
             scores.append(error / diagram.loss_se[at])
     scores = abs(np.array(scores))
