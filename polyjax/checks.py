@@ -20,10 +20,14 @@ def require(ok: Any, name: str, must: str, value: Any) -> None:
         raise ValueError(f"{name} must {must}, but is {_shown(ok, value)}")
 
 
+def is_number(value: Any) -> bool:
+    """Say whether a value is one number, as True and False are not."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 def whole(name: str, value: Any, least: int) -> int:
     """Return a whole number of at least `least`; 1e3 is one too. Raises ValueError for anything else."""
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    ok = number and value >= least and value == np.floor(value) and value < np.inf
+    ok = is_number(value) and value >= least and value == np.floor(value) and value < np.inf
     require(ok, name, f"be a whole number of at least {least}", value)
     return int(value)
 

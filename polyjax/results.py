@@ -64,7 +64,7 @@ class Results:
     W: np.ndarray  # [P, V, R, D, N]
     b: np.ndarray  # [P, V, R] or [P, V, R, N]
     settled: np.ndarray  # [P, V, R], bool: finite and settled
-    attempt: np.ndarray  # [P, V, R], uint8: 0, or which retry it was (see `retry`)
+    attempt: np.ndarray  # [P, V, R], uint8: 0, or which retry it was (see `attempts`)
     config: dict[str, Any]  # what was run, JSON-serialisable (see `Sweep.describe`), and its provenance
     refined: Refined | None = None  # where the sweep was told to refine
 

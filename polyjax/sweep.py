@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from polyjax import description
-from polyjax.checks import known, require, whole
+from polyjax.checks import is_number, known, require, whole
 from polyjax.engine import training
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
 from polyjax.fingerprints import fingerprint
@@ -49,8 +49,8 @@ class Sweep:
     sampler: str | None = None  # "enumerated", "stratified" or "iid"; None: enumerated where the batch has room
     objective: str = "sampled"  # or "expected": the closed-form population loss of a model with square activation
     engine: str = "auto"  # "arrays", "lanes" or "fused" (see `execution`); auto: the fastest that can run it here
-    retries: int = 2  # most times that a model which did not end finite and settled is trained again (see `retry`)
-    refine: int = 0  # most rounds in which cells are continued from their neighbours (see `refine`)
+    retries: int = 2  # most times that a model which did not end finite and settled is trained again (see `attempts`)
+    refine: int = 0  # most rounds in which cells are continued from their neighbours (see `refinement`)
     polish: bool | str = False  # each cell's solution is minimised to the end (see `polishing`): on the closed form
     # where the model has one, else on a fixed batch; "sampled": on a batch in any case; "restarts": every restart too
     seed: int = 0
@@ -192,9 +192,8 @@ def _check(sweep: Sweep) -> None:
     require(size <= LARGEST_POLISHED, "polish", most, sweep.polish)
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate
-    number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     must = "be a number above 0 and finite (a schedule is part of an optimizer)"
-    require(rate is None or (number and 0 < rate < np.inf), "learning_rate", must, rate)
+    require(rate is None or (is_number(rate) and 0 < rate < np.inf), "learning_rate", must, rate)
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
     if sweep.objective == "expected":

@@ -191,3 +191,10 @@ def test_near_importance_1_every_other_feature_changes_places_with_feature_0(mod
         of_features = b[row, column] if np.ndim(b[row, column]) == 0 else b[row, column][places]
         np.testing.assert_array_equal(given.b[origin], of_features)
         assert given.importance[origin] == importance[column]
+
+
+def test_a_model_of_one_feature_is_polished():
+    sweep = polyjax.Sweep(polyjax.Redwood(1, 1), [0.5, 1.0], [1.0], restarts=1, steps=50, polish=True)
+    refined = polyjax.run(sweep, progress=False).refined
+    assert refined.settled.all()
+    np.testing.assert_allclose(refined.capacity, 1, atol=1e-4)

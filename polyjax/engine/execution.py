@@ -56,7 +56,7 @@ def initial(fixed: Training, key: Array, density: Array, importance: Array, rest
         bits = lax.bitcast_convert_type(jnp.stack([density, importance]), jnp.uint32)
         cell = jax.random.fold_in(jax.random.fold_in(key, bits[0]), bits[1])
         params = fixed.model.init(jax.random.fold_in(cell, restart))
-        return training.in_weights(params, fixed.model.scale(fixed.importances(importance)))
+        return training.in_weights(params, fixed.scale(importance))
 
     return jax.vmap(jax.vmap(one, (None, 0, 0)))(density, importance, restart)
 

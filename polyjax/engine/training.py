@@ -46,6 +46,10 @@ class Training:
         """Return v [N] from the importance of feature 0; the other features have 1."""
         return jnp.ones(self.model.n_features).at[0].set(importance)
 
+    def scale(self, importance: Array) -> Array:
+        """Return the model's scale [N] at the importance of feature 0."""
+        return self.model.scale(self.importances(importance))
+
     def draw(self, key: Array, step: Array, density: Array) -> Any:
         """Return the data of one step at one density: a `Batch`, or for the expected objective the `Moments`."""
         if self.objective == "expected":
@@ -116,8 +120,7 @@ def train_arrays(training: Training, start: Params, importance: Array, density: 
     [P, L, ...]."""
 
     def run(start: Params, importance: Array, density: Array) -> Trained:
-        v = training.importances(importance)
-        scale = training.model.scale(v)
+        v, scale = training.importances(importance), training.scale(importance)
         gradient = jax.grad(lambda units, data: training.loss(in_weights(units, scale), v, data))
         draw = lambda step: training.draw(draw_key, step, density)  # noqa: E731
         trained = fit(gradient, training.optimizer, draw, training.steps, in_units(start, scale))
@@ -128,9 +131,9 @@ def train_arrays(training: Training, start: Params, importance: Array, density: 
 
 def train_lanes(training: Training, start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
     """Do the same as `train_arrays`, up to rounding."""
-    model, one = training.model, one_model(training.model)
+    one = one_model(training.model)
     prepare, lane_gradient = lane_objective(training)
-    scale = lanes.last(jax.vmap(jax.vmap(lambda v: model.scale(training.importances(v))))(importance))
+    scale = lanes.last(jax.vmap(jax.vmap(training.scale))(importance))
 
     def draw(step: Array) -> Any:
         return prepare(jax.vmap(training.draw, (None, None, 0))(draw_key, step, density))

@@ -10,7 +10,7 @@ with the operation's name; such a model runs on plain arrays.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from math import prod
 from operator import add
 from typing import Any, NamedTuple
@@ -199,11 +199,10 @@ def _moved(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
     numbers = [np.arange(end - a.size, end).reshape(a.shape) + 1 for end, a in zip(ends, operands, strict=False)]
     with jax.ensure_compile_time_eval():
         moved = bind(eqn, [*numbers, *(_constant(eqn, a) for a in operands[len(numbers) :])])
-    dtype = eqn.outvars[0].aval.dtype  # type: ignore[attr-defined]
-    fill = {0: np.zeros((), dtype)[()]}
+    dtype = _dtype(eqn.outvars[0])
 
     def entry(number: int) -> Any:
-        return entries[number - 1] if 1 <= number <= len(entries) else fill.get(number, np.full((), np.nan, dtype)[()])
+        return entries[number - 1] if 1 <= number <= len(entries) else dtype.type(np.nan if number else 0)
 
     return [_entries(a.shape, map(entry, np.ravel(a).tolist())) for a in map(np.asarray, moved)]
 
@@ -217,7 +216,7 @@ def _constant(eqn: JaxprEqn, a: Entries) -> np.ndarray:
 
 def _scatter(eqn: JaxprEqn, a: Entries, indices: Entries, updates: Entries) -> Entries:
     """Set, or add to, entries of `a`; an update whose index is out of bounds has no place, and is dropped."""
-    dtype = eqn.outvars[0].aval.dtype  # type: ignore[attr-defined]
+    dtype = _dtype(eqn.outvars[0])
     result, at, nowhere = a.copy(), _constant(eqn, indices), np.zeros(a.shape, dtype)
     for i in np.ndindex(*updates.shape):
         one = np.zeros(updates.shape, dtype)
@@ -234,17 +233,22 @@ def _iota(eqn: JaxprEqn) -> Entries:
         return _entries(_shape(eqn.outvars[0]), np.ravel(eqn.primitive.bind(**eqn.params)))
 
 
-def _reduced(f: Callable[[Any, Any], Any]) -> Callable[..., Entries]:
-    def rule(eqn: JaxprEqn, a: Entries) -> Entries:
-        rest = [i for i in range(a.ndim) if i not in eqn.params["axes"]]
-        rows = a.transpose(*rest, *eqn.params["axes"]).reshape(*_shape(eqn.outvars[0]), -1)
-        return _entries(rows.shape[:-1], (reduce(f, rows[index]) for index in np.ndindex(*rows.shape[:-1])))
-
-    return rule
-
-
 def _shape(variable: Any) -> tuple[int, ...]:
     return variable.aval.shape
+
+
+def _dtype(variable: Any) -> np.dtype[Any]:
+    return np.dtype(variable.aval.dtype)
+
+
+def _reduced(fold: Callable[[Any], Any]) -> Callable[..., Entries]:
+    def rule(eqn: JaxprEqn, a: Entries) -> Entries:
+        shape = _shape(eqn.outvars[0])
+        rest = [i for i in range(a.ndim) if i not in eqn.params["axes"]]
+        rows = a.transpose(*rest, *eqn.params["axes"]).reshape(prod(shape), -1)
+        return _entries(shape, map(fold, rows))
+
+    return rule
 
 
 def _sum(values: Any) -> Any:
@@ -253,16 +257,9 @@ def _sum(values: Any) -> Any:
     return reduce(add, reversed([*values]))
 
 
-def _reduce_sum(eqn: JaxprEqn, a: Entries) -> Entries:
-    shape = _shape(eqn.outvars[0])
-    rest = [i for i in range(a.ndim) if i not in eqn.params["axes"]]
-    rows = a.transpose(*rest, *eqn.params["axes"]).reshape(int(np.prod(shape)), -1)
-    return _entries(shape, map(_sum, rows))
-
-
 def _dot_general(eqn: JaxprEqn, a: Entries, b: Entries) -> Entries:
     (contract_a, contract_b), (batch_a, batch_b) = eqn.params["dimension_numbers"]
-    dtype = eqn.outvars[0].aval.dtype  # type: ignore[attr-defined]
+    dtype = _dtype(eqn.outvars[0])
 
     def rows(a: Entries, batch: Sequence[int], contract: Sequence[int]) -> Entries:
         """[batch, free, contracted]"""
@@ -296,9 +293,9 @@ def _broadcast_in_dim(eqn: JaxprEqn, a: Entries) -> Entries:
 
 _CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint")
 _RULES: dict[str, Callable[..., Entries]] = {
-    "reduce_sum": _reduce_sum,
-    "reduce_max": _reduced(lax.max),
-    "reduce_min": _reduced(lax.min),
+    "reduce_sum": _reduced(_sum),
+    "reduce_max": _reduced(partial(reduce, lax.max)),
+    "reduce_min": _reduced(partial(reduce, lax.min)),
     "dot_general": _dot_general,
     "iota": _iota,
     "scatter": _scatter,

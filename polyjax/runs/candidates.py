@@ -6,11 +6,12 @@ Axis letters: P densities, V importances, R restarts, S solutions, J jobs, N fea
 from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from polyjax.engine.outcome import Outcome
 from polyjax.engine.training import Training
-from polyjax.runs.jobs import Jobs, Solutions, differ, joined
+from polyjax.runs.jobs import Jobs, Solutions, differ
 
 ALIKE = 1.5  # features whose importances differ by a larger factor do not change places
 
@@ -44,25 +45,26 @@ def exchanged(now: Outcome, importance: np.ndarray, fixed: Training) -> tuple[So
 
     Near V = 1 it hardly matters which feature has which place, so that training may not find out.
     """
-    near_1 = np.flatnonzero((importance > 1 / ALIKE) & (importance < ALIKE))
-    row, column = (a.ravel() for a in np.meshgrid(np.arange(len(now.loss)), near_1, indexing="ij"))
-    cell, scale = (row, column), np.asarray(jax.vmap(lambda v: fixed.model.scale(fixed.importances(v)))(importance))
-    parts = []
-    for other in range(1, now.capacity.shape[-1]):
-        order = np.arange(now.capacity.shape[-1])
-        order[[0, other]] = other, 0
-        lengths = scale[column] / scale[column][:, order]
-        b = now.b[cell]
-        parts.append(
-            Solutions(
-                now.W[cell][:, :, order] * lengths[:, None],
-                b[:, order] if b.ndim > 1 else b,
-                now.capacity[cell][:, order],
-                importance[column],
-            )
-        )
-    n = len(parts)
-    return joined(*parts), Jobs(np.tile(row, n), np.tile(column, n), np.arange(n * row.size))
+    near_1, n = np.flatnonzero((importance > 1 / ALIKE) & (importance < ALIKE)), now.capacity.shape[-1]
+    other, row, column = (
+        a.ravel() for a in np.meshgrid(np.arange(1, n), np.arange(len(now.loss)), near_1, indexing="ij")
+    )
+    order = np.tile(np.arange(n), (other.size, 1))  # [S, N]
+    order[:, 0], order[np.arange(other.size), other] = other, 0
+
+    def placed(a: np.ndarray) -> np.ndarray:
+        """Return columns [S, ..., N] in their new places."""
+        return np.take_along_axis(a, order.reshape(len(order), *(1,) * (a.ndim - 2), n), -1)
+
+    scale = np.asarray(jax.vmap(fixed.scale)(jnp.asarray(importance)))[column]
+    W, b, capacity = (a[row, column] for a in (now.W, now.b, now.capacity))
+    swapped = Solutions(
+        placed(W) * (scale / placed(scale))[:, None],
+        placed(b) if b.shape[1:] == (n,) else b,
+        placed(capacity),
+        importance[column],
+    )
+    return swapped, Jobs(row, column, np.arange(row.size))
 
 
 def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions) -> Jobs:

@@ -21,9 +21,14 @@ from polyjax.toy.models import Params
 FEW, NARROW = 1024, (8, 4)  # so few jobs are packed in chunks [G, L] in which few lanes are idle
 
 
+def packing(jobs: Jobs, many: tuple[int, int]) -> tuple[int, int]:
+    """Return the shape [G, L] of the chunks that jobs are packed in: `many`, unless they are few."""
+    return many if jobs.row.size > FEW else NARROW
+
+
 def evaluation_shape(run: Run, jobs: Jobs) -> tuple[int, int]:
     """Return the shape [G, L] of the chunks in which jobs are evaluated."""
-    return NARROW if jobs.row.size <= FEW else like(jobs.row, run.shape)
+    return packing(jobs, like(jobs.row, run.shape))
 
 
 def start(
@@ -44,10 +49,9 @@ def start(
 def _stretch(fixed: Training) -> Callable[..., jax.Array]:
     """Return what maps two importances of feature 0, [G, L] both, to the ratio of the lengths of embeddings,
     [G, L, N]; 1 where one of them is 0."""
-    scale = lambda v: fixed.model.scale(fixed.importances(v))  # noqa: E731
 
     def ratio(there: jax.Array, here: jax.Array) -> jax.Array:
-        a, b = scale(there), scale(here)
+        a, b = fixed.scale(there), fixed.scale(here)
         return jnp.where((a > 0) & (b > 0), b / jnp.where(a > 0, a, 1), 1)
 
     return jax.vmap(jax.vmap(ratio))

@@ -23,7 +23,7 @@ from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome
 from polyjax.engine.training import Training, argument_shapes
 from polyjax.runs.candidates import Bands, exchanged, rivals, unlike
-from polyjax.runs.continuation import FEW, NARROW, evaluation_shape, run_jobs, start, transplanted
+from polyjax.runs.continuation import evaluation_shape, packing, run_jobs, start, transplanted
 from polyjax.runs.grid import Chunk
 from polyjax.runs.jobs import Jobs, Solutions, accept, differ, extended, neighbours, solutions, themselves
 from polyjax.runs.stages import Run
@@ -112,7 +112,7 @@ class Stages:
 
         name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
         fields = ["before", "after", "W", "b", "spectrum"]
-        return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, SHAPE if jobs.row.size > FEW else NARROW)
+        return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, packing(jobs, SHAPE))
 
     def _programs(self, shape: tuple[int, int]) -> list[Program]:
         return [
@@ -159,7 +159,7 @@ def _spectra(fixed: Training, params: Params, v: np.ndarray, polished: polish.Po
     """Return the spectra [G, L, n] of a chunk of solutions."""
     shape = v.shape
     W = np.asarray(params.W, np.float64).reshape(prod(shape), *params.W.shape[2:])
-    scale = np.asarray(jax.vmap(lambda v: fixed.model.scale(fixed.importances(v)))(jnp.asarray(v.ravel())))
+    scale = np.asarray(jax.vmap(fixed.scale)(jnp.asarray(v.ravel())))
     hessian = np.asarray(polished.hessian).reshape(prod(shape), *polished.hessian.shape[2:])
     values = certificate.spectrum(fixed.model, W, scale, np.asarray(polished.before).ravel(), hessian)
     return values.reshape(*shape, -1).astype(np.float32)

@@ -7,6 +7,7 @@ processes may share the folder, each of which does its own part of the work.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from time import sleep
 from typing import Any, BinaryIO
@@ -123,13 +124,18 @@ class Directory:
         return not other
 
     def keep(self, name: str, arrays: Arrays) -> None:
-        words = {"run": self._run, "name": name, "arrays": [*arrays], "provenance": provenance.provenance(self.engine)}
+        words = {"run": self._run, "name": name, "arrays": [*arrays], "provenance": self._made}
         about = np.array(json.dumps(words, sort_keys=True))
 
         def content(file: BinaryIO) -> None:
             np.savez(file, about=about, **arrays)  # type: ignore[arg-type]
 
         self.writing(lambda: files.write(self._path(name), content, prefix=f"{self.index}-"))
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        """How this process makes outcomes, which is known once an engine was chosen."""
+        return provenance.provenance(self.engine)
 
     def read(self, name: str, fields: Sequence[str]) -> Arrays:
         try:
