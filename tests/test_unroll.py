@@ -209,6 +209,14 @@ def test_moves_of_entries_and_their_gradients_under_jit(name):
         np.testing.assert_allclose(np.array(a), b.ravel(), rtol=64 * EPS, atol=64 * EPS)
 
 
+@pytest.mark.parametrize("fill", [None, 0, 2, 0.5])  # 2 is also the number of an entry
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_what_an_index_out_of_bounds_reads_is_what_jax_reads(dtype, fill):
+    x = np.array([10, 20, 30], dtype)
+    read = lambda x: x.at[jnp.array([1, 7])].get(mode="fill", fill_value=fill)  # noqa: E731
+    np.testing.assert_array_equal(unroll(read, x)([*x])[0], read(jnp.asarray(x)))
+
+
 def test_computed_indices_are_refused():
     def largest(x):
         return x[(x[0] > x[1]).astype(int)]

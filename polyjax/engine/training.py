@@ -120,7 +120,8 @@ def train_arrays(training: Training, start: Params, importance: Array, density: 
     [P, L, ...]."""
 
     def run(start: Params, importance: Array, density: Array) -> Trained:
-        v, scale = training.importances(importance), training.scale(importance)
+        v = training.importances(importance)
+        scale = training.model.scale(v)
         gradient = jax.grad(lambda units, data: training.loss(in_weights(units, scale), v, data))
         draw = lambda step: training.draw(draw_key, step, density)  # noqa: E731
         trained = fit(gradient, training.optimizer, draw, training.steps, in_units(start, scale))

@@ -191,20 +191,21 @@ def _scalar(eqn: JaxprEqn, operands: list[Any]) -> Any:
 
 
 def _moved(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
-    """Apply an operation that moves entries, by having it move their numbers, from 1 on. Others are what an index out
-    of bounds reads: 0, or NaN."""
-    n_moved = _MOVES[eqn.primitive.name]
-    entries = [entry for a in operands[:n_moved] for entry in a.flat]
-    ends = np.cumsum([a.size for a in operands[:n_moved]])
-    numbers = [np.arange(end - a.size, end).reshape(a.shape) + 1 for end, a in zip(ends, operands, strict=False)]
+    """Apply an operation that moves entries, by having it move their numbers, from 1 on. It also moves zeros, which
+    shows what it reads where an index is out of bounds: 0, or else what is no zero."""
+    moving = operands[: _MOVES[eqn.primitive.name]]
+    entries = [entry for a in moving for entry in a.flat]
+    ends = np.cumsum([a.size for a in moving])
+    numbers = [np.arange(end - a.size, end).reshape(a.shape) + 1 for end, a in zip(ends, moving, strict=True)]
+    zeros = [np.zeros(a.shape, _dtype(v)) for v, a in zip(eqn.invars, moving, strict=False)]
+    constants = [_constant(eqn, a) for a in operands[len(moving) :]]
     with jax.ensure_compile_time_eval():
-        moved = bind(eqn, [*numbers, *(_constant(eqn, a) for a in operands[len(numbers) :])])
-    dtype = _dtype(eqn.outvars[0])
+        moved, fills = (map(np.asarray, bind(eqn, [*a, *constants])) for a in (numbers, zeros))
 
-    def entry(number: int) -> Any:
-        return entries[number - 1] if 1 <= number <= len(entries) else dtype.type(np.nan if number else 0)
+    def entry(number: Any, fill: Any) -> Any:
+        return fill if fill != 0 or number == 0 else entries[number - 1]
 
-    return [_entries(a.shape, map(entry, np.ravel(a).tolist())) for a in map(np.asarray, moved)]
+    return [_entries(a.shape, map(entry, a.flat, b.flat)) for a, b in zip(moved, fills, strict=True)]
 
 
 def _constant(eqn: JaxprEqn, a: Entries) -> np.ndarray:
