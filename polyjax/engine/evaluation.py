@@ -1,17 +1,17 @@
 """Evaluation of trained models: their loss on two large common batches, one to choose by and one to report.
 
-Restarts of a cell are ranked by the first loss, so it must be far more certain than that of a training batch. The least
-of several noisy losses is too low on average, hence the second, on independent samples and with a standard error. Both
-batches are made of quasi-random values under independent random shifts, whose spread gives the standard error. They are
-the same for every importance and restart at a density, so that differences between restarts are more certain still,
-and independent between densities. Compiled without the training's fast-math.
+Restarts of a cell are ranked by the first loss, so it must be far more certain than that of a training batch: its batch
+is one large lattice (`lattice`), which has the least error. The least of several noisy losses is too low on average,
+hence the second, on independent samples under many random shifts, whose spread gives the standard error. Both are the
+same for every importance and restart at a density, so that differences between restarts are more certain still, and
+independent between densities. Compiled without the training's fast-math.
 
-Axis letters: S shifts, C parts of a batch, B samples a part, P densities, L lanes a density, N features.
+Axis letters: S shifts or tiles, C parts of a batch, B samples a part, P densities, L lanes a density, N features.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ import optax
 from jax import Array, lax
 
 from polyjax.engine import devices, lanes
+from polyjax.engine.lattice import tile
 from polyjax.engine.training import Training
 from polyjax.engine.unroll import Staged
 from polyjax.toy.models import Params, one_model
@@ -28,7 +29,7 @@ from polyjax.toy.sampling import LARGEST_ENUMERATED, Batch, Sampler, allocate, k
 
 
 class Quadrature(NamedTuple):
-    """A common batch: so many shifts of a Korobov lattice for every activity mask.
+    """A batch to report: so many shifts of a Korobov lattice for every activity mask.
 
     The multipliers were found by a search over all, as those of the least largest error of E[min(x, y)^2] over the
     pairs of nine features: the interference of two features, which is all of the loss where few are active.
@@ -41,15 +42,15 @@ class Quadrature(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """The two common batches: to rank by, few large lattices with the least error; to report, sixteen, so that the
-    standard error has 15 degrees of freedom and can be believed."""
+    """The two common batches: to rank by, so many tiles of a lattice; to report, sixteen shifts, so that the standard
+    error has 15 degrees of freedom and can be believed."""
 
-    ranking: Quadrature
+    tiles: int
     report: Quadrature
 
 
-FINE = Batches(Quadrature(4, 251, 54, 16384), Quadrature(16, 67, 9, 4096))
-COARSE = Batches(Quadrature(1, 251, 54, 16384), Quadrature(16, 37, 28, 2048))  # for what is polished afterwards
+FINE = Batches(16, Quadrature(16, 67, 9, 4096))
+COARSE = Batches(8, Quadrature(16, 37, 28, 2048))  # for what is polished afterwards
 _ANY = optax.identity()  # in place of the optimizer, which evaluation does not use
 LOSSES = 2**21  # in memory at a time, or on arrays as many activations: what a core's cache holds
 
@@ -62,17 +63,26 @@ class Evaluated(NamedTuple):
     loss_se: Array  # the standard error of `loss`
 
 
-def common_batch(sampler: Sampler, key: Array, density: Array, quadrature: Quadrature) -> Batch:
+def ranking_batch(sampler: Sampler, key: Array, density: Array, tiles: int) -> Batch:
+    """Return samples of the features that `sampler` draws at one density, a lattice in S tiles: x [S, B, N]."""
+    key = _of_density(key, density)
+    return jax.vmap(lambda number: tile(sampler, key, density, number, jnp.int32(tiles)))(jnp.arange(tiles))
+
+
+def report_batch(sampler: Sampler, key: Array, density: Array, quadrature: Quadrature) -> Batch:
     """Return samples of the features that `sampler` draws at one density, in S parts that are unbiased each: x [S, B,
     N].
 
-    Shifted lattices for every activity mask, or for many features stratified samples. Densities have samples of their
-    own, so that the errors of a diagram are not one draw.
+    Shifted lattices for every activity mask, or for many features stratified samples.
     """
-    bits = lax.bitcast_convert_type(jnp.asarray(density, jnp.float32), jnp.uint32)
-    keys = jax.random.split(jax.random.fold_in(key, bits), quadrature.shifts)
+    keys = jax.random.split(_of_density(key, density), quadrature.shifts)
     form = _lattice if 2**sampler.n_features <= LARGEST_ENUMERATED else _sequence
     return jax.vmap(form, (None, 0, None, None))(sampler, keys, density, quadrature)
+
+
+def _of_density(key: Array, density: Array) -> Array:
+    """Densities have samples of their own, so that the errors of a diagram are not one draw."""
+    return jax.random.fold_in(key, lax.bitcast_convert_type(jnp.asarray(density, jnp.float32), jnp.uint32))
 
 
 def _lattice(sampler: Sampler, key: Array, density: Array, quadrature: Quadrature) -> Batch:
@@ -122,7 +132,8 @@ def evaluate(training: Training, params: Params, importance: Array, density: Arr
         loss = rank(training, params, importance, density, key)
         return Evaluated(loss, loss, jnp.zeros_like(loss))
     report = _batches(training).report
-    losses = _losses(training, params, importance, density, jax.random.fold_in(key, 1), report)
+    batch = jax.vmap(partial(report_batch, training.sampler, jax.random.fold_in(key, 1), quadrature=report))(density)
+    losses = _losses(training, params, importance, batch)
     loss_se = losses.std(0, ddof=1) / report.shifts**0.5
     return Evaluated(rank(training, params, importance, density, key), losses.mean(0), loss_se)
 
@@ -131,20 +142,18 @@ def rank(training: Training, params: Params, importance: Array, density: Array, 
     """Return the `rank_loss` of `evaluate` alone."""
     if training.objective == "expected":
         return _each_lane(training)(params, importance, training.sampler.distribution.sparse_moments(density))
-    return _losses(training, params, importance, density, key, _batches(training).ranking).mean(0)
+    batch = jax.vmap(partial(ranking_batch, training.sampler, key, tiles=_batches(training).tiles))(density)
+    return _losses(training, params, importance, batch).mean(0)
 
 
 def _batches(training: Training) -> Batches:
     return COARSE if training.polished else FINE
 
 
-def _losses(
-    training: Training, params: Params, importance: Array, density: Array, key: Array, quadrature: Quadrature
-) -> Array:
-    """Return the loss by every shift, [S, P, L]."""
+def _losses(training: Training, params: Params, importance: Array, batch: Batch) -> Array:
+    """Return the loss by every part of a batch of x [P, S, B, N]: [S, P, L]."""
     numbers = training.model.n_features + training.model.n_neurons if training.engine == "arrays" else 1
     most = max(64, LOSSES // (importance.size * numbers))
-    batch = jax.vmap(common_batch, (None, None, 0, None))(training.sampler, key, density, quadrature)
     batch = _parts(batch, most)
     prepare, total = (_arrays_loss if training.engine == "arrays" else _lanes_loss)(training)
     batch = jax.vmap(jax.vmap(prepare))(batch)  # before the loop, so that its kernels find the samples side by side
