@@ -69,7 +69,7 @@ SETTINGS = tuple(_settings())
 def error(sweep: polyjax.Sweep, capacity: np.ndarray) -> float:
     """Mean |C - C_theory| of feature 0, as figure 4 reports it, of capacities [P, V, N]."""
     problem = figure4.problem(sweep.describe())
-    density, importance = np.asarray(sweep.density), np.asarray(sweep.importance)
+    density, importance = map(np.asarray, sweep.coordinates.values())
     kurtosis = np.asarray(problem.kurtosis(density))
     v, k = np.meshgrid(importance, kurtosis)
     expected = problem.capacity(v, k)[..., 0]
@@ -79,8 +79,9 @@ def error(sweep: polyjax.Sweep, capacity: np.ndarray) -> float:
 def best(sweep: polyjax.Sweep, params: Params) -> np.ndarray:
     """The capacities [P, V, N] of each cell's restart of least exact loss."""
     problem = figure4.problem(sweep.describe())
-    v = problem.importances(np.asarray(sweep.importance))[:, None]
-    k = np.asarray(problem.kurtosis(np.asarray(sweep.density)))[:, None, None]
+    density, importance = map(np.asarray, sweep.coordinates.values())
+    v = problem.importances(importance)[:, None]
+    k = np.asarray(problem.kurtosis(density))[:, None, None]
     chosen = np.asarray(_exact_loss(params.W, v, k, params.b)).argmin(-1)
     return np.take_along_axis(np.asarray(_capacities(params.W)), chosen[..., None, None], 2)[:, :, 0]
 
@@ -159,7 +160,7 @@ def peers(side: int = PEER_SIDE, steps: Sequence[int] = PEER_STEPS) -> list[Row]
         for batch in (256, 1024):
             for count in steps:
                 sweep = grid(side, sampler="iid", batch=batch, learning_rate=0.02, steps=count)
-                if missing := PEERS[who].missing(sweep.model):
+                if missing := PEERS[who].missing(sweep.training.one_model):
                     print(f"{who:<10}{missing}")
                     break
                 rows.append(show(of_peer(who, sweep)))

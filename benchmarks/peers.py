@@ -52,9 +52,10 @@ class Peer:
 def lanes(sweep: polyjax.Sweep) -> tuple[np.ndarray, np.ndarray]:
     """Every model's density [M] and importances [M, N], restarts innermost."""
     P, V, R = sweep.shape
-    density = np.repeat(np.asarray(sweep.density, np.float32), V * R)
-    v = np.ones((P * V * R, sweep.model.n_features), np.float32)
-    v[:, 0] = np.tile(np.repeat(np.asarray(sweep.importance, np.float32), R), P)
+    axes = {name: np.asarray(values, np.float32) for name, values in sweep.coordinates.items()}
+    density = np.repeat(axes["density"], V * R)
+    v = np.ones((P * V * R, sweep.training.one_model.n_features), np.float32)
+    v[:, 0] = np.tile(np.repeat(axes["importance"], R), P)
     return density, v
 
 
@@ -66,7 +67,7 @@ def grid(sweep: polyjax.Sweep, W: np.ndarray, b: np.ndarray) -> Params:
 
 def jax_vmap(sweep: polyjax.Sweep) -> Train:
     """`vmap` over models, each of which draws a batch of its own, with matrix products."""
-    model, batch, features = sweep.model, sweep.batch, sweep.model.distribution
+    model, batch = sweep.training.one_model, sweep.batch
     optimizer = optax.adam(optax.cosine_decay_schedule(sweep.rate, sweep.steps))
 
     def loss(params: Params, x: Array, v: Array) -> Array:
@@ -76,7 +77,7 @@ def jax_vmap(sweep: polyjax.Sweep) -> Train:
         def step(carry: tuple[Params, optax.OptState], key: Array) -> tuple[tuple[Params, optax.OptState], None]:
             params, state = carry
             active, values = jax.random.split(key)
-            value = features.active_value(jax.random.uniform(values, (batch, model.n_features)), density)
+            value = model.distribution.active_value(jax.random.uniform(values, (batch, model.n_features)), density)
             x = jax.random.bernoulli(active, density, value.shape) * value
             updates, state = optimizer.update(jax.grad(loss)(params, x, v), state)
             return (optax.apply_updates(params, updates), state), None  # type: ignore[return-value]

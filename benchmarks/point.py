@@ -66,7 +66,7 @@ def of_polyjax(whole: polyjax.Sweep, repeats: int) -> dict[str, Any]:
     it takes again."""
     P = whole.shape[0]
     rows = P if prod(whole.shape) * whole.steps < LARGE else max(1, P // 10)
-    first = replace(whole, density=whole.density[:rows])
+    first = replace(whole, density=whole.coordinates["density"][:rows])
     compiled = seconds(lambda: polyjax.run(first, progress=False))
     runs = [seconds(lambda: polyjax.run(whole, progress=False)) for _ in range(repeats)]
     config = whole.describe()
@@ -87,7 +87,7 @@ def measure(point: Point) -> dict[str, Any]:
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
     cold = cache != "" and not (os.path.isdir(cache) and os.listdir(cache))
     whole = sweep(point)
-    if point.who != "polyjax" and (missing := PEERS[point.who].missing(whole.model)):
+    if point.who != "polyjax" and (missing := PEERS[point.who].missing(whole.training.one_model)):
         return {**vars(point), "missing": missing}
     found = of_polyjax(whole, point.repeats) if point.who == "polyjax" else of_peer(point.who, whole, point.repeats)
     run = median(found["runs_s"])

@@ -25,12 +25,10 @@ import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import AbstractDevice, AbstractMesh, SingleDeviceSharding  # noqa: E402
 
-from polyjax.engine import training  # noqa: E402
 from polyjax.engine.fused import training as fused  # noqa: E402
 from polyjax.engine.fused.kernels import UNROLLED, Kernel  # noqa: E402
-from polyjax.engine.training import Training  # noqa: E402
+from polyjax.sweep import Sweep  # noqa: E402
 from polyjax.toy.models import Anthropic, Model, Redwood, one_model  # noqa: E402
-from polyjax.toy.sampling import Sampler  # noqa: E402
 
 MULTIPROCESSORS, SCHEDULERS, CLOCK = 132, 4, 1.755e9  # an H100 SXM issues one instruction a scheduler and cycle
 MODELS, STEPS, SAMPLES = 1000 * 1000 * 4, 2000, 64  # the full figure 4
@@ -54,15 +52,14 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 def kernel_ptx(model: Model, device: Any) -> Path:
     """Compiles the training of one block for the device."""
-    sampler = Sampler("enumerated", model.distribution, model.n_features, SAMPLES)
-    fixed = Training(model, sampler, "sampled", training.adam(0.02, STEPS), STEPS, "fused")
+    fixed = Sweep(model, [0.1], [1.0], steps=STEPS, batch=SAMPLES, sampler="enumerated", engine="fused").training
     number = partial(jax.ShapeDtypeStruct, dtype=np.float32, sharding=SingleDeviceSharding(device))
     start = jax.tree.map(lambda a: number((1, 128, *a.shape)), one_model(model))
     key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype, sharding=SingleDeviceSharding(device))
     abstract = AbstractDevice(device_kind=device.device_kind, num_cores=MULTIPROCESSORS, platform="gpu")
     with jax.sharding.use_abstract_mesh(AbstractMesh((), (), axis_types=(), abstract_device=abstract)):
         run = jax.jit(partial(fused.train, fixed, kernel=Kernel("gpu")))
-        lowered = run.trace(start, number((1, 128)), number((1,)), key).lower()
+        lowered = run.trace(start, {"importance": number((1, 128))}, {"density": number((1,))}, key).lower()
     lowered.compile()
     return max(FOLDER.glob("*.ptx"), key=os.path.getmtime)
 

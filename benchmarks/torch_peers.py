@@ -40,7 +40,7 @@ def samples(model: Model, density: Tensor, batch: int, generator: torch.Generato
 
 def train_batched(sweep: polyjax.Sweep) -> Params:
     """All models in one tensor, as replications of Elhage et al. 2022 do it, with autograd."""
-    model, generator = sweep.model, torch.Generator().manual_seed(sweep.seed)
+    model, generator = sweep.training.one_model, torch.Generator().manual_seed(sweep.seed)
     density, v = map(torch.as_tensor, lanes(sweep))
     M, N, D = len(density), model.n_features, model.n_neurons
     W = torch.nn.Parameter(torch.randn(M, D, N, generator=generator) / sqrt(N))
@@ -62,7 +62,8 @@ def occhio_grid(sweep: polyjax.Sweep) -> Any:
     from occhio.model_grid import Axis, ModelGrid
     from occhio.toy_model import ToyModel
 
-    N, D = sweep.model.n_features, sweep.model.n_neurons
+    model = sweep.training.one_model
+    N, D = model.n_features, model.n_neurons
 
     def create_model(params: dict[str, Any]) -> Any:
         generator = torch.Generator().manual_seed(int(params["restart"]))
@@ -71,7 +72,7 @@ def occhio_grid(sweep: polyjax.Sweep) -> Any:
         v[0] = params["importance"]
         return ToyModel(features, TiedLinearRelu(N, D, generator=generator), importances=v)
 
-    axes = {"density": sweep.density, "importance": sweep.importance, "restart": range(sweep.restarts)}
+    axes = sweep.coordinates | {"restart": tuple(range(sweep.restarts))}
     return ModelGrid(create_model, [Axis(label, [*map(float, values)]) for label, values in axes.items()])
 
 

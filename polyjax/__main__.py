@@ -33,10 +33,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def compare(path: str, cells: int, seed: int | None) -> None:
     """Do what `polyjax verify` is for."""
     print(path)
-    print("  density   importance  largest difference: trained again  of what the stored weights have")
     found = verify(path, cells, seed)
+    names = "".join(f"{name:<12}" for name in found[0].coordinates)
+    print(f"  {names}largest difference: trained again  of what the stored weights have")
     for cell in found:
-        print(f"  {cell.density:<9.4g} {cell.importance:<11.4g} {_again(cell):<33} {cell.of_weights:.1e}")
+        values = "".join(f"{value:<12.4g}" for value in cell.coordinates.values())
+        print(f"  {values}{_again(cell):<33}  {cell.of_weights:.1e}")
     wrong = sum(not cell.agrees for cell in found)
     print(f"{wrong} of {len(found)} cells differ" if wrong else f"all {len(found)} cells agree")
     if wrong:

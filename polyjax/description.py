@@ -15,12 +15,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array
 
+from polyjax.engine.cells import at, names_of
+from polyjax.engine.training import Training
 from polyjax.fingerprints import content, fingerprint
 from polyjax.toy import distributions
 from polyjax.toy.distributions import Distribution
-from polyjax.toy.models import Model, activation_name, function_name, is_own, one_model
+from polyjax.toy.features import Features
+from polyjax.toy.models import Model, Redwood, activation_name, function_name, is_own, one_model
 
 TOLD = ("n_features", "n_neurons", "activation")  # of every model
 NUMBER = jax.ShapeDtypeStruct((), np.float32)
@@ -38,32 +42,81 @@ def of_model(model: Model) -> dict[str, Any]:
     return told | ({"fields": others} if others else {})
 
 
-def of_functions(model: Model, distribution: Distribution) -> dict[str, Any]:
-    """Return fingerprints of what the user gave of these, whose names need not tell it; empty where all is
+def of_distribution(features: Features) -> str:
+    """Return the name of the features' distribution, or of each."""
+    return ", ".join(distribution.name for distribution in features.distributions)
+
+
+def of_given(fixed: Training, features: bool, optimizer: bool) -> dict[str, Any]:
+    """Return fingerprints of what the user gave, since two functions may share a name; of features and optimizer where
+    they are the user's."""
+    found = of_model_functions(fixed)
+    if features:
+        found["features"] = _fingerprint_of_features(fixed) | {"axes": [*names_of(fixed.features)]}
+    else:
+        [distribution] = fixed.features_at({}).distributions
+        if distribution not in distributions.ALL:
+            found["distribution"] = of_values(distribution)
+    if optimizer:
+        one, names = one_model(Redwood(2, 2)), names_of(fixed.optimizer)  # whatever the model is
+        first = lambda g, c: _first_update(at(fixed.optimizer, c), g)  # noqa: E731
+        found["optimizer"] = fingerprint(first, one, dict.fromkeys(names, NUMBER))
+    return found
+
+
+def _first_update(optimizer: optax.GradientTransformation, gradient: Any) -> Any:
+    return optimizer.update(gradient, optimizer.init(gradient), gradient)
+
+
+def _fingerprint_of_features(fixed: Training) -> dict[str, Any]:
+    n = fixed.one_model.n_features
+
+    def sampled(coordinates: Any, u: Array) -> Any:
+        features = fixed.features_at(coordinates)
+        of_all = features.importances(n), features.densities(n)
+        return *of_all, features.active_value(u), features.mask(u)
+
+    batch = jax.ShapeDtypeStruct((2, n), np.float32)
+    return {"program": fingerprint(sampled, dict.fromkeys(names_of(fixed.features), NUMBER), batch)}
+
+
+def of_values(distribution: Distribution) -> dict[str, Any]:
+    """Return fingerprints of a distribution of the user's."""
+    return {
+        "active_value": fingerprint(distribution.active_value, NUMBER, NUMBER),
+        "kurtosis": fingerprint(distribution.kurtosis, NUMBER),
+        "moments": [float(m) for m in distribution.moments],
+        "unit_variance": bool(distribution.unit_variance),
+    }
+
+
+def of_model_functions(fixed: Training) -> dict[str, Any]:
+    """Return fingerprints of what the user gave of a model, whose name need not tell it; empty where all is
     polyjax's."""
+    model = fixed.one_model
     found: dict[str, Any] = {}
+    if names_of(fixed.model):
+        return {"model": _computed(fixed) | {"axes": [*names_of(fixed.model)]}}
     activation = getattr(model, "activation", None)
     if callable(activation):
         vector = jax.ShapeDtypeStruct((model.n_features,), np.float32)  # it need not be elementwise
         found["activation"] = fingerprint(_with_gradient(activation), vector)
     if not is_own(model):
-        found["model"] = _computed(model)
-    if distribution not in distributions.ALL:
-        found["distribution"] = {
-            "active_value": fingerprint(distribution.active_value, NUMBER, NUMBER),
-            "kurtosis": fingerprint(distribution.kurtosis, NUMBER),
-            "moments": [float(m) for m in distribution.moments],
-            "unit_variance": bool(distribution.unit_variance),
-        }
+        found["model"] = _computed(fixed)
     return found
 
 
-def _computed(model: Model) -> dict[str, str]:
-    vector = jax.ShapeDtypeStruct((model.n_features,), np.float32)
+def _computed(fixed: Training) -> dict[str, Any]:
+    names = names_of(fixed.model)
+    vector, lane = jax.ShapeDtypeStruct((fixed.one_model.n_features,), np.float32), dict.fromkeys(names, NUMBER)
+
+    def of_model(name: str) -> Callable[..., Any]:
+        return lambda *arguments: getattr(at(fixed.model, arguments[-1]), name)(*arguments[:-1])
+
     return {
-        "loss": fingerprint(_with_gradient(model.loss), one_model(model), vector, vector),
-        "init": fingerprint(model.init, jax.eval_shape(lambda: jax.random.key(0))),
-        "scale": fingerprint(model.scale, vector),
+        "loss": fingerprint(_with_gradient(of_model("loss")), fixed.one, vector, vector, lane),
+        "init": fingerprint(of_model("init"), jax.eval_shape(lambda: jax.random.key(0)), lane),
+        "scale": fingerprint(of_model("scale"), vector, lane),
     }
 
 

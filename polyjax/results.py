@@ -1,12 +1,12 @@
 """Results of a sweep: labelled arrays, the rule that combines restarts, and one file that outlives the session.
 
-Axes: density P (rows), importance V (columns), restart R, then neuron D and feature N. See `Results`.
+Axes: those of the grid, by name [*axes], then restart R, neuron D and feature N. See `Results`.
 """
 
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,59 +14,99 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import ArrayLike
 
 from polyjax import files
+from polyjax.axes import Axes
+from polyjax.checks import known, require
 
-FORMAT = 4  # 1 had no "attempt", 2 no "rank_loss" (`loss` chose the restarts), and 3 called `settled` "converged"
+# 1 had no "attempt", 2 no "rank_loss" (`loss` chose the restarts), 3 called `settled` "converged", and all of them had
+# the axes density and importance alone.
+FORMAT = 5
 RULES = ("best", "mean", "drop_worst", "refined")
-OF_LANES = ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt")  # [P, V, R, ...]
-_ARRAYS = ("density", "importance", *OF_LANES)
+OF_LANES = ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt")  # [*axes, R, ...]
+AXIS = "axis_"  # before the name of an axis, in a file
 
 
 class Selection(NamedTuple):
     """A diagram without the restart axis. A cell in which no restart could be used holds NaN and is not settled."""
 
-    capacity: np.ndarray  # [P, V, N], in [0, 1]
-    rank_loss: np.ndarray  # [P, V]; by which it was chosen (best), or the mean
-    loss: np.ndarray  # [P, V]
-    loss_se: np.ndarray  # [P, V]; of the one loss (best), or the mean of the standard errors (an upper bound)
-    settled: np.ndarray  # [P, V], bool: every restart that was used had settled
-    W: np.ndarray | None  # [P, V, D, N]; None where the rule averages, since weights have no mean
-    b: np.ndarray | None  # [P, V] or [P, V, N]; None where the rule averages
+    capacity: np.ndarray  # [*axes, N], in [0, 1]
+    rank_loss: np.ndarray  # [*axes]; by which it was chosen (best), or the mean
+    loss: np.ndarray  # [*axes]
+    loss_se: np.ndarray  # [*axes]; of the one loss (best), or the mean of the standard errors (an upper bound)
+    settled: np.ndarray  # [*axes], bool: every restart that was used had settled
+    W: np.ndarray | None  # [*axes, D, N]; None where the rule averages, since weights have no mean
+    b: np.ndarray | None  # [*axes] or [*axes, N]; None where the rule averages
 
 
 class Refined(NamedTuple):
     """The diagram of the best restarts after its cells were continued from their neighbours and polished, as the sweep
     was told (see `refinement` and `polishing`)."""
 
-    capacity: np.ndarray  # [P, V, N]
-    rank_loss: np.ndarray  # [P, V]
-    loss: np.ndarray  # [P, V]
-    loss_se: np.ndarray  # [P, V]
-    settled: np.ndarray  # [P, V], bool; of polished cells: a certified minimum (see `certificate`)
-    W: np.ndarray  # [P, V, D, N]
-    b: np.ndarray  # [P, V] or [P, V, N]
-    gain: np.ndarray  # [P, V]: by how much `rank_loss` fell; 0 in the cells that did not change
-    excess: np.ndarray | None = None  # [P, V], of polished cells (see `certificate.Certificate`)
-    spectrum: np.ndarray | None = None  # [P, V, n], likewise
+    capacity: np.ndarray  # [*axes, N]
+    rank_loss: np.ndarray  # [*axes]
+    loss: np.ndarray  # [*axes]
+    loss_se: np.ndarray  # [*axes]
+    settled: np.ndarray  # [*axes], bool; of polished cells: a certified minimum (see `certificate`)
+    W: np.ndarray  # [*axes, D, N]
+    b: np.ndarray  # [*axes] or [*axes, N]
+    gain: np.ndarray  # [*axes]: by how much `rank_loss` fell; 0 in the cells that did not change
+    excess: np.ndarray | None = None  # [*axes], of polished cells (see `certificate.Certificate`)
+    spectrum: np.ndarray | None = None  # [*axes, n], likewise
+
+    def each(self, f: Callable[[np.ndarray], np.ndarray]) -> "Refined":
+        """Return the same with `f` of every array."""
+        return self._replace(**{name: f(a) for name, a in self._asdict().items() if a is not None})
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
     """The outcome of a sweep, every restart of every cell."""
 
-    density: np.ndarray  # [P], the probability that a feature is non-zero
-    importance: np.ndarray  # [V], of feature 0; the other features have importance 1
-    capacity: np.ndarray  # [P, V, R, N], in [0, 1] (eq. 3)
-    rank_loss: np.ndarray  # [P, V, R], on one large common batch after training: by which restarts are chosen
-    loss: np.ndarray  # [P, V, R], on another, independent one
-    loss_se: np.ndarray  # [P, V, R], the standard error of `loss`
-    W: np.ndarray  # [P, V, R, D, N]
-    b: np.ndarray  # [P, V, R] or [P, V, R, N]
-    settled: np.ndarray  # [P, V, R], bool: finite and settled
-    attempt: np.ndarray  # [P, V, R], uint8: 0, or which retry it was (see `attempts`)
+    axes: Mapping[str, np.ndarray]  # the values of every axis, by name, in the order of the arrays' axes
+    capacity: np.ndarray  # [*axes, R, N], in [0, 1] (eq. 3)
+    rank_loss: np.ndarray  # [*axes, R], on one large common batch after training: by which restarts are chosen
+    loss: np.ndarray  # [*axes, R], on another, independent one
+    loss_se: np.ndarray  # [*axes, R], the standard error of `loss`
+    W: np.ndarray  # [*axes, R, D, N]
+    b: np.ndarray  # [*axes, R] or [*axes, R, N]
+    settled: np.ndarray  # [*axes, R], bool: finite and settled
+    attempt: np.ndarray  # [*axes, R], uint8: 0, or which retry it was (see `attempts`)
     config: dict[str, Any]  # what was run, JSON-serialisable (see `Sweep.describe`), and its provenance
     refined: Refined | None = None  # where the sweep was told to refine
+
+    @classmethod
+    def of_run(
+        cls, axes: Axes, arrays: Mapping[str, np.ndarray], config: dict[str, Any], refined: Refined | None
+    ) -> "Results":
+        """Return the results of a run whose arrays are [P, V, ...], row by row and column by column."""
+        values = {name: np.asarray(value, np.float64) for name, value in axes.values.items()}
+        unfolded = {name: axes.unfolded(a) for name, a in arrays.items()}
+        return cls(values, **unfolded, config=config, refined=refined and refined.each(axes.unfolded))
+
+    @property
+    def density(self) -> np.ndarray:
+        """The values of the axis of this name: the probability that a feature is non-zero."""
+        return self._axis("density")
+
+    @property
+    def importance(self) -> np.ndarray:
+        """The values of the axis of this name; in the paper's grid the importance of feature 0."""
+        return self._axis("importance")
+
+    def _axis(self, name: str) -> np.ndarray:
+        if name not in self.axes:
+            raise AttributeError(f"these results have no axis {name}, but {', '.join(self.axes)}")
+        return self.axes[name]
+
+    def nearest(self, **coordinates: float) -> tuple[int, ...]:
+        """Return the place of the cell that is nearest to the coordinates, one for every axis. Raises ValueError where
+        an axis is left out, or there is none of that name."""
+        known(coordinates, [*self.axes], {}, "results")
+        for name in self.axes:
+            require(name in coordinates, name, "be given, as every axis", None)
+        return tuple(int(abs(values - coordinates[name]).argmin()) for name, values in self.axes.items())
 
     def select(self, rule: str = "best") -> Selection:
         """Return the diagram by one rule over restarts: `best` takes the restart of lowest loss, settled or not; `mean`
@@ -89,11 +129,11 @@ class Results:
         found = finite.any(-1)
 
         def pick(a: np.ndarray) -> np.ndarray:
-            """[P, V, R, ...] -> [P, V, ...]"""
-            index = r.reshape(*r.shape, *(1,) * (a.ndim - 2))
-            chosen = np.take_along_axis(a, index, axis=2)[:, :, 0]
+            """[*axes, R, ...] -> [*axes, ...]"""
+            index = r.reshape(*r.shape, *(1,) * (a.ndim - r.ndim))
+            chosen = np.take_along_axis(a, index, axis=r.ndim).squeeze(r.ndim)
             empty = False if a.dtype == bool else np.nan
-            return np.where(found.reshape(*r.shape, *(1,) * (a.ndim - 3)), chosen, empty)
+            return np.where(found.reshape(*r.shape, *(1,) * (chosen.ndim - r.ndim)), chosen, empty)
 
         fields = (self.capacity, self.rank_loss, self.loss, self.loss_se, self.settled, self.W, self.b)
         return Selection(*map(pick, fields))
@@ -102,9 +142,9 @@ class Results:
         count = used.sum(-1)
 
         def mean(a: np.ndarray) -> np.ndarray:
-            """[P, V, R, ...] -> [P, V, ...], NaN where nothing is used"""
-            extra = (1,) * (a.ndim - 3)
-            total = np.where(used.reshape(*used.shape, *extra), a, 0).sum(2)
+            """[*axes, R, ...] -> [*axes, ...], NaN where nothing is used"""
+            extra = (1,) * (a.ndim - used.ndim)
+            total = np.where(used.reshape(*used.shape, *extra), a, 0).sum(used.ndim - 1)
             n = count.reshape(*count.shape, *extra)
             return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
@@ -116,32 +156,39 @@ class Results:
         """Write the `.npz` in one step: a reader sees the old file or the whole new one, never a part."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {name: Parts.of(getattr(self, name)) for name in _ARRAYS}
-        write(path, self.config, arrays, self.refined)
+        arrays = {name: Parts.of(getattr(self, name)) for name in OF_LANES}
+        write(path, self.config, self.axes, [*self.axes], arrays, self.refined)
 
 
 class Parts(NamedTuple):
     """An array that is written part by part, so that it need not be in memory as a whole."""
 
-    length: int  # of the first axis
     arrays: Iterable[np.ndarray]  # along the first axis, at least one
+    axes: tuple[int, ...] = ()  # the lengths that the whole has in place of the first `replaced` axes
+    replaced: int = 0
 
     @classmethod
     def of(cls, array: np.ndarray) -> "Parts":
-        return cls(len(array), [array])
+        return cls([array])
 
 
 def write(
     path: Path,
     config: Mapping[str, Any],
+    axes: Mapping[str, ArrayLike],
+    stored: Sequence[str],
     arrays: Mapping[str, Parts],
     refined: Refined | None,
     beside: Path | None = None,
 ) -> None:
-    """Writes a results file in one step; `beside` is where it is until it is whole (see `files.write`)."""
+    """Write a results file in one step. The axes of all arrays are in the order `stored`; `beside` is where the file is
+    until it is whole (see `files.write`)."""
+    values = {f"{AXIS}{name}": Parts.of(np.asarray(a, np.float64)) for name, a in axes.items()}
+    arrays = values | {**arrays}
     if refined is not None:
-        arrays = {**arrays} | {f"refined_{name}": Parts.of(a) for name, a in refined._asdict().items() if a is not None}
-    text = np.array(json.dumps({"format": FORMAT, "arrays": [*arrays], **config}, sort_keys=True))
+        arrays |= {f"refined_{name}": Parts.of(a) for name, a in refined._asdict().items() if a is not None}
+    order = {"format": FORMAT, "arrays": [*arrays], "order": [*axes], "stored": [*stored]}
+    text = np.array(json.dumps(order | {**config}, sort_keys=True))
 
     def content(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -158,33 +205,51 @@ def _write_parts(member: IO[bytes], parts: Parts) -> None:
     """Write the `.npy` of an array that is known part by part."""
     for i, part in enumerate(parts.arrays):
         if i == 0:
-            header = npy.header_data_from_array_1_0(part) | {"shape": (parts.length, *part.shape[1:])}
+            shape = *parts.axes, *part.shape[parts.replaced :]
+            header = npy.header_data_from_array_1_0(part) | {"shape": shape}
             npy.write_array_header_1_0(member, header | {"fortran_order": False})
         member.write(np.ascontiguousarray(part).data)
 
 
-# Of the arrays in a file; `settled` was "converged" before format 4.
-_NAMES = {"config", "converged", "refined_converged", *_ARRAYS, *(f"refined_{name}" for name in Refined._fields)}
+# Of the arrays in a file beside the axes; `settled` was "converged" before format 4, and two axes had their names.
+_BEFORE = {"converged", "refined_converged", "density", "importance"}
+_NAMES = {"config", *_BEFORE, *OF_LANES, *(f"refined_{name}" for name in Refined._fields)}
 
 
 def load(path: str | os.PathLike[str]) -> Results:
     """Read a file that `Results.save` wrote. Raises FileNotFoundError, or ValueError where the file is truncated, is
     not a polyjax results file, has another format, or holds arrays whose shapes do not fit together."""
     with _whole(path):
-        file = files.arrays(path, _NAMES)
-        config = _read_config(file)
+        config = _read_config(files.arrays(path, ["config"]))
+        order = [str(name) for name in config.pop("order", [])]
+        file = files.arrays(path, [*_NAMES, *(f"{AXIS}{name}" for name in order)])
         missing = [
             name for name in config.pop("arrays", []) if name in _NAMES and name not in file
         ]  # zip has no checksum of its list
-        _update(config.pop("format"), config, file)
-        if missing := missing or [name for name in _ARRAYS if name not in file]:
+        version, stored = config.pop("format"), [str(name) for name in config.pop("stored", [])]
+        if version < 5:
+            order = stored = ["density", "importance"]
+        _update(version, config, file)
+        names = [*(f"{AXIS}{name}" for name in order), *OF_LANES]
+        if missing := missing or [name for name in names if name not in file]:
             raise ValueError(f"it has no {', '.join(missing)}")
-        arrays = {name: file[name] for name in _ARRAYS}
-        of_cells = {name: file[f"refined_{name}"] for name in Refined._fields if f"refined_{name}" in file}
-        found = Refined(**of_cells) if of_cells else None
-        results = Results(**arrays, config=config, refined=found)
+        results = _in_order(order, stored, config, file)
         _check_shapes(results)
     return results
+
+
+def _in_order(order: list[str], stored: list[str], config: dict[str, Any], file: dict[str, np.ndarray]) -> Results:
+    """Return the results in a file, with the axes of its arrays in their order."""
+    if sorted(order) != sorted(stored) or not order:
+        raise ValueError("its axes do not fit together")
+
+    def moved(a: np.ndarray) -> np.ndarray:
+        return np.moveaxis(a, range(len(order)), [order.index(name) for name in stored])
+
+    arrays = {name: moved(file[name]) for name in OF_LANES}
+    of_cells = {name: moved(file[f"refined_{name}"]) for name in Refined._fields if f"refined_{name}" in file}
+    axes = {name: file[f"{AXIS}{name}"] for name in order}
+    return Results(axes, **arrays, config=config, refined=Refined(**of_cells) if of_cells else None)
 
 
 def _update(version: int, config: dict[str, Any], file: dict[str, np.ndarray]) -> None:
@@ -198,13 +263,19 @@ def _update(version: int, config: dict[str, Any], file: dict[str, np.ndarray]) -
             file[f"{prefix}settled"] = file.pop(f"{prefix}converged")
     if version < 4 and "block" in config:
         config["shape"] = config.pop("block")
+    if version < 5:
+        both = ("density", "importance")
+        file |= {f"{AXIS}{name}": file.pop(name) for name in both if name in file}
+        if all(name in config for name in both):
+            config["axes"] = {name: config.pop(name) for name in both}
 
 
 def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the configuration in a results file, without its arrays. Raises the errors of `load`."""
     with _whole(path):
         config = _read_config(files.arrays(path, ["config"]))
-    return {key: value for key, value in config.items() if key not in ("format", "arrays")}
+    _update(config["format"], config, {})
+    return {key: value for key, value in config.items() if key not in ("format", "arrays", "order", "stored")}
 
 
 @contextmanager
@@ -236,24 +307,25 @@ def _read_config(file: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _worst(loss: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    """Return [P, V, R] bool: the finite restart of highest loss, where a cell has more than one."""
+    """Return [*axes, R] bool: the finite restart of highest loss, where a cell has more than one."""
     r = np.where(finite, loss, -np.inf).argmax(-1)
     worst = np.arange(loss.shape[-1]) == r[..., None]
     return worst & (finite.sum(-1, keepdims=True) > 1)
 
 
 def _check_shapes(results: Results) -> None:
-    cells = (*results.density.shape, *results.importance.shape)
-    P, V, R, N = results.capacity.shape
-    D = results.W.shape[-2] if results.W.ndim == 5 else None
-    expected = dict.fromkeys(("rank_loss", "loss", "loss_se", "settled", "attempt"), (P, V, R)) | {"W": (P, V, R, D, N)}
+    cells = tuple(n for values in results.axes.values() for n in values.shape)
+    *_, R, N = results.capacity.shape
+    lanes, D = (*cells, R), results.W.shape[-2] if results.W.ndim == len(cells) + 3 else None
+    expected = dict.fromkeys(("rank_loss", "loss", "loss_se", "settled", "attempt"), lanes)
+    expected |= {"capacity": (*lanes, N), "W": (*lanes, D, N)}
     shapes = {name: getattr(results, name).shape for name in expected}
-    if cells != (P, V) or shapes != expected or results.b.shape[:3] != (P, V, R):
+    if shapes != expected or results.b.shape[: len(lanes)] != lanes:
         raise ValueError("its arrays do not fit together")
     if results.refined is not None:
         best = results.select("best")
-        of_best = [a.shape for a in (*best, results.loss[:, :, 0]) if a is not None]
+        of_best = [a.shape for a in (*best, best.loss) if a is not None]
         of_refined = [a.shape for a in results.refined[: len(of_best)] if a is not None]
-        of_polish = [a.shape[:2] for a in results.refined[len(of_best) :] if a is not None]
-        if of_refined != of_best or any(shape != (P, V) for shape in of_polish):
+        of_polish = [a.shape[: len(cells)] for a in results.refined[len(of_best) :] if a is not None]
+        if of_refined != of_best or any(shape != cells for shape in of_polish):
             raise ValueError("its refined arrays do not fit the others")

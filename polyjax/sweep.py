@@ -1,24 +1,26 @@
-"""The configuration of a sweep: a grid, the models trained in its cells, and how they are trained.
+"""The configuration of a sweep: a grid of named axes, the networks trained in its cells, and how they are trained.
 
-A cell is one (density, importance) pair, a lane one model: one cell and one restart. Axis letters: P densities,
-V importances, R restarts.
+A cell is one point of the grid, a network one cell and one restart. Axis letters: P rows, V columns (see `axes`), R
+restarts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
 import optax
 
-from polyjax import description
+from polyjax import description, parts
+from polyjax.axes import Axes
 from polyjax.checks import is_number, known, require, whole
-from polyjax.engine import training
+from polyjax.engine import cells, training
+from polyjax.engine.cells import OfAxes, names_of
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
-from polyjax.fingerprints import fingerprint
 from polyjax.toy.distributions import Distribution, by_name
-from polyjax.toy.models import Anthropic, Model, Redwood, has_closed_form, n_parameters, one_model
+from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
+from polyjax.toy.models import Anthropic, Model, Redwood, has_closed_form, n_parameters
 from polyjax.toy.sampling import Sampler, default_sampler
 
 # Fields that are whole numbers, and the least of each.
@@ -30,22 +32,26 @@ LEARNING_RATE = {"sampled": 0.02, "expected": 0.1}  # without noise larger steps
 
 @dataclass(frozen=True)
 class Sweep:
-    """A phase diagram to train: `restarts` models for every density and importance.
+    """A phase diagram to train: `restarts` networks in every cell of a grid of one to four axes.
 
-    The importance is that of feature 0; all other features have importance 1. Whatever the grid, a cell's models
-    depend on nothing but its own density and importance, the restart and the seed. Raises ValueError, naming the field,
-    for values out of range.
+    The paper's grid is `Sweep(model, density, importance)`: the importance is that of feature 0, all other features
+    have importance 1. Any other grid has `axes`, and `features`, `model` or `optimizer` are functions of the axes that
+    their parameters name. Whatever the grid, a cell's networks depend on nothing but its own coordinates, the restart
+    and the seed. Raises ValueError, naming the field, for values out of range.
     """
 
-    model: Model
-    density: Sequence[float] | np.ndarray  # [P], each above 0 and at most 1: the probability that a feature is non-zero
-    importance: Sequence[float] | np.ndarray  # [V], each at least 0
+    model: Model | Callable[..., Model]
+    density: Sequence[float] | np.ndarray | None = None  # an axis: the probability that a feature is non-zero
+    importance: Sequence[float] | np.ndarray | None = None  # an axis: of feature 0, each at least 0
+    axes: Mapping[str, Sequence[float] | np.ndarray] | None = None  # others, by name, numbers of any kind
+    features: Features | Callable[..., Features] | None = None  # None: the paper's, of these axes
     restarts: int = 4  # R
     steps: int = 2000
     batch: int = 64  # samples a step
     distribution: Distribution | None = None  # None: the model's own
     learning_rate: float | None = None  # of the default optimiser, at the start; None: LEARNING_RATE
-    optimizer: optax.GradientTransformation | None = None  # None: Adam with cosine decay to 0
+    optimizer: optax.GradientTransformation | Callable[..., optax.GradientTransformation] | None = None
+    # None: Adam with cosine decay to 0
     sampler: str | None = None  # "enumerated", "stratified" or "iid"; None: enumerated where the batch has room
     objective: str = "sampled"  # or "expected": the closed-form population loss of a model with square activation
     engine: str = "auto"  # "arrays", "lanes" or "fused" (see `execution`); auto: the fastest that can run it here
@@ -57,21 +63,35 @@ class Sweep:
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
 
     def __post_init__(self) -> None:
-        model = self.model
-        made = not isinstance(model, type) and all(hasattr(model, name) for name in ("init", "loss", "n_features"))
-        require(made, "model", "be a model, such as Redwood(6, 3)", model)
-        object.__setattr__(self, "density", _axis("density", self.density))
-        object.__setattr__(self, "importance", _axis("importance", self.importance))
+        of_axes = callable(self.model) and not isinstance(self.model, type)
+        require(of_axes or is_model(self.model), "model", "be a model, such as Redwood(6, 3)", self.model)
+        for name in ("density", "importance"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, parts.axis(name, getattr(self, name)))
+        if self.axes is not None:
+            object.__setattr__(self, "axes", parts.named_axes(self.axes))
         for name, least in WHOLE.items():
             if name != "chunk" or self.chunk is not None:
                 object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        _check_parts(self)
         _check(self)
         _ = self.training  # checks model, sampler and batch together
 
     @property
+    def coordinates(self) -> dict[str, tuple[float, ...]]:
+        """The values of every axis, by name, in the order of the results."""
+        given = {"density": self.density, "importance": self.importance} | dict(self.axes or {})
+        return {name: tuple(values) for name, values in given.items() if values is not None}
+
+    @cached_property
+    def layout(self) -> Axes:
+        """The axes as the rows and columns of what is trained."""
+        return Axes(self.coordinates, tuple(name for name in self.coordinates if name in self.training.row_axes))
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """[P, V, R]"""
-        return len(self.density), len(self.importance), self.restarts
+        return self.layout.n_rows, self.layout.n_columns, self.restarts
 
     @property
     def rate(self) -> float:
@@ -80,40 +100,32 @@ class Sweep:
 
     @property
     def training(self) -> Training:
-        """The part of the configuration that is the same in every lane, with all defaults filled in."""
-        n = self.model.n_features
-        distribution = self.distribution or self.model.distribution
-        sampler = Sampler(self.sampler or default_sampler(n, self.batch), distribution, n, self.batch)
+        """How every network is trained, with all defaults filled in."""
+        model = parts.part("model", self.model, self.coordinates)
+        n = cells.example(model).n_features
+        of_paper = FirstImportance(n, self.distribution or cells.example(model).distribution)
+        features = parts.part("features", self.features or of_paper, self.coordinates)
+        example = cells.example(features).of(n, cells.example(model).distribution)
+        sampler = Sampler(self.sampler or default_sampler(example, n, self.batch), n, self.batch)
+        sampler.check(example)
         optimizer = self.optimizer or training.adam(self.rate, self.steps)
+        optimizer = parts.part("optimizer", optimizer, self.coordinates)
         polished = self.polish in (True, "sampled")
-        return Training(self.model, sampler, self.objective, optimizer, self.steps, self.engine, polished)
-
-    def axes(self, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
-        """Return density [P] and importance [V], by default as the devices take them."""
-        return np.asarray(self.density, dtype), np.asarray(self.importance, dtype)
-
-    def _given(self) -> dict[str, Any]:
-        """Return fingerprints of what the user gave, since two functions may share a name."""
-        fixed = self.training
-        given = description.of_functions(self.model, fixed.sampler.distribution)
-        if self.optimizer:
-            one = one_model(Redwood(2, 2))  # whatever the model is
-            first = lambda g: fixed.optimizer.update(g, fixed.optimizer.init(g), g)  # noqa: E731
-            given["optimizer"] = fingerprint(first, one)
-        return given
+        return Training(model, features, sampler, self.objective, optimizer, self.steps, self.engine, polished)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Sweep":
         """Return the sweep that a results file describes. Raises ValueError where a description does not suffice: for
-        models, activations, distributions and optimizers of the user's own."""
+        models, activations, distributions, features and optimizers of the user's own."""
         if own := sorted(config.get("given") or {}):
             needed = f"its {' and '.join(own)} {'is' if len(own) == 1 else 'are'} of the user's own"
             raise ValueError(f"config must describe a sweep that needs no code but polyjax's, but {needed}")
         try:
             model = _model(**config["model"])
             rate = config["learning_rate"]
-            given = {f.name: config[f.name] for f in fields(cls) if f.name in config}
+            given = {f.name: config[f.name] for f in fields(cls) if f.name in config} | {"axes": None}
             given |= {"model": model, "distribution": by_name(config["distribution"]), "optimizer": None}
+            given |= config["axes"]
             sweep = cls(**given)
         except (KeyError, TypeError) as error:
             raise ValueError(f"config must describe a whole sweep, but lacks {error}") from error
@@ -125,10 +137,9 @@ class Sweep:
         fixed = self.training
         rate = None if self.optimizer else self.rate
         return {
-            "model": description.of_model(self.model),
-            "distribution": fixed.sampler.distribution.name,
-            "density": list(self.density),
-            "importance": list(self.importance),
+            "model": description.of_model(fixed.one_model),
+            "distribution": description.of_distribution(fixed.features_at({})),
+            "axes": {name: list(values) for name, values in self.coordinates.items()},
             "restarts": self.restarts,
             "steps": self.steps,
             "batch": self.batch,
@@ -141,7 +152,7 @@ class Sweep:
             "polish": self.polish,
             "settled": SETTLED,
             "seed": self.seed,
-            "given": self._given(),
+            "given": description.of_given(fixed, self.features is not None, self.optimizer is not None),
         }
 
 
@@ -166,28 +177,49 @@ def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model
     return models[name](n_features, n_neurons, activation)
 
 
-def _axis(name: str, values: Any) -> tuple[float, ...]:
-    a = np.asarray(values)
-    require(a.ndim == 1 and a.size >= 1, name, "be one-dimensional and hold at least one value", values)
-    require(a.dtype.kind in "iuf", name, "hold numbers", values)
-    return tuple(a.astype(np.float64).tolist())
+def is_model(value: Any) -> bool:
+    """Say whether a value has what a model must have."""
+    return not isinstance(value, type) and all(hasattr(value, name) for name in ("init", "loss", "n_features"))
+
+
+def _check_parts(sweep: Sweep) -> None:
+    """Raise ValueError unless the parts are what they must be, and every axis is of some part."""
+    twice = set(sweep.axes or {}) & {name for name in ("density", "importance") if getattr(sweep, name) is not None}
+    require(not twice, "axes", "leave out what is given by itself", ", ".join(sorted(twice)))
+    coordinates = sweep.coordinates
+    model = parts.part("model", sweep.model, coordinates)
+    example = cells.example(model) if isinstance(model, OfAxes) else model
+    require(is_model(example), "model", "be a function that returns a model, such as Redwood(6, 3)", example)
+    if sweep.features is None:
+        require("density" in coordinates, "features", "be given where no axis is the density", None)
+    of_paper = FirstImportance(example.n_features)
+    features = parts.part("features", sweep.features or of_paper, coordinates)
+    found = cells.example(features) if isinstance(features, OfAxes) else features
+    require(isinstance(found, Features), "features", "be Features, or a function that returns them", found)
+    if sweep.features is not None:
+        must = "be left out where features are given, which have their own"
+        require(sweep.distribution is None, "distribution", must, sweep.distribution)
+    optimizer = parts.part("optimizer", sweep.optimizer, coordinates)
+    step = cells.example(optimizer) if isinstance(optimizer, OfAxes) else optimizer
+    must = "be an optax transformation, or a function of axes that returns one"
+    require(isinstance(step, optax.GradientTransformation | None), "optimizer", must, step)
+    parts.check_taken(coordinates, [name for each in (model, features, optimizer) for name in names_of(each)])
 
 
 def _check(sweep: Sweep) -> None:
-    p = np.asarray(sweep.density)
-    require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", p)
-    v = np.asarray(sweep.importance)
-    require((v >= 0) & (v < 1e12), "importance", "be at least 0 and below 1e12", v)  # beyond, float32 overflows
+    if sweep.features is None:
+        p, v = (np.asarray(sweep.coordinates.get(name, 1)) for name in ("density", "importance"))
+        require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", p)
+        require((v >= 0) & (v < LARGEST_IMPORTANCE), "importance", "be at least 0 and below 1e12", v)
+    require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
+    model = sweep.training.one_model
     require(
         isinstance(sweep.distribution, Distribution | None), "distribution", "be a Distribution", sweep.distribution
     )
-    given = sweep.optimizer
-    require(isinstance(given, optax.GradientTransformation | None), "optimizer", "be an optax transformation", given)
     require(sweep.engine in ("auto", *ENGINE_NAMES), "engine", "be auto, arrays, lanes or fused", sweep.engine)
-    require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
     choices = (False, True, "sampled", "restarts")
     require(sweep.polish in choices, "polish", 'be True, False, "sampled" or "restarts"', sweep.polish)
-    size = n_parameters(sweep.model) if sweep.polish else 0
+    size = n_parameters(model) if sweep.polish else 0
     most = f"be False for a model of {size} parameters, more than {LARGEST_POLISHED}"
     require(size <= LARGEST_POLISHED, "polish", most, sweep.polish)
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
@@ -197,5 +229,5 @@ def _check(sweep: Sweep) -> None:
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
     if sweep.objective == "expected":
-        closed = has_closed_form(sweep.model)
+        closed = has_closed_form(model)
         require(closed, "objective", "be sampled for any model but Redwood and Anthropic with square", "expected")

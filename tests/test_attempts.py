@@ -18,6 +18,7 @@ from polyjax.runs import attempts
 from polyjax.runs.grid import WIDTH, Grid, rectangles
 from polyjax.runs.lanes import Lanes, Replaced
 from polyjax.runs.store import Memory
+from tests import paper
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
@@ -146,8 +147,9 @@ def test_a_retry_has_fresh_weights_and_half_the_steps_of_the_attempt_before(two)
         assert len(lanes) >= 2
         for row, column, restart in lanes:
             density, importance = p[[row]], v[[[column]]]
-            start = execution.compiled_initial(fixed)(of_attempt, density, importance, np.array([[restart]]))
-            alone = execution.train(fixed, of_sweep, start, importance, density)
+            cell = {"density": density[None], "importance": importance}
+            start = execution.compiled_initial(fixed)(of_attempt, cell, np.array([[restart]]))
+            alone = execution.train(fixed, of_sweep, start, *paper.coordinates(importance, density))
             for name, a in alone._asdict().items():
                 # A lane alone is vectorised otherwise, for 20 steps that settle. Measured: 2e-7.
                 expected = getattr(two, name)[row, column, restart]

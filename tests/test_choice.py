@@ -6,19 +6,18 @@ import pytest
 
 import polyjax
 from polyjax.engine import choice, evaluation, execution, lanes, training
-from polyjax.engine.training import Training
 from polyjax.toy.models import Anthropic, Redwood
-from polyjax.toy.sampling import Sampler
+from tests import paper
 
 
 def configuration(model, engine):
-    sampler = Sampler("enumerated", model.distribution, model.n_features, 2**model.n_features)
-    return Training(model, sampler, "sampled", training.adam(0.02, 20), 20, engine)
+    return paper.configuration(model, engine, sampler="iid")
 
 
 def test_small_models_run_in_lanes():
-    sizes = [(6, 3), (20, 10), (201, 1), (67, 3)]
-    assert [choice.ordinary_engine(Redwood(n, d)) for n, d in sizes] == ["lanes", "lanes", "arrays", "arrays"]
+    models = [Redwood(6, 3), Redwood(20, 10), Redwood(201, 1), Redwood(67, 3)]
+    engines = [choice.ordinary_engine(configuration(model, "auto")) for model in models]
+    assert engines == ["lanes", "lanes", "arrays", "arrays"]
 
 
 def test_equal_configurations_share_one_program():

@@ -16,7 +16,7 @@ import pytest
 
 import polyjax
 from polyjax import Anthropic, Redwood, Sweep
-from polyjax.description import of_functions, of_model, plain
+from polyjax.description import of_model, plain
 from polyjax.fingerprints import fingerprint
 from polyjax.runs import run as runs
 from polyjax.toy import distributions
@@ -25,6 +25,11 @@ from polyjax.toy.models import Params, activation_name
 
 SWEEP = Sweep(Redwood(2, 1), [0.5], [0.5, 2.0], restarts=1, steps=6, batch=8, retries=0)
 VECTOR = jnp.zeros(3)
+
+
+def given(model):
+    """The fingerprints of what is the user's of a model."""
+    return replace(SWEEP, model=model).describe()["given"]
 
 
 def subclass(**members):
@@ -64,7 +69,7 @@ def test_what_is_polyjaxs_own_is_told_by_name_alone_so_that_files_of_other_versi
     described = replace(SWEEP, model=model).describe()
     assert json.dumps(described["model"]) == json.dumps(told)
     assert described["given"] == {}
-    assert of_functions(model, NORMAL) == {}
+    assert given(model) == {}
 
 
 # --- models
@@ -155,7 +160,7 @@ class Plain:
 
 def test_a_model_need_not_be_a_dataclass():
     assert of_model(Plain(2.0))["fields"] == {"rate": 2.0}
-    assert of_functions(Plain(2.0), UNIFORM_SIGNED) != of_functions(Plain(3.0), UNIFORM_SIGNED)
+    assert given(Plain(2.0)) != given(Plain(3.0))
 
 
 def named():
@@ -221,7 +226,7 @@ class Power:
 )
 def test_functions_have_a_name_without_an_address_and_a_fingerprint(activation, name):
     assert activation_name(Redwood(2, 1, activation)) == name
-    assert set(of_functions(Redwood(2, 1, activation), UNIFORM_SIGNED)) == {"activation"}
+    assert set(given(Redwood(2, 1, activation))) == {"activation"}
 
 
 def straight_through(slope):
@@ -248,7 +253,7 @@ def straight_through(slope):
 )
 def test_what_a_function_closes_over_tells_it_apart(made):
     # A chance of 2^-32 that the numbers are the same.
-    found = [of_functions(Anthropic(2, 1, made(c)), UNIFORM_SIGNED)["activation"] for c in (2.0, 3.0, 2.0)]
+    found = [given(Anthropic(2, 1, made(c)))["activation"] for c in (2.0, 3.0, 2.0)]
     assert found[0] != found[1]
     assert found[0] == found[2]
 
@@ -261,7 +266,7 @@ def test_keys_that_a_function_holds_have_fingerprints():
 
 def test_an_activation_may_take_vectors_and_give_truth_values():
     for activation in (jax.nn.softmax, lambda z: z > 0):
-        assert of_functions(Anthropic(2, 1, activation), UNIFORM_SIGNED).keys() == {"activation"}
+        assert given(Anthropic(2, 1, activation)).keys() == {"activation"}
 
 
 OTHER_PROCESS = """
@@ -273,7 +278,8 @@ print(json.dumps(here.everything()))
 def everything():
     models = (Fields(2, 1, width=2.0), subclass(loss=absolute), Plain(2.0), Anthropic(2, 1, Power(3)))
     odd = replace(NORMAL, quantile=lambda u: u)
-    described = [[of_model(model), of_functions(model, odd)] for model in models]
+    sweeps = (replace(SWEEP, model=model, distribution=odd) for model in models)
+    described = [[of_model(sweep.model), sweep.describe()["given"]] for sweep in sweeps]
     return json.loads(json.dumps(described))
 
 

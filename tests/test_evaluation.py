@@ -8,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyjax.engine import evaluation, training
-from polyjax.engine.training import Training
+from polyjax.engine import evaluation
 from polyjax.theory import expected_loss
 from polyjax.toy.distributions import NORMAL
+from polyjax.toy.features import Features
 from polyjax.toy.models import Anthropic, Redwood
-from polyjax.toy.sampling import Sampler
+from tests import paper
 
 EPS = float(np.finfo(np.float32).eps)
 DENSITY = jnp.array([0.01, 0.1, 0.5, 1.0])
 IMPORTANCE = jnp.array([[0.3, 1.0, 4.0]] * 4)  # [P, L]
+LANE, ROW = paper.coordinates(IMPORTANCE, DENSITY)
 KEYS = 200
 # float32: 2000 samples of a few products each, summed in pairs or in vectors.
 ROUNDING = 64 * EPS
@@ -25,8 +26,7 @@ ROUNDING = 64 * EPS
 
 def configuration(model, engine, objective="sampled"):
     name, batch = ("enumerated", 2**model.n_features) if model.n_features < 9 else ("stratified", 64)
-    sampler = Sampler(name, model.distribution, model.n_features, batch)
-    return Training(model, sampler, objective, training.adam(0.02, 20), 20, engine)
+    return paper.configuration(model, engine, objective, sampler=name, batch=batch)
 
 
 def random_params(model):
@@ -40,7 +40,7 @@ def exact(model, params):
 
 
 def evaluated(fixed, params, seed=0):
-    found = evaluation.compiled(fixed)(params, IMPORTANCE, DENSITY, jax.random.key(seed))
+    found = evaluation.compiled(fixed)(params, LANE, ROW, jax.random.key(seed))
     return np.asarray(found.loss, float), np.asarray(found.loss_se, float)
 
 
@@ -88,7 +88,7 @@ def test_the_ranking_loss_is_that_of_the_population(polished):
     model = Redwood(6, 3)
     fixed, params = replace(configuration(model, "lanes"), polished=polished), random_params(model)
     rank, truth = evaluation.compiled_rank(fixed), exact(model, params)
-    off = np.array([rank(params, IMPORTANCE, DENSITY, jax.random.key(seed)) / truth - 1 for seed in range(16)])
+    off = np.array([rank(params, LANE, ROW, jax.random.key(seed)) / truth - 1 for seed in range(16)])
     # Its root mean square at 0.5, where it is largest, was 8e-4, and 1.3e-3 on the coarse batch.
     assert np.sqrt((off**2).mean((0, 2))).max() < 3e-3
 
@@ -116,7 +116,7 @@ def test_a_batch_in_parts_gives_the_same_loss(monkeypatch):
     fixed, params = configuration(model, "lanes"), random_params(model)
     whole = evaluated(fixed, params)
     monkeypatch.setattr(evaluation, "LOSSES", 300 * IMPORTANCE.size)  # 12 x 67 points in three parts, one padded
-    parts = jax.jit(lambda *args: evaluation.evaluate(fixed, *args)[1:])(params, IMPORTANCE, DENSITY, jax.random.key(0))
+    parts = jax.jit(lambda *args: evaluation.evaluate(fixed, *args)[1:])(params, LANE, ROW, jax.random.key(0))
     np.testing.assert_allclose(parts[0], whole[0], rtol=ROUNDING)
     assert np.all(np.abs(parts[1] - whole[1]) <= ROUNDING * whole[0])
 
@@ -147,13 +147,12 @@ def test_the_expected_objective_is_known_without_error(engine):
 @pytest.mark.parametrize("n_features", [1, 4, 12])
 def test_the_common_batches_are_finite_and_weighted_by_probability(n_features, form):
     # Normal features, whose quantile function is infinite at 0 and 1.
-    sampler = Sampler("iid", NORMAL, n_features, 1)
     batches = evaluation.COARSE if "coarse" in form else evaluation.FINE
     if "ranking" in form:
         of_density, parts = partial(evaluation.ranking_batch, tiles=batches.tiles), batches.tiles
     else:
         of_density, parts = partial(evaluation.report_batch, quadrature=batches.report), batches.report.shifts
-    common_batch = jax.jit(partial(of_density, sampler, jax.random.key(0)))
+    common_batch = jax.jit(lambda p: of_density(Features(p, distribution=NORMAL), n_features, jax.random.key(0)))
     for density in (1e-4, 0.3, 1.0):
         batch = common_batch(jnp.float32(density))
         x, weight = np.asarray(batch.x, float), np.asarray(batch.weight, float)

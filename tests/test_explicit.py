@@ -53,7 +53,7 @@ def test_the_evaluation_finds_them_to_half_a_percent(solution, form):
     W, b = zip(*(weights(solution, 6, float(r), float(p)) for p in DENSITY for r in IMPORTANCE), strict=True)
     params = polyjax.Params(*(jnp.reshape(jnp.float32(a), (4, 3, *a[0].shape)) for a in (W, b)))
     r = np.broadcast_to(IMPORTANCE, (4, 3))
-    _, loss, loss_se = evaluation.compiled(fixed)(params, r, DENSITY, jax.random.key(0))
+    _, loss, loss_se = evaluation.compiled(fixed)(params, {"importance": r}, {"density": DENSITY}, jax.random.key(0))
     expected = np.asarray(getattr(losses(r, DENSITY[:, None]), solution))
     assert (loss_se / expected < 0.005).all()  # the accuracy that the evaluation promises
     np.testing.assert_allclose(loss, expected, rtol=0.01)  # twice that

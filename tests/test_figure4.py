@@ -56,7 +56,18 @@ def synthetic(size=24, importance=(0.1, 10), **changes):
         },
     }
     W, b = np.zeros((size, size, 2, 3, 6)), np.zeros((size, size, 2))
-    return Results(density, v, capacity, loss, loss, 0.01 * loss, W, b, settled, 0 * settled, config | changes)
+    return Results(
+        {"density": density, "importance": v},
+        capacity,
+        loss,
+        loss,
+        0.01 * loss,
+        W,
+        b,
+        settled,
+        0 * settled,
+        config | changes,
+    )
 
 
 def draw(results, **options):

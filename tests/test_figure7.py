@@ -250,7 +250,7 @@ def test_missing_panels_and_wrong_files_are_refused_in_one_line(tmp_path, capsys
     (tmp_path / names[0]).write_bytes((folder / names[1]).read_bytes())
     assert "but holds redwood-relu-6in3" in refused(capsys, tmp_path, tmp_path / "figure")
     whole = load(folder / names[0])
-    replace(whole, importance=2 * whole.importance).save(tmp_path / names[0])
+    replace(whole, axes={**whole.axes, "importance": 2 * whole.importance}).save(tmp_path / names[0])
     assert "must have the importance axis of the other panels" in refused(capsys, tmp_path, tmp_path / "figure")
     replace(whole, config={}).save(tmp_path / names[0])
     assert "but holds unknown" in refused(capsys, tmp_path, tmp_path / "figure")

@@ -49,7 +49,7 @@ def results(name, rows, size=8, noise=0.0):
     loss, one = np.ones((size, size)), np.ones((size, size), bool)
     refined = Refined(C, loss, loss, 0.01 * loss, one, W, np.zeros_like(loss), 0 * loss)
     lone = [a[:, :, None] for a in (C, loss, loss, 0.01 * loss, W, 0 * loss, one, 0 * one)]
-    return Results(*axes, *lone, config, refined)
+    return Results(dict(zip(("density", "importance"), axes, strict=True)), *lone, config, refined)
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,11 @@ from polyjax.engine import choice, execution, training
 from polyjax.engine.fused import kernels
 from polyjax.engine.fused import training as fused
 from polyjax.engine.fused.kernels import Kernel
-from polyjax.engine.fused.step import Program, scales
+from polyjax.engine.fused.step import Program, scale_entries
 from polyjax.engine.fused.vectors import on_vectors
-from polyjax.engine.training import Training
 from polyjax.engine.unroll import unroll
 from polyjax.toy.models import Anthropic, Redwood
-from polyjax.toy.sampling import Sampler
+from tests import paper
 
 needs_kernels = pytest.mark.skipif(jax.__version_info__ < fused.OLDEST_JAX, reason="the kernels need jax 0.11 or newer")
 
@@ -44,16 +43,15 @@ OPTIMIZERS = {
 
 
 def configuration(model, sampler="enumerated", optimizer="Adam", objective="sampled", steps=10, batch=None):
-    n = model.n_features
-    drawn = Sampler(sampler, model.distribution, n, batch or 2**n + 1)
-    return Training(model, drawn, objective, OPTIMIZERS.get(optimizer, optimizer), steps, "lanes")
+    batch, optimizer = batch or 2**model.n_features + 1, OPTIMIZERS.get(optimizer, optimizer)
+    return paper.configuration(model, "lanes", objective, optimizer, steps, sampler, batch)
 
 
 def arguments(fixed, n_lanes=3):
     """Start, importance, density and key for lanes of many importances."""
     importance = jnp.asarray(np.geomspace(0.3, 3, 2 * n_lanes).reshape(2, n_lanes), jnp.float32)
     start = jax.jit(jax.vmap(jax.vmap(fixed.model.init)))(jax.random.split(jax.random.key(0), importance.shape))
-    return start, importance, DENSITY, DRAW_KEY
+    return start, *paper.coordinates(importance, DENSITY), DRAW_KEY
 
 
 def interpreted(fixed, target, n_lanes=3):
@@ -230,12 +228,12 @@ def test_auto_never_picks_it_on_older_versions_of_jax(target, monkeypatch):
     assert engine() == "lanes"
 
 
-def _wrong(fixed, start, importance, density, key):
-    trained = training.train_lanes(fixed, start, importance, density, key)
+def _wrong(fixed, start, lane, row, key):
+    trained = training.train_lanes(fixed, start, lane, row, key)
     return trained._replace(end=trained.end._replace(W=trained.end.W * 1.01))
 
 
-def _broken(fixed, start, importance, density, key):
+def _broken(fixed, start, lane, row, key):
     raise jax.errors.JaxRuntimeError("INTERNAL: ptxas exited with an error\nmore")
 
 
@@ -331,10 +329,11 @@ def test_constants_are_folded_and_what_is_shared_stays_scalar():
 
 
 def test_only_the_scale_of_feature_0_depends_on_the_lane():
-    found = scales(Redwood(3, 2), jnp.array([4.0, 9.0]))
+    lane = {"importance": jnp.array([4.0, 9.0])}
+    found = scale_entries(configuration(Redwood(3, 2)), lane)
     assert found[0].tolist() == [2, 3]
     assert [float(s) for s in found[1:]] == [1, 1]
-    assert all(np.ndim(s) == 0 for s in [*found[1:], *scales(Anthropic(3, 2), jnp.ones(2))])
+    assert all(np.ndim(s) == 0 for s in [*found[1:], *scale_entries(configuration(Anthropic(3, 2)), lane)])
 
 
 def test_learning_rates_and_counters_are_computed_once_and_not_by_every_lane():

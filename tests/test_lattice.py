@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.special
 
-from polyjax.engine.lattice import LEAST, TILE, _points, tile
+from polyjax.engine.lattice import LEAST, TILE, _patterns, _points, tile
 from polyjax.toy.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
-from polyjax.toy.sampling import Sampler
+from polyjax.toy.features import Features
 
 EPS = float(np.finfo(np.float32).eps)
 DENSITY = np.float32([0.01, 0.1, 0.5, 0.9, 1.0])
@@ -23,7 +22,7 @@ ENUMERATED = 7  # features of which the patterns of signs have room, so that eve
 
 @cache
 def compiled(distribution, n):
-    one = partial(tile, Sampler("iid", distribution, n, 1))
+    one = lambda key, p, number, of: tile(Features(p, distribution=distribution), n, key, number, of)  # noqa: E731
     over_densities = jax.vmap(one, (None, 0, None, None))
     return jax.jit(jax.vmap(over_densities, (0, None, None, None)))
 
@@ -100,16 +99,15 @@ def test_mirror_images_are_in_the_batch_together():
 def test_masks_have_a_power_of_two_of_points_that_fit_and_use_half_of_the_samples(distribution):
     for n in range(1, 10):
         sides = 2 if distribution.is_symmetric and n < ENUMERATED else 1
-        of_density = jax.jit(lambda p, n=n, sides=sides: _points(p, n, sides, TILE))
+        active, features = _patterns(n, sides) > 0, partial(Features, distribution=distribution)
+        of_density = jax.jit(lambda p, active=active, sides=sides: _points(features(p), active, sides, TILE))  # noqa: B023
         for p in (1e-6, 0.01, 0.3, 0.9, 1.0):
             points = np.asarray(of_density(np.float32(p)))
-            k = np.arange(n + 1)
             assert points[0] == (p < 1)  # there is only one empty sample
             there = points[points > 0]
             assert (there & (there - 1) == 0).all()
             assert (points[1:][points[1:] > 0] >= LEAST).all()
-            total = (points * scipy.special.comb(n, k) * sides**k).sum()
-            assert TILE / 4 < total <= TILE  # of powers of two
+            assert TILE / 4 < points.sum() <= TILE  # of powers of two
 
 
 def test_at_density_1_all_features_are_active_in_every_sample_and_below_1_every_mask_occurs():
@@ -146,7 +144,7 @@ KINKED = {
 def test_tiles_together_are_one_lattice_that_is_better_than_its_tiles(distribution):
     f, exact = KINKED[distribution]
     keys = jax.random.split(jax.random.key(7), 16)
-    one = partial(tile, Sampler("iid", distribution, 3, 1))
+    one = lambda key, p, number, of: tile(Features(p, distribution=distribution), 3, key, number, of)  # noqa: E731
 
     @jax.jit
     def means(density, of):

@@ -118,8 +118,8 @@ def test_configurations_differ_in_the_fields_that_are_named_and_in_no_other(ther
 def test_what_differs_is_said_in_a_few_words():
     here = json.loads(json.dumps(Sweep(Redwood(6, 4), np.geomspace(0.01, 1, 9), [0.5, 2.0], seed=3).describe()))
     assert manifest.differences(CONFIG, here) == [
-        "density (7 values from 0.01 to 1 there, 9 values from 0.01 to 1 here)",
-        "importance ([0.5, 1.0] there, [0.5, 2.0] here)",
+        "axes.density (7 values from 0.01 to 1 there, 9 values from 0.01 to 1 here)",
+        "axes.importance ([0.5, 1.0] there, [0.5, 2.0] here)",
         "model.n_neurons (3 there, 4 here)",
         "seed (0 there, 3 here)",
     ]

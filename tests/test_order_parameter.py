@@ -47,7 +47,7 @@ def results():
         "provenance": {"versions": {"polyjax": "0.1.0"}, "revision": None},
     }
     arrays = (np.array(capacities(W)), loss, loss, 0.01 * loss, W, 0 * loss, loss > 0, 0 * loss)
-    return Results(density, importance, *arrays, config)
+    return Results({"density": density, "importance": importance}, *arrays, config)
 
 
 def test_the_marginal_of_trained_weights_is_twice_the_square_of_length_over_capacity():

@@ -9,11 +9,10 @@ import pytest
 import scipy.optimize
 
 from polyjax import theory
-from polyjax.engine import descent, polish, training
-from polyjax.engine.training import Training
+from polyjax.engine import descent, polish
 from polyjax.toy.distributions import UNIFORM_SIGNED
 from polyjax.toy.models import Anthropic, Params, Redwood, n_parameters, one_model
-from polyjax.toy.sampling import Sampler
+from tests import paper
 
 EPS = float(np.finfo(np.float32).eps)
 DENSITY = np.float32([0.05, 0.3, 0.7, 1.0])  # of signed uniform features, whose kurtosis is 36, 6, 2.6 and 1.8
@@ -27,10 +26,7 @@ RELU, RELU_DENSITY, RELU_IMPORTANCE = Anthropic(3, 2), np.float32([0.1, 0.5]), n
 
 @cache
 def fixed(model, closed_form, engine="lanes"):
-    sampler = Sampler("enumerated", model.distribution, model.n_features, 2**model.n_features)
-    return polish.of_cells(
-        Training(model, sampler, "sampled", training.adam(0.02, 1), 1, engine), closed_form or "sampled"
-    )
+    return polish.of_cells(paper.configuration(model, engine, steps=1), closed_form or "sampled")
 
 
 def starts(model, shape, seed=0):
@@ -39,7 +35,8 @@ def starts(model, shape, seed=0):
 
 def polished(fixed, start, importance, density, attempt=0):
     shape = start.W.shape[:2]
-    return polish.polish(fixed, start, np.broadcast_to(np.float32(importance), shape), density, KEY, attempt)
+    lane, row = paper.coordinates(np.broadcast_to(np.float32(importance), shape), density)
+    return polish.polish(fixed, start, lane, row, KEY, attempt)
 
 
 def exact(model, params, importance, density):
@@ -132,7 +129,8 @@ def test_the_end_is_as_low_as_that_of_another_minimiser_from_the_same_start(mode
 def objective(of, shape, importance, density, tiles, attempt=0):
     """The loss and gradient of x [P, L, n], on the samples of an attempt."""
     v = np.broadcast_to(np.float32(importance), shape)
-    both = polish.objective(of, v, np.float32(density), jax.random.fold_in(KEY, attempt), tiles)
+    lane, row = paper.coordinates(v, np.float32(density))
+    both = polish.objective(of, lane, row, jax.random.fold_in(KEY, attempt), tiles)
     return lambda x: both(np.float32(x))
 
 

@@ -12,11 +12,13 @@ from polyjax.engine.certificate import fall
 from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome
 from polyjax.runs import candidates, continuation, jobs
+from polyjax.runs.features import features_of_cells
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.grid import Chunk
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Memory
 from polyjax.runs.verification import verify
+from polyjax.toy.distributions import UNIFORM_SIGNED
 from polyjax.toy.models import n_parameters
 
 SWEEP = polyjax.Sweep(
@@ -111,7 +113,7 @@ def test_the_closed_form_and_a_batch_find_the_same_minima():
     )
     v = np.ones((2, 3, 3))
     v[..., 0] = QUADRATIC.importance
-    k = QUADRATIC.training.sampler.distribution.kurtosis(np.float32(QUADRATIC.density))[:, None]
+    k = UNIFORM_SIGNED.kurtosis(np.float32(QUADRATIC.density))[:, None]
     optimal = np.asarray(polyjax.theory.optimal_loss(np.float32(v), k, 2))
     for found in (exact, sampled):
         assert found.settled.all()
@@ -150,13 +152,13 @@ def test_a_neighbours_embeddings_take_the_lengths_that_they_would_have_here(mode
     rng = np.random.default_rng(0)
     one = jax.eval_shape(model.init, jax.random.key(0))
     W, b = (rng.normal(size=(2, 3, *leaf.shape)).astype(np.float32) for leaf in one)
-    given = jobs.solutions(Outcome(np.zeros((2, 3, 3)), *(np.zeros((2, 3)),) * 4, W, b), np.float32(importance))
-    of_all = jobs.neighbours(np.ones((2, 3), bool))
+    given = jobs.solutions(Outcome(np.zeros((2, 3, 3)), *(np.zeros((2, 3)),) * 4, W, b))
+    of_all = jobs.neighbours(sweep.layout, np.ones((2, 3), bool))
     chunk = Chunk(np.array([0, 1]), np.stack([np.flatnonzero(of_all.row == row) for row in (0, 1)]))
     fixed = choice.with_engine(sweep.training)
     run = Run(sweep, fixed, keys(0), Memory(), (2, 3), progress=False)
-    params, v, density = continuation.start(run, fixed, given, of_all, chunk)
-    np.testing.assert_array_equal(density, np.float32([0.2, 0.5]))
+    params, lane, row = continuation.start(run, fixed, given, of_all, chunk)
+    np.testing.assert_array_equal(row["density"], np.float32([0.2, 0.5]))
     for i, j in np.ndindex(chunk.lane.shape):
         job = chunk.lane[i, j]
         origin = np.unravel_index(of_all.origin[job], (2, 3))
@@ -164,7 +166,7 @@ def test_a_neighbours_embeddings_take_the_lengths_that_they_would_have_here(mode
         from_W = W[origin].copy()
         # A length of 0, or from 0, has no ratio: the embedding is taken as it is.
         from_W[:, 0] *= ratio(here, there) if here > 0 and there > 0 else 1
-        assert v[i, j] == np.float32(here)
+        assert lane["importance"][i, j] == np.float32(here)
         np.testing.assert_allclose(params.W[i, j], from_W, rtol=1e-6)  # a product in float32
         np.testing.assert_array_equal(params.b[i, j], b[origin])
 
@@ -177,8 +179,9 @@ def test_near_importance_1_every_other_feature_changes_places_with_feature_0(mod
     one = jax.eval_shape(model.init, jax.random.key(0))
     W, b = (rng.normal(size=(2, 4, *leaf.shape)).astype(np.float32) for leaf in one)
     capacity = rng.random((2, 4, 3)).astype(np.float32)
-    fixed = polyjax.Sweep(model, [0.2, 0.5], importance, restarts=1, steps=2).training
-    given, more = candidates.exchanged(Outcome(capacity, *(np.zeros((2, 4)),) * 4, W, b), importance, fixed)
+    sweep = polyjax.Sweep(model, [0.2, 0.5], importance, restarts=1, steps=2)
+    features = features_of_cells(sweep.layout, sweep.training)
+    given, more = candidates.exchanged(Outcome(capacity, *(np.zeros((2, 4)),) * 4, W, b), features)
     cells = [(row, column) for row in range(2) for column in (1, 2)]
     assert sorted(zip(more.row.tolist(), more.column.tolist(), strict=True)) == sorted(cells * 2)
     for row, column, origin in zip(*more, strict=True):
@@ -190,7 +193,7 @@ def test_near_importance_1_every_other_feature_changes_places_with_feature_0(mod
         np.testing.assert_array_equal(given.capacity[origin], capacity[row, column][places])
         of_features = b[row, column] if np.ndim(b[row, column]) == 0 else b[row, column][places]
         np.testing.assert_array_equal(given.b[origin], of_features)
-        assert given.importance[origin] == importance[column]
+        assert (given.row[origin], given.column[origin]) == (row, column)
 
 
 def test_a_model_of_one_feature_is_polished():

@@ -1,9 +1,12 @@
 """Refining removes the speckles of a diagram that single restarts leave, and never makes a cell worse."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 import polyjax
+from polyjax.axes import Axes
 from polyjax.engine import choice
 from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome
@@ -95,22 +98,42 @@ def test_a_failed_cell_is_taken_over_by_a_neighbour(results):
     assert np.isfinite(refined.W).all()
 
 
+def axes(P, V):
+    return Axes({"density": tuple(range(P)), "importance": tuple(range(V))}, ("density",))
+
+
+def test_neighbours_are_those_along_every_axis():
+    of_three = Axes({"a": (0.0, 1.0), "b": (0.0, 1.0, 2.0), "c": (5.0, 6.0)}, ("c", "b"))
+    found = jobs.neighbours(of_three, np.ones((6, 2), bool))
+
+    def place(cell):
+        return tuple(of_three.coordinates(*divmod(cell, 2)).values())
+
+    pairs = {(place(row * 2 + column), place(origin)) for row, column, origin in zip(*found, strict=True)}
+    cells = [*itertools.product(*of_three.values.values())]
+    assert pairs == {(a, b) for a in cells for b in cells if np.abs(np.subtract(a, b)).sum() == 1}
+    assert len(pairs) == found.row.size
+
+
 def test_neighbours_are_those_beside_above_and_below_that_have_news():
     news = np.zeros((3, 4), bool)
     news[0, 1] = True
-    given = jobs.neighbours(news)
+    given = jobs.neighbours(axes(3, 4), news)
     assert sorted(zip(given.row.tolist(), given.column.tolist(), strict=True)) == [(0, 0), (0, 2), (1, 1)]
     assert set(given.origin.tolist()) == {1}  # row by row
-    assert sorted(zip(*jobs.neighbours(news, 2)[:2], strict=True)) == [(0, 3), (2, 1)]
-    everywhere = jobs.neighbours(np.ones((3, 4), bool))
+    assert sorted(zip(*jobs.neighbours(axes(3, 4), news, 2)[:2], strict=True)) == [(0, 3), (2, 1)]
+    everywhere = jobs.neighbours(axes(3, 4), np.ones((3, 4), bool))
     assert everywhere.row.size == 2 * (2 * 4 + 3 * 3)  # every edge between two cells, both ways
 
 
 def test_capacities_differ_up_to_the_order_of_the_features_that_are_alike():
     a = np.array([0.5, 1.0, 0.0, 0.5])
-    assert not jobs.differ(a, a[[0, 2, 3, 1]])
-    assert jobs.differ(a, a[[1, 0, 2, 3]])
-    assert jobs.differ(a, np.full(4, np.nan))
+    kinds = np.array([0, 1, 1, 1])
+    assert not jobs.differ(a, a[[0, 2, 3, 1]], kinds)
+    assert jobs.differ(a, a[[1, 0, 2, 3]], kinds)
+    assert jobs.differ(a, np.full(4, np.nan), kinds)
+    assert not jobs.differ(a, a[[1, 0, 2, 3]], np.zeros(4))
+    assert jobs.differ(a, a[[0, 2, 3, 1]], np.arange(4))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -125,7 +148,7 @@ def test_of_all_starts_in_a_cell_the_best_is_accepted_and_none_that_is_worse_tha
         return Outcome(*of_lane, rng.normal(size=(*shape, D, N)), rng.normal(size=shape))
 
     now = outcomes(P, V)
-    given = jobs.neighbours(rng.random((P, V)) < 0.7)
+    given = jobs.neighbours(axes(P, V), rng.random((P, V)) < 0.7)
     of_job = outcomes(given.row.size)
     found = [(block, Outcome(*(a[block.lane] for a in of_job))) for block in scattered(given.row, (2, WIDTH))]
     assert len(found) > 1

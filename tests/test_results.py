@@ -21,7 +21,8 @@ from polyjax.results import Parts, Refined, Results, load
 
 P, V, R, D, N = 2, 3, 4, 2, 3
 OVER_RESTARTS = ("best", "mean", "drop_worst")
-ARRAYS = ("density", "importance", "capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt")
+ARRAYS = ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt")
+AXES = ["density", "importance"]
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = hypothesis.settings(deadline=None, max_examples=30, derandomize=True)
 
@@ -29,8 +30,7 @@ FEW = hypothesis.settings(deadline=None, max_examples=30, derandomize=True)
 def made_up(rng, restarts=R, bias=(), **changes):
     shape = (P, V, restarts)
     arrays = {
-        "density": np.geomspace(0.01, 1, P),
-        "importance": np.geomspace(0.1, 10, V),
+        "axes": {"density": np.geomspace(0.01, 1, P), "importance": np.geomspace(0.1, 10, V)},
         "capacity": rng.random((*shape, N)).astype(np.float32),
         "loss": rng.random(shape).astype(np.float32),
         "loss_se": rng.random(shape).astype(np.float32),
@@ -250,7 +250,7 @@ def test_a_refined_diagram_that_does_not_fit_is_refused(tmp_path, change):
 
 def test_a_file_loads_in_plain_numpy_without_pickles(path, results):
     with np.load(path, allow_pickle=False) as file:
-        assert set(file) == {*ARRAYS, "config"}
+        assert set(file) == {*ARRAYS, "axis_density", "axis_importance", "config"}
         assert json.loads(str(file["config"]))["seed"] == results.config["seed"]
 
 
@@ -320,11 +320,11 @@ def test_a_save_that_stops_half_way_through_writing_leaves_nothing(name, path, m
     whole = refined(made_up(np.random.default_rng(0)))
     arrays = {each: Parts.of(getattr(whole, each)) for each in ARRAYS}
     if name in arrays:
-        arrays[name] = Parts(P, interrupted())
+        arrays[name] = Parts(interrupted())
     else:
-        monkeypatch.setattr(Parts, "of", lambda array: Parts(P, interrupted()))
+        monkeypatch.setattr(Parts, "of", lambda array: Parts(interrupted()))
     with pytest.raises(KeyboardInterrupt):
-        module.write(path.with_name("other.npz"), whole.config, arrays, whole.refined)
+        module.write(path.with_name("other.npz"), whole.config, whole.axes, AXES, arrays, whole.refined)
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -334,10 +334,11 @@ def test_an_array_written_in_parts_is_the_array_that_numpy_writes(tmp_path):
     arrays = {name: getattr(whole, name) for name in ARRAYS}
     arrays["W"] = np.asfortranarray(arrays["W"])  # as a file of another program may have it
     arrays["capacity"] = arrays["capacity"][::-1]
-    parts = {name: Parts(len(a), np.array_split(a, len(a))) for name, a in arrays.items()}
-    module.write(tmp_path / "parts.npz", whole.config, parts, whole.refined)
+    parts = {name: Parts(np.array_split(a, len(a)), a.shape[:1], 1) for name, a in arrays.items()}
+    module.write(tmp_path / "parts.npz", whole.config, whole.axes, AXES, parts, whole.refined)
     more = {f"refined_{name}": a for name, a in whole.refined._asdict().items()}
-    words = {"format": module.FORMAT, "arrays": [*arrays, *more], **whole.config}
+    arrays = {f"axis_{name}": a for name, a in whole.axes.items()} | arrays
+    words = {"format": module.FORMAT, "arrays": [*arrays, *more], "order": AXES, "stored": AXES, **whole.config}
     config = np.array(json.dumps(words, sort_keys=True))
     np.savez(tmp_path / "numpy.npz", config=config, **{n: np.ascontiguousarray(a) for n, a in arrays.items()}, **more)
     with zipfile.ZipFile(tmp_path / "parts.npz") as found, zipfile.ZipFile(tmp_path / "numpy.npz") as expected:
@@ -363,7 +364,7 @@ def test_writing_needs_the_memory_of_a_part_and_not_of_the_array(tmp_path):
         return (np.full((1, size), i, np.float32) for i in range(rows))
 
     tracemalloc.start()
-    module.write(tmp_path / "large.npz", {}, {"W": Parts(rows, parts())}, None)
+    module.write(tmp_path / "large.npz", {}, {}, [], {"W": Parts(parts(), (rows,), 1)}, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     with np.load(tmp_path / "large.npz") as file:
@@ -374,26 +375,32 @@ def test_writing_needs_the_memory_of_a_part_and_not_of_the_array(tmp_path):
 
 def of_format(path, version):
     """The same file as an earlier polyjax would have written it."""
-    later = ["settled", "refined_settled"]
+    later = ["settled", "refined_settled"] if version < 4 else []
     later += ["refined_excess", "refined_spectrum", "rank_loss", "refined_rank_loss"] if version < 3 else []
     later += ["attempt"] if version == 1 else []
     with np.load(path) as file:
         config = json.loads(str(file["config"])) | {"format": version, "block": [2, 3]}
-        old = {name.replace("settled", "converged"): file[name] for name in later[:2] if name in file}
+        settled = later[:2] if version < 4 else []
+        old = {name.replace("settled", "converged"): file[name] for name in settled if name in file}
+        old |= {name: file[f"axis_{name}"] for name in AXES}
+    later += [f"axis_{name}" for name in AXES]
     names = config.pop("arrays")
+    del config["order"], config["stored"]
     if version > 1:
         config["arrays"] = [name for name in names if name not in later] + [*old]
     return rewritten(path, config=np.array(json.dumps(config)), **dict.fromkeys(later), **old)
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 @pytest.mark.parametrize("made", [lambda results: results, refined, polished], ids=["plain", "refined", "polished"])
 def test_a_file_of_an_earlier_format_is_read_with_what_it_lacks_filled_in(tmp_path, made, version):
     rng = np.random.default_rng(5)
     results = made(failures(rng, made_up(rng)))
     results.save(tmp_path / "sweep.npz")
     found = load(of_format(tmp_path / "sweep.npz", version))
-    assert found.config == {**results.config, "shape": [2, 3]}
+    assert found.config == {**results.config, "shape" if version < 4 else "block": [2, 3]}
+    assert list(found.axes) == AXES
+    assert all(found.axes[name].tobytes() == values.tobytes() for name, values in results.axes.items())
     same = [name for name in ARRAYS if name not in ("rank_loss", "attempt")]
     assert all(getattr(found, name).tobytes() == getattr(results, name).tobytes() for name in same)
     # Restarts were chosen by the loss that is reported; before format 2 none was trained again.
@@ -525,17 +532,17 @@ def test_another_format_is_refused(path, config):
 
 
 def test_a_file_of_a_newer_version_says_so(path):
-    with pytest.raises(ValueError, match=r": it is of format 5, from a newer polyjax; this one reads up to 4$"):
-        load(rewritten(path, config=np.array('{"format": 5}')))
+    with pytest.raises(ValueError, match=r": it is of format 6, from a newer polyjax; this one reads up to 5$"):
+        load(rewritten(path, config=np.array('{"format": 6}')))
 
 
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("density", (P + 1,)),
-        ("density", (P, 1)),
-        ("density", ()),
-        ("importance", (V - 1,)),
+        ("axis_density", (P + 1,)),
+        ("axis_density", (P, 1)),
+        ("axis_density", ()),
+        ("axis_importance", (V - 1,)),
         ("capacity", (P, V, R)),
         ("capacity", (P, V, R, N + 1)),
         ("capacity", (P, V, R + 1, N)),

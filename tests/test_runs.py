@@ -909,7 +909,7 @@ def test_a_file_is_written_in_the_memory_of_a_band(tmp_path):
     grid = Grid(P, V, R)
     lanes = Lanes(Rows(), grid, rectangles(grid, (1, V * R)))
     tracemalloc.start()
-    results.write(tmp_path / "large.npz", {}, {"W": Parts(P, runs._bands(lanes, "W"))}, None)
+    results.write(tmp_path / "large.npz", {}, {}, [], {"W": Parts(runs._bands(lanes, "W"), (P,), 1)}, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     with np.load(tmp_path / "large.npz") as file:

@@ -11,6 +11,7 @@ from scipy.stats import qmc
 from polyjax.theory import expected_loss
 from polyjax.toy import sampling
 from polyjax.toy.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
+from polyjax.toy.features import Features
 from polyjax.toy.models import Redwood
 from polyjax.toy.sampling import SAMPLERS, Batch, Sampler, default_sampler, kronecker
 
@@ -22,16 +23,17 @@ IMPORTANCE = jnp.array([1.5, 1.0, 1.0])
 
 
 @lru_cache  # the program of a sampler is compiled once, for every density
-def batch_program(sampler):
+def batch_program(sampler, distribution):
     def one(key, density):
-        return sampler(sampler.uniforms(key, 7), density)
+        return sampler(sampler.uniforms(key, 7), Features(density, distribution=distribution))
 
     return jax.jit(jax.vmap(one, (0, None)))
 
 
-def batches(sampler, density, n_keys):
+def batches(name, distribution, n, batch, density, n_keys):
     """Batches of one training step under independent keys: x [K, B, N], weight [K, B]."""
-    found = batch_program(sampler)(jax.random.split(jax.random.key(11), n_keys), jnp.float32(density))
+    keys = jax.random.split(jax.random.key(11), n_keys)
+    found = batch_program(Sampler(name, n, batch), distribution)(keys, jnp.float32(density))
     return Batch(*(np.asarray(a, float) for a in found))
 
 
@@ -66,10 +68,10 @@ def gradients(gradient):
     """By sampler: gradients [K, P, 7] under independent keys."""
 
     def many(name):
-        sampler = Sampler(name, UNIFORM_SIGNED, N, BATCH)
+        sampler = Sampler(name, N, BATCH)
 
         def one(key, density):
-            return gradient(sampler(sampler.uniforms(key, 7), density))
+            return gradient(sampler(sampler.uniforms(key, 7), Features(density, distribution=UNIFORM_SIGNED)))
 
         both = jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))
         keys = jax.random.split(jax.random.key([*SAMPLERS].index(name)), KEYS)
@@ -116,7 +118,7 @@ def test_the_enumerated_gradient_has_less_variance_than_the_iid_one(gradients):
 @pytest.mark.parametrize("batch", [8, 20])
 @pytest.mark.parametrize("density", [1e-4, 0.1, 0.5, 1.0])
 def test_enumerated_weights_are_the_probabilities_of_the_masks(batch, density):
-    found = batches(Sampler("enumerated", RADEMACHER, N, batch), density, 1)
+    found = batches("enumerated", RADEMACHER, N, batch, density, 1)
     active, weight = found.x[0] != 0, found.weight[0]
     np.testing.assert_allclose(weight.sum(), 1, rtol=8 * EPS)  # 8 different masks, a power and a quotient each
     for mask in np.ndindex(*(2,) * N):
@@ -130,7 +132,7 @@ def test_enumerated_weights_are_the_probabilities_of_the_masks(batch, density):
 
 @pytest.mark.parametrize("density", [0.1, 0.5, 1.0])
 def test_enumerated_masks_with_more_active_features_get_more_samples(density):
-    active = batches(Sampler("enumerated", RADEMACHER, N, BATCH), density, 1).x[0] != 0
+    active = batches("enumerated", RADEMACHER, N, BATCH, density, 1).x[0] != 0
     masks = [*np.ndindex(*(2,) * N)]
     copies = np.array([(active == mask).all(1).sum() for mask in masks])
     # One of 20 samples goes to each of the 8 masks, since half of 20 holds them once. The other 12 are a systematic
@@ -144,7 +146,7 @@ def test_enumerated_masks_with_more_active_features_get_more_samples(density):
 )
 def test_weighted_moments_of_the_features(name, distribution):
     density = 0.2
-    weight, x = (found := batches(Sampler(name, distribution, N, BATCH), density, 1000)).weight, found.x
+    weight, x = (found := batches(name, distribution, N, BATCH, density, 1000)).weight, found.x
     m1, m2 = (density * m for m in distribution.moments[:2])
     m2 = 1 if distribution.unit_variance else m2
     assert (weight >= 0).all()
@@ -160,7 +162,7 @@ def test_weighted_moments_of_the_features(name, distribution):
 
 @pytest.mark.parametrize(("n", "density"), [(30, 0.01), (30, 0.3), (30, 1.0), (200, 0.1), (200, 0.5)])
 def test_stratified_batches_of_many_features_have_the_exact_moments(n, density):
-    found = batches(Sampler("stratified", RADEMACHER, n, 32), density, 500)
+    found = batches("stratified", RADEMACHER, n, 32, density, 500)
     active = found.x != 0
     count, mean = active.sum(-1), n * density
     moments = [(found.weight * count**i).sum(-1) for i in range(3)]
@@ -180,7 +182,7 @@ def test_stratified_batches_of_many_features_have_the_exact_moments(n, density):
 @pytest.mark.parametrize(("n", "batch"), [(1, 2), (3, 20)])
 def test_batches_are_finite_at_extreme_densities(name, n, batch):
     for density in (1e-4, 1.0):
-        found = batches(Sampler(name, NORMAL, n, batch), density, 1000)
+        found = batches(name, NORMAL, n, batch, density, 1000)
         assert found.x.shape == (1000, batch, n)
         assert found.weight.shape == (1000, batch)
         assert np.isfinite(found.x).all()
@@ -189,12 +191,12 @@ def test_batches_are_finite_at_extreme_densities(name, n, batch):
 
 
 def test_successive_quasi_random_steps_average_better_than_independent_ones(gradient, exact_gradient):
-    sampler, steps, replicates = Sampler("enumerated", UNIFORM_SIGNED, N, 64), 256, 32
+    sampler, steps, replicates = Sampler("enumerated", N, 64), 256, 32
     rows = [0, 1]  # densities 0.01 and 0.1
     density = jnp.array([DENSITIES[r] for r in rows])
 
     def average(uniforms):
-        one = lambda step, p: gradient(sampler(uniforms(step), p))  # noqa: E731
+        one = lambda step, p: gradient(sampler(uniforms(step), Features(p, distribution=UNIFORM_SIGNED)))  # noqa: E731
         return jax.vmap(jax.vmap(one, (0, None)), (None, 0))(jnp.arange(steps), density).mean(1)
 
     @jax.jit
@@ -233,7 +235,7 @@ def test_kronecker_numbers_are_strictly_between_0_and_1():
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_number_of_every_step_is_uniform(name):
-    sampler = Sampler(name, UNIFORM_SIGNED, 2, 4)
+    sampler = Sampler(name, 2, 4)
     keys = jax.random.split(jax.random.key(3), 3000)
     u = jax.jit(jax.vmap(jax.vmap(sampler.uniforms, (None, 0)), (0, None)))(keys, jnp.array([0, 1, 1999]))
     u = np.asarray(u, float)
@@ -258,7 +260,7 @@ def test_kronecker_points_fill_the_cube_more_evenly_than_random_ones():
 def test_the_default_sampler_enumerates_where_the_batch_has_room():
     cases = [(3, 8), (3, 7), (6, 64), (7, 64), (9, 512), (9, 4096), (10, 4096)]
     expected = ["enumerated", "stratified", "enumerated", "stratified", "enumerated", "enumerated", "stratified"]
-    assert [default_sampler(n, batch) for n, batch in cases] == expected
+    assert [default_sampler(Features(0.5, distribution=NORMAL), n, batch) for n, batch in cases] == expected
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ def test_the_default_sampler_enumerates_where_the_batch_has_room():
 )
 def test_bad_samplers_are_refused_by_name(name, n, batch, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        Sampler(name, UNIFORM_SIGNED, n, batch)
+        Sampler(name, n, batch)
     assert str(error.value) == message
 
 

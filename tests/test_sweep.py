@@ -168,7 +168,7 @@ def test_a_cell_does_not_depend_on_the_grid_around_it(small):
     def part(results, rows, columns):
         arrays = {name: getattr(results, name)[np.ix_(rows, columns, [0, 1])] for name in LANE}
         axes = {"density": results.density[rows], "importance": results.importance[columns]}
-        return replace(results, **arrays, **axes)
+        return replace(results, **arrays, axes=axes)
 
     found, reference = part(found, rows, columns), part(small, [0, 2], [0, 2, 4])
     assert found.density.tolist() == reference.density.tolist()
@@ -290,7 +290,7 @@ def test_the_configuration_is_json_with_all_defaults_filled_in(small):
     assert config.pop("room") is None
     assert config == json.loads(json.dumps(SMALL.describe()))
     assert config["model"] == {"name": "Redwood", "n_features": 3, "n_neurons": 2, "activation": "square"}
-    assert config["density"] == [0.2, 0.5, 1.0]
+    assert config["axes"]["density"] == [0.2, 0.5, 1.0]
     expected = {"distribution": "uniform_signed", "sampler": "enumerated", "objective": "sampled"}
     expected |= {"restarts": 2, "steps": 20, "batch": 16, "seed": 0, "learning_rate": 0.02}
     assert {name: config[name] for name in expected} == expected

@@ -7,15 +7,15 @@ import optax
 import pytest
 
 from polyjax.engine import execution, lanes, training
-from polyjax.engine.training import Training
 from polyjax.theory import expected_loss
 from polyjax.toy.distributions import UNIFORM_SIGNED
-from polyjax.toy.models import Anthropic, Params, Redwood, one_model
-from polyjax.toy.sampling import Sampler
+from polyjax.toy.models import Anthropic, Params, Redwood
+from tests import paper
 
 EPS = float(np.finfo(np.float32).eps)
 IMPORTANCE = jnp.array([[0.3, 1.0, 1.0, 4.0]] * 2)  # [P, L]: two lanes differ in where they start only
 DENSITY = jnp.array([0.2, 1.0])
+LANE, ROW = paper.coordinates(IMPORTANCE, DENSITY)
 DRAW_KEY = jax.random.key(9)
 # Weights up to 2 after 20 steps of 0.02 of Adam, which passes on the relative rounding of gradients, also of such as
 # nearly cancel. Measured over engines, shapes and objectives: at most 2e-7.
@@ -27,12 +27,12 @@ def start(model):
 
 
 def configuration(model, engine, objective="sampled", optimizer=None, steps=20):
-    sampler = Sampler("enumerated", UNIFORM_SIGNED, model.n_features, 2 ** (model.n_features + 1))
-    return Training(model, sampler, objective, optimizer or training.adam(0.02, steps), steps, engine)
+    batch = 2 ** (model.n_features + 1)
+    return paper.configuration(model, engine, objective, optimizer, steps, batch=batch, distribution=UNIFORM_SIGNED)
 
 
 def trained(fixed):
-    return execution.compiled(fixed)(start(fixed.model), IMPORTANCE, DENSITY, DRAW_KEY)
+    return execution.compiled(fixed)(start(fixed.model), LANE, ROW, DRAW_KEY)
 
 
 def above_half(z):
@@ -62,16 +62,12 @@ def test_gradients_of_lanes_are_those_of_arrays(model):
     fixed = configuration(model, "lanes")
     params = start(model)
     params = params._replace(b=jnp.linspace(-1, 1, params.b.size).reshape(params.b.shape))
-    batch = jax.jit(jax.vmap(fixed.draw, (None, None, 0)))(DRAW_KEY, 3, DENSITY)
-
-    def one(params, importance, batch):
-        return jax.grad(fixed.loss)(params, fixed.importances(importance), batch)
-
-    reference = jax.jit(jax.vmap(jax.vmap(one, (0, 0, None))))
-    prepare, gradient = lanes.sampled_gradient(model.loss, one_model(model), model.n_features)
+    batch = jax.jit(jax.vmap(fixed.draw, (None, None, 0)))(DRAW_KEY, 3, ROW)
+    reference = jax.jit(jax.vmap(jax.vmap(jax.grad(fixed.loss), (0, 0, None))))
+    prepare, gradient = training.lane_objective(fixed)
     in_lanes = jax.jit(gradient, compiler_options=lanes.CPU_COMPILER_OPTIONS)
-    found = lanes.first(in_lanes(lanes.last(params), IMPORTANCE, prepare(batch)))
-    for a, b in zip(found, reference(params, IMPORTANCE, batch), strict=True):
+    found = lanes.first(in_lanes(lanes.last(params), LANE, prepare(batch)))
+    for a, b in zip(found, reference(params, LANE, batch), strict=True):
         assert a.shape == b.shape
         # A sum over samples that may cancel: rounding is measured against the largest component of the same model.
         size = np.abs(b).max(tuple(range(2, b.ndim)), keepdims=True)
@@ -111,7 +107,7 @@ def test_a_grid_is_a_loop_over_its_cells(engine, runs):
     params = start(Redwood(3, 2))
     for p, lane in np.ndindex(IMPORTANCE.shape):
         one = jax.tree.map(lambda a, p=p, lane=lane: a[p, lane][None, None], params)
-        cell = one_lane(one, IMPORTANCE[p, lane][None, None], DENSITY[p][None], DRAW_KEY)
+        cell = one_lane(one, *paper.coordinates(IMPORTANCE[p, lane][None, None], DENSITY[p][None]), DRAW_KEY)
         for a, b in zip(jax.tree.leaves(cell), jax.tree.leaves(runs[engine, "sampled"]), strict=True):
             # Other array shapes are vectorised otherwise; rounding over 20 steps, as between engines.
             np.testing.assert_allclose(a[0, 0], b[p, lane], atol=TWENTY_STEPS, rtol=0)
@@ -132,7 +128,7 @@ def test_a_run_is_the_plain_loop(runs):
 
     @jax.jit
     def after(params, state, step):
-        batch = fixed.sampler(fixed.sampler.uniforms(DRAW_KEY, step), DENSITY[p])
+        batch = fixed.draw(DRAW_KEY, step, {"density": DENSITY[p]})
         losses = lambda params: jnp.stack([fixed.model.loss(weights(params), x, v) for x in batch.x])  # noqa: E731
         gradient = jax.grad(lambda params: jnp.sum(batch.weight * losses(params)))(params)
         updates, state = fixed.optimizer.update(gradient, state)
@@ -218,7 +214,7 @@ def test_an_optimiser_sees_every_lane_by_itself(name):
         return params
 
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[:-2], a.dtype), params)
-    found = jax.jit(lambda *args: final(lanes.per_lane(optimizer, one), *args))(params, gradients)
+    found = jax.jit(lambda *args: final(lanes.per_lane(optimizer, one, {}), *args))(params, gradients)
     alone = jax.jit(lambda *args: final(optimizer, *args))
     for p, lane in np.ndindex(2, 3):
         expected = alone(*jax.tree.map(lambda a, p=p, lane=lane: a[..., p, lane], (params, gradients)))
@@ -231,7 +227,7 @@ def test_an_optimiser_sees_every_lane_by_itself(name):
 def test_counters_are_kept_once_and_moments_once_a_lane():
     one = Params(jnp.zeros((2, 3)), jnp.zeros(()))
     params = Params(jnp.zeros((2, 3, 4, 5)), jnp.zeros((4, 5)))
-    optimizer = lanes.per_lane(optax.adam(optax.linear_schedule(0.1, 0.0, 6)), one)
+    optimizer = lanes.per_lane(optax.adam(optax.linear_schedule(0.1, 0.0, 6)), one, {})
     new = jax.eval_shape(optimizer.init, params)
     for state in (new, jax.eval_shape(optimizer.update, params, new, params)[1]):
         assert [leaf.shape for leaf in (*state[0].mu, *state[0].nu)] == [(2, 3, 4, 5), (4, 5)] * 2
@@ -241,7 +237,7 @@ def test_counters_are_kept_once_and_moments_once_a_lane():
 
 def test_a_counter_that_depends_on_the_gradients_is_kept_for_every_lane():
     one = {"w": jnp.zeros(2)}
-    optimizer = lanes.per_lane(optax.apply_if_finite(optax.sgd(0.125), 5), one)
+    optimizer = lanes.per_lane(optax.apply_if_finite(optax.sgd(0.125), 5), one, {})
     params = {"w": jnp.ones((2, 1, 3))}
     gradient = {"w": params["w"].at[0, 0, 1].set(jnp.nan)}
     updates, state = jax.jit(lambda g, p: optimizer.update(g, optimizer.init(p), p))(gradient, params)

@@ -74,7 +74,7 @@ def test_blocks_that_overlap_are_found_again(tmp_path, chunk):
 
 def test_the_cells_are_random_and_may_be_chosen_again(saved):
     path = saved()
-    place = lambda cells: [(cell.density, cell.importance) for cell in cells]  # noqa: E731
+    place = lambda cells: [tuple(cell.coordinates.values()) for cell in cells]  # noqa: E731
     assert place(verify(path, 3, seed=1)) == place(verify(path, 3, seed=1))
     assert place(verify(path, 3, seed=1)) != place(verify(path, 3, seed=2))
     assert len(set(place(verify(path, 1000)))) == ALL
@@ -85,7 +85,7 @@ def test_a_number_that_was_changed_is_found_out(saved, results, name):
     of = results.refined if name.startswith("refined_") else results
     array = getattr(of, name.removeprefix("refined_"))
     found = {
-        (cell.density, cell.importance): cell.agrees for cell in verify(saved(**{name: with_one(array, 0.7)}), ALL)
+        tuple(cell.coordinates.values()): cell.agrees for cell in verify(saved(**{name: with_one(array, 0.7)}), ALL)
     }
     assert found.pop((0.3, 3.0)) is False
     assert all(found.values())

@@ -38,8 +38,8 @@ def _in_python(path: str, config: Mapping[str, Any]) -> str:
 
 def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in config.items():
-        if isinstance(value, list) and key in ("density", "importance"):
-            yield key, f"{len(value)} values from {min(value):.6g} to {max(value):.6g}"
+        if key == "axes":
+            yield from ((name, f"{len(a)} values from {min(a):.6g} to {max(a):.6g}") for name, a in value.items())
         elif isinstance(value, Mapping) and value and key != "provenance":
             yield key, ", ".join(f"{name} {each}" for name, each in _flat(value))
         elif value not in (None, {}) and key != "provenance":

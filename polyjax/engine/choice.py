@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from polyjax.engine import devices
+from polyjax.engine.cells import Coordinates, OfAxes
 from polyjax.engine.execution import ENGINES
 from polyjax.engine.fused import training as fused
-from polyjax.engine.training import Training
+from polyjax.engine.training import Training, lane_shapes
 from polyjax.engine.unroll import scalars_of, unroll
-from polyjax.toy.models import Model, n_parameters, one_model
+from polyjax.toy.models import n_parameters
 
 LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
 LARGEST_FUSED = 50  # parameters; above, they do not fit the registers of a GPU
@@ -25,8 +26,8 @@ def with_engine(training: Training) -> Training:
     that says why, where no kernel can run it."""
     if training.engine in ("arrays", "lanes"):
         return training
-    ordinary, asked = ordinary_engine(training.model), training.engine == "fused"
-    if not asked and (jax.default_backend() == "cpu" or n_parameters(training.model) > LARGEST_FUSED):
+    ordinary, asked = ordinary_engine(training), training.engine == "fused"
+    if not asked and (jax.default_backend() == "cpu" or n_parameters(training.one_model) > LARGEST_FUSED):
         return replace(training, engine=ordinary)
     kernel = replace(training, engine="fused")
     problem = fused.problem(kernel) or trial(kernel)
@@ -36,14 +37,15 @@ def with_engine(training: Training) -> Training:
 
 
 @lru_cache(maxsize=32)
-def ordinary_engine(model: Model) -> str:
-    """Return `lanes` for small models, `arrays` for large ones and for those whose activation cannot be unrolled."""
+def ordinary_engine(training: Training) -> str:
+    """Return `lanes` for small models, `arrays` for large ones and for those whose loss cannot be unrolled."""
+    model, one = training.one_model, training.one
     if model.n_features * model.n_neurons > LARGEST_LANES:
         return "arrays"
-    one = one_model(model)
-    x = jax.ShapeDtypeStruct((model.n_features,), jnp.float32)
+    x, lane = jax.ShapeDtypeStruct((model.n_features,), jnp.float32), lane_shapes(training)
+    gradient, examples = jax.grad(training.sample_loss), (one, x, lane)
     try:
-        jax.eval_shape(lambda *leaves: unroll(jax.grad(model.loss), one, x, x)(*leaves), *scalars_of((one, x, x)))
+        jax.eval_shape(lambda *leaves: unroll(gradient, *examples)(*leaves), *scalars_of(examples))
     except NotImplementedError as error:
         warnings.warn(f'engine="arrays" runs, several times slower: {error}', stacklevel=2)
         return "arrays"
@@ -55,9 +57,10 @@ def trial(training: Training) -> str | None:
     """Say why the kernel cannot be trusted on this device, if so: a few steps of a few models are compared with the
     lanes form. What a compiler of kernels gets wrong would otherwise pass for physics."""
     few = replace(training, steps=TRIAL_STEPS)
-    density, importance = jnp.array([0.1, 1.0]), jnp.array([[0.3, 1.0, 3.0]] * 2)
-    start = jax.vmap(jax.vmap(training.model.init))(jax.random.split(jax.random.key(0), importance.shape))
-    arguments = start, importance, density, jax.random.key(1)
+    lane, row = _some_cells(training)
+    shape = (2 if row else 1), 3
+    start = jax.vmap(jax.vmap(training.one_model.init))(jax.random.split(jax.random.key(0), shape))
+    arguments = start, lane, row, jax.random.key(1)
     try:
         found, expected = (jax.jit(ENGINES[name], static_argnums=0)(few, *arguments).end for name in ("fused", "lanes"))
     except jax.errors.JaxRuntimeError as error:
@@ -65,3 +68,14 @@ def trial(training: Training) -> str | None:
     pairs = zip(jax.device_get(found), jax.device_get(expected), strict=True)
     agree = all(np.allclose(a, b, rtol=TRIAL_ERROR, atol=TRIAL_ERROR, equal_nan=True) for a, b in pairs)
     return None if agree else f"on this device its weights are wrong after {TRIAL_STEPS} steps"
+
+
+def _some_cells(training: Training) -> tuple[Coordinates, Coordinates]:
+    """Return coordinates [2, 3] of lanes and [2] of rows, at the ends and in the middle of the axes; one row, [1, 3],
+    where no axis is one of rows."""
+    parts = (part for part in (training.model, training.features, training.optimizer) if isinstance(part, OfAxes))
+    some = {name: values for part in parts for name, values in zip(part.names, part.examples, strict=True)}
+    row = {name: jnp.array([some[name][0], some[name][-1]]) for name in training.row_axes}
+    rows = 2 if row else 1
+    lane = {name: jnp.tile(jnp.array(some[name])[None], (rows, 1)) for name in training.lane_axes}
+    return {name: row[name][:, None].repeat(3, 1) if name in row else a for name, a in lane.items()}, row

@@ -44,7 +44,7 @@ def default_chunk(n_lanes: int) -> int:
 
 
 def spread(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `f(params, importance, density, key)` with the lanes, the second axis of params, importance and all
+    """Return `f(params, lane, row, key)` with the lanes, the second axis of params, of their coordinates and of all
     results, shared out evenly among the local devices, filled up with the last one where they do not divide. The
     devices never wait for each other, as lanes have nothing in common."""
     devices = jax.local_devices()
@@ -55,11 +55,11 @@ def spread(f: Callable[..., Any]) -> Callable[..., Any]:
     shared = jax.shard_map(f, mesh=mesh, in_specs=(lanes, lanes, whole, whole), out_specs=lanes, check_vma=False)
 
     @wraps(f)
-    def filled_up(params: Any, importance: Array, density: Array, key: Array) -> Any:
-        n = importance.shape[1]
+    def filled_up(params: Any, lane: Any, row: Any, key: Array) -> Any:
+        n = jax.tree.leaves(params)[0].shape[1]
         fill = [(0, 0), (0, -n % len(devices))]
-        more = jax.tree.map(lambda a: jnp.pad(a, fill + [(0, 0)] * (a.ndim - 2), mode="edge"), (params, importance))
-        return jax.tree.map(lambda a: a[:, :n], shared(*more, density, key))
+        more = jax.tree.map(lambda a: jnp.pad(a, fill + [(0, 0)] * (a.ndim - 2), mode="edge"), (params, lane))
+        return jax.tree.map(lambda a: a[:, :n], shared(*more, row, key))
 
     return filled_up
 

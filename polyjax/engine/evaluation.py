@@ -3,10 +3,10 @@
 Restarts of a cell are ranked by the first loss, so it must be far more certain than that of a training batch: its batch
 is one large lattice (`lattice`), which has the least error. The least of several noisy losses is too low on average,
 hence the second, on independent samples under many random shifts, whose spread gives the standard error. Both are the
-same for every importance and restart at a density, so that differences between restarts are more certain still, and
-independent between densities. Compiled without the training's fast-math.
+same for every lane and restart of a row, so that differences between restarts are more certain still, and independent
+between rows. Compiled without the training's fast-math.
 
-Axis letters: S shifts or tiles, C parts of a batch, B samples a part, P densities, L lanes a density, N features.
+Axis letters: S shifts or tiles, C parts of a batch, B samples a part, P rows, L lanes a row, N features.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,15 @@ import optax
 from jax import Array, lax
 
 from polyjax.engine import devices, lanes
+from polyjax.engine.cells import Coordinates, over_rows
+from polyjax.engine.keys import of_coordinates
 from polyjax.engine.lattice import tile
-from polyjax.engine.training import Training
+from polyjax.engine.training import Training, lane_shapes
 from polyjax.engine.unroll import Staged
-from polyjax.toy.models import Params, one_model
-from polyjax.toy.sampling import LARGEST_ENUMERATED, Batch, Sampler, allocate, kronecker, mask_probability, masks
+from polyjax.toy.distributions import Batch
+from polyjax.toy.features import Features
+from polyjax.toy.models import Params
+from polyjax.toy.sampling import allocate, can_enumerate, masks, sequence
 
 
 class Quadrature(NamedTuple):
@@ -38,7 +42,7 @@ class Quadrature(NamedTuple):
     shifts: int
     points: int
     multiplier: int
-    stratified: int  # samples a shift where there are too many masks to enumerate
+    sequence: int  # samples a shift where masks cannot be enumerated
 
 
 class Batches(NamedTuple):
@@ -63,33 +67,24 @@ class Evaluated(NamedTuple):
     loss_se: Array  # the standard error of `loss`
 
 
-def ranking_batch(sampler: Sampler, key: Array, density: Array, tiles: int) -> Batch:
-    """Return samples of the features that `sampler` draws at one density, a lattice in S tiles: x [S, B, N]."""
-    key = _of_density(key, density)
-    return jax.vmap(lambda number: tile(sampler, key, density, number, jnp.int32(tiles)))(jnp.arange(tiles))
+def ranking_batch(features: Features, n: int, key: Array, tiles: int) -> Batch:
+    """Return samples of n features, a lattice in S tiles: x [S, B, N]."""
+    return jax.vmap(lambda number: tile(features, n, key, number, jnp.int32(tiles)))(jnp.arange(tiles))
 
 
-def report_batch(sampler: Sampler, key: Array, density: Array, quadrature: Quadrature) -> Batch:
-    """Return samples of the features that `sampler` draws at one density, in S parts that are unbiased each: x [S, B,
-    N].
+def report_batch(features: Features, n: int, key: Array, quadrature: Quadrature) -> Batch:
+    """Return samples of n features in S parts that are unbiased each: x [S, B, N].
 
-    Shifted lattices for every activity mask, or for many features stratified samples.
+    Shifted lattices for every activity mask, or shifted Kronecker sequences where masks cannot be enumerated.
     """
-    keys = jax.random.split(_of_density(key, density), quadrature.shifts)
-    form = _lattice if 2**sampler.n_features <= LARGEST_ENUMERATED else _sequence
-    return jax.vmap(form, (None, 0, None, None))(sampler, keys, density, quadrature)
+    form = _lattice if can_enumerate(features, n) else _sequence
+    return jax.vmap(lambda key: form(features, n, key, quadrature))(jax.random.split(key, quadrature.shifts))
 
 
-def _of_density(key: Array, density: Array) -> Array:
-    """Densities have samples of their own, so that the errors of a diagram are not one draw."""
-    return jax.random.fold_in(key, lax.bitcast_convert_type(jnp.asarray(density, jnp.float32), jnp.uint32))
-
-
-def _lattice(sampler: Sampler, key: Array, density: Array, quadrature: Quadrature) -> Batch:
+def _lattice(features: Features, n: int, key: Array, quadrature: Quadrature) -> Batch:
     """Return every mask with one shifted copy of the lattice, and half as many copies again where more is active: to
     mask m in proportion to |m| P(m). Where all features are active, all of the loss is in one mask."""
-    n = sampler.n_features
-    probability, active = mask_probability(density, n), masks(n).sum(1)
+    probability, active = features.mask_probability(masks(n)), masks(n).sum(1)
     more = allocate(probability * active, (len(active) + 1) // 2)
     mask = jnp.concatenate([jnp.arange(len(active)), more])
     copies = jnp.ones(len(active)).at[more].add(1)
@@ -99,16 +94,13 @@ def _lattice(sampler: Sampler, key: Array, density: Array, quadrature: Quadratur
     u = lattice + jax.random.uniform(key, (len(mask), 1, n))
     # Folded at 1/2, so that it is continuous across the ends of the interval; kept inside it for every quantile.
     u = jnp.clip(1 - jnp.abs(2 * (u % 1) - 1), 2.0**-24, 1 - 2.0**-24)
-    x = sampler.distribution.active_value(u, density) * jnp.asarray(masks(n))[mask][:, None]
+    x = features.active_value(u) * jnp.asarray(masks(n))[mask][:, None]
     weight = jnp.repeat((probability / copies)[mask] / points, points)
     return Batch(x.reshape(-1, n), weight)
 
 
-def _sequence(sampler: Sampler, key: Array, density: Array, quadrature: Quadrature) -> Batch:
-    samples = quadrature.stratified
-    stratified = Sampler("stratified", sampler.distribution, sampler.n_features, samples)
-    shift = jax.random.bits(key, stratified.shape[1:])
-    return stratified(kronecker(shift[None], jnp.arange(samples)[:, None]), density)
+def _sequence(features: Features, n: int, key: Array, quadrature: Quadrature) -> Batch:
+    return sequence(features, n, jax.random.bits(key, (2 * n,)), jnp.arange(quadrature.sequence))
 
 
 def _parts(batch: Batch, most: int) -> Batch:
@@ -125,47 +117,52 @@ def _parts(batch: Batch, most: int) -> Batch:
     return Batch(split(batch.x), split(batch.weight))
 
 
-def evaluate(training: Training, params: Params, importance: Array, density: Array, key: Array) -> Evaluated:
-    """Evaluate params [P, L, ...] at the importance [P, L] of feature 0 and the density [P]. The expected objective is
-    known without error."""
+def evaluate(training: Training, params: Params, lane: Coordinates, row: Coordinates, key: Array) -> Evaluated:
+    """Evaluate params [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows. The expected objective is known
+    without error."""
     if training.objective == "expected":
-        loss = rank(training, params, importance, density, key)
+        loss = rank(training, params, lane, row, key)
         return Evaluated(loss, loss, jnp.zeros_like(loss))
     report = _batches(training).report
-    batch = jax.vmap(partial(report_batch, training.sampler, jax.random.fold_in(key, 1), quadrature=report))(density)
-    losses = _losses(training, params, importance, batch)
+    batch = _batch(training, row, jax.random.fold_in(key, 1), partial(report_batch, quadrature=report))
+    losses = _losses(training, params, lane, batch)
     loss_se = losses.std(0, ddof=1) / report.shifts**0.5
-    return Evaluated(rank(training, params, importance, density, key), losses.mean(0), loss_se)
+    return Evaluated(rank(training, params, lane, row, key), losses.mean(0), loss_se)
 
 
-def rank(training: Training, params: Params, importance: Array, density: Array, key: Array) -> Array:
+def rank(training: Training, params: Params, lane: Coordinates, row: Coordinates, key: Array) -> Array:
     """Return the `rank_loss` of `evaluate` alone."""
     if training.objective == "expected":
-        return _each_lane(training)(params, importance, training.sampler.distribution.sparse_moments(density))
-    batch = jax.vmap(partial(ranking_batch, training.sampler, key, tiles=_batches(training).tiles))(density)
-    return _losses(training, params, importance, batch).mean(0)
+        return _each_lane(training)(params, lane, over_rows(training.exact_data, row))
+    batch = _batch(training, row, key, partial(ranking_batch, tiles=_batches(training).tiles))
+    return _losses(training, params, lane, batch).mean(0)
+
+
+def _batch(training: Training, row: Coordinates, key: Array, form: Callable[..., Batch]) -> Batch:
+    """Return a batch of x [P, S, B, N]. Rows have samples of their own, so that the errors of a diagram are not one
+    draw."""
+    n = training.one_model.n_features
+    return over_rows(lambda row: form(training.features_at(row), n, of_coordinates(key, row)), row)
 
 
 def _batches(training: Training) -> Batches:
     return COARSE if training.polished else FINE
 
 
-def _losses(training: Training, params: Params, importance: Array, batch: Batch) -> Array:
+def _losses(training: Training, params: Params, lane: Coordinates, batch: Batch) -> Array:
     """Return the loss by every part of a batch of x [P, S, B, N]: [S, P, L]."""
-    numbers = training.model.n_features + training.model.n_neurons if training.engine == "arrays" else 1
-    most = max(64, LOSSES // (importance.size * numbers))
+    model, (P, L) = training.one_model, jax.tree.leaves(params)[0].shape[:2]
+    numbers = model.n_features + model.n_neurons if training.engine == "arrays" else 1
+    most = max(64, LOSSES // (P * L * numbers))
     batch = _parts(batch, most)
     prepare, total = (_arrays_loss if training.engine == "arrays" else _lanes_loss)(training)
     batch = jax.vmap(jax.vmap(prepare))(batch)  # before the loop, so that its kernels find the samples side by side
-    of_shift = lambda shift: lax.map(lambda part: total(params, importance, part), shift).sum(0)  # noqa: E731
+    of_shift = lambda shift: lax.map(lambda part: total(params, lane, part), shift).sum(0)  # noqa: E731
     return lax.map(of_shift, batch)
 
 
-def _each_lane(training: Training) -> Callable[[Params, Array, Any], Array]:
-    def one(params: Params, importance: Array, data: Any) -> Array:
-        return training.loss(params, training.importances(importance), data)
-
-    return jax.vmap(jax.vmap(one, (0, 0, None)))
+def _each_lane(training: Training) -> Callable[[Params, Coordinates, Any], Array]:
+    return jax.vmap(jax.vmap(training.loss, (0, 0, None)))
 
 
 def _arrays_loss(training: Training) -> Staged:
@@ -173,9 +170,9 @@ def _arrays_loss(training: Training) -> Staged:
 
 
 def _lanes_loss(training: Training) -> Staged:
-    model = training.model
-    prepare, total = lanes.sampled_loss(model.loss, one_model(model), model.n_features)
-    return Staged(prepare, lambda params, importance, samples: total(lanes.last(params), importance, samples))
+    of_sample = training.sample_loss, training.one, lane_shapes(training), training.one_model.n_features
+    prepare, total = lanes.sampled_loss(*of_sample)
+    return Staged(prepare, lambda params, lane, samples: total(lanes.last(params), lane, samples))
 
 
 def compiled(training: Training) -> Callable[..., Evaluated]:
@@ -191,9 +188,9 @@ def compiled_rank(training: Training) -> Callable[..., Array]:
 
 @lru_cache(maxsize=32)
 def _compiled(f: Callable[..., Any], training: Training) -> Callable[..., Any]:
-    def evaluated(params: Params, importance: Array, density: Array, key: Array) -> Any:
+    def evaluated(params: Params, lane: Coordinates, row: Coordinates, key: Array) -> Any:
         with jax.default_matmul_precision("float32"):
-            return f(training, params, importance, density, key)
+            return f(training, params, lane, row, key)
 
     return jax.jit(devices.spread(evaluated), compiler_options=_compiler_options())
 

@@ -6,23 +6,24 @@ The engines are ways to run one definition of a model, and agree to rounding:
 - `lanes`: unrolled, every weight an array over models (`lanes`). Several times faster for small models.
 - `fused`: unrolled, many steps in one kernel for GPUs and TPUs (`fused`). For the smallest models.
 
-Axis letters: P densities, L lanes a density, N features, D neurons.
+Axis letters: P rows, L lanes a row, N features, D neurons.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import certificate, devices, evaluation, lanes, polish, training
+from polyjax.engine.cells import Coordinates, at
 from polyjax.engine.devices import Program
 from polyjax.engine.fused import training as fused
-from polyjax.engine.keys import Keys
+from polyjax.engine.keys import Keys, of_coordinates
 from polyjax.engine.outcome import Outcome
 from polyjax.engine.training import SETTLED, Trained, Training, argument_shapes, train_arrays, train_lanes
 from polyjax.toy.models import Params
@@ -31,63 +32,60 @@ ENGINES: dict[str, Callable[..., Trained]] = {"arrays": train_arrays, "lanes": t
 
 
 @lru_cache(maxsize=32)
-def compiled(fixed: Training) -> Callable[[Params, Array, Array, Array], Trained]:
+def compiled(fixed: Training) -> Callable[[Params, Coordinates, Coordinates, Array], Trained]:
     """Return the jitted training of lanes; the same object for the same configuration, so compiled once."""
 
-    def training(start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
+    def training(start: Params, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
         with jax.default_matmul_precision("float32"):  # accelerators would otherwise round the inputs of products
-            return ENGINES[fixed.engine](fixed, start, importance, density, draw_key)
+            return ENGINES[fixed.engine](fixed, start, lane, row, draw_key)
 
     options = devices.on_cpu(lanes.CPU_COMPILER_OPTIONS) if fixed.engine == "lanes" else None
     return jax.jit(devices.spread(training), compiler_options=options)
 
 
 @lru_cache(maxsize=32)
-def compiled_initial(fixed: Training) -> Callable[[Array, ArrayLike, ArrayLike, ArrayLike], Params]:
+def compiled_initial(fixed: Training) -> Callable[[Array, Coordinates, ArrayLike], Params]:
     """Return the jitted `initial`, compiled in a hurry since there is little to do."""
     return jax.jit(partial(initial, fixed), compiler_options=devices.on_cpu({"xla_backend_optimization_level": 1}))
 
 
-def initial(fixed: Training, key: Array, density: Array, importance: Array, restart: Array) -> Params:
-    """Return parameters [P, L, ...] at the start of restarts [P, L]. The keys are made from values, so that a cell does
-    not depend on the grid around it."""
+def initial(fixed: Training, key: Array, cell: Coordinates, restart: Array) -> Params:
+    """Return parameters [P, L, ...] at the start of restarts [P, L], from all coordinates [P, L] of their cells. The
+    keys are made from values, so that a cell does not depend on the grid around it."""
 
-    def one(density: Array, importance: Array, restart: Array) -> Params:
-        bits = lax.bitcast_convert_type(jnp.stack([density, importance]), jnp.uint32)
-        cell = jax.random.fold_in(jax.random.fold_in(key, bits[0]), bits[1])
-        params = fixed.model.init(jax.random.fold_in(cell, restart))
-        return training.in_weights(params, fixed.scale(importance))
+    def one(cell: Coordinates, restart: Array) -> Params:
+        params = at(fixed.model, cell).init(jax.random.fold_in(of_coordinates(key, cell), restart))
+        return training.in_weights(params, fixed.scale(cell))
 
-    return jax.vmap(jax.vmap(one, (None, 0, 0)))(density, importance, restart)
+    return jax.vmap(jax.vmap(one))(cell, restart)
 
 
 def train(
     fixed: Training,
     keys: Keys,
     start: Params,
-    importance: np.ndarray,
-    density: np.ndarray,
+    lane: Coordinates,
+    row: Coordinates,
     polished: Training | None = None,
 ) -> Outcome:
-    """Train and evaluate lanes from parameters [P, L, ...] at the importance [P, L] and the density [P]; with
+    """Train and evaluate lanes from parameters [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows; with
     `polished`, lanes are polished so before they are evaluated."""
-    v, p = jnp.asarray(importance, jnp.float32), jnp.asarray(density, jnp.float32)
-    trained = compiled(fixed)(start, v, p, keys.draw)
+    trained = compiled(fixed)(start, lane, row, keys.draw)
     capacity, settled = measure(trained)
     end = trained.end
     if polished is not None:
-        end, settled = _polished(polished, end, v, p, keys.polish)
+        end, settled = _polished(polished, end, lane, row, keys.polish)
         capacity = capacities(end.W)
-    evaluated = evaluation.compiled(polished or fixed)(end, v, p, keys.evaluate)
+    evaluated = evaluation.compiled(polished or fixed)(end, lane, row, keys.evaluate)
     finite = jnp.isfinite(evaluated.loss) & jnp.isfinite(evaluated.rank_loss)
     settled &= finite & (polished is not None or fixed.steps > 1)  # one step tells nothing of what others would do
     return Outcome(*jax.device_get((capacity, *evaluated, settled, *end)))
 
 
-def _polished(fixed: Training, start: Params, v: Array, p: Array, key: Array) -> tuple[Params, Array]:
+def _polished(fixed: Training, start: Params, lane: Coordinates, row: Coordinates, key: Array) -> tuple[Params, Array]:
     """Polish lanes in two attempts, the second of which tells whether the first ended in a minimum."""
-    once = polish.polish(fixed, start, v, p, key, 0)
-    again = polish.polish(fixed, once.end, v, p, key, 1)
+    once = polish.polish(fixed, start, lane, row, key, 0)
+    again = polish.polish(fixed, once.end, lane, row, key, 1)
     fall = certificate.fall(np.asarray(again.before), np.asarray(again.after))
     return again.end, jnp.asarray(fall <= certificate.SETTLED)
 
@@ -98,11 +96,11 @@ def training_programs(fixed: Training, shape: tuple[int, int]) -> list[Program]:
     return [(compiled(fixed), arguments), (evaluation.compiled(fixed), arguments)]
 
 
-def fresh_programs(fixed: Training, shape: tuple[int, int]) -> list[Program]:
-    """Return the same, and what starts the lanes."""
-    _, importance, density, key = argument_shapes(fixed, shape)
+def fresh_programs(fixed: Training, axes: Sequence[str], shape: tuple[int, int]) -> list[Program]:
+    """Return the same, and what starts the lanes of cells with these axes."""
+    key, number = argument_shapes(fixed, shape)[-1], jax.ShapeDtypeStruct(shape, jnp.float32)
     restart = jax.ShapeDtypeStruct(shape, jnp.int32)
-    return [*training_programs(fixed, shape), (compiled_initial(fixed), (key, density, importance, restart))]
+    return [*training_programs(fixed, shape), (compiled_initial(fixed), (key, dict.fromkeys(axes, number), restart))]
 
 
 @jax.jit

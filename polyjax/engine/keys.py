@@ -3,7 +3,10 @@
 from typing import NamedTuple
 
 import jax
-from jax import Array
+import jax.numpy as jnp
+from jax import Array, lax
+
+from polyjax.engine.cells import Coordinates
 
 
 class Keys(NamedTuple):
@@ -20,3 +23,11 @@ def keys(seed: int) -> Keys:
     key = jax.random.key(seed)
     start, draw, evaluate = jax.random.split(key, 3)
     return Keys(start, draw, evaluate, jax.random.fold_in(key, 3))
+
+
+def of_coordinates(key: Array, coordinates: Coordinates) -> Array:
+    """Return a key for coordinates, made from their values in the order of their names."""
+    for name in sorted(coordinates):
+        bits = lax.bitcast_convert_type(jnp.asarray(coordinates[name], jnp.float32), jnp.uint32)
+        key = jax.random.fold_in(key, bits)
+    return key

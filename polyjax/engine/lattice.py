@@ -7,17 +7,17 @@ the loss is smooth, so that there is less that an optimiser could fit and the ba
 A batch comes in tiles, each of which is a lattice by itself, and any power of two of them one lattice together. So one
 compiled program minimises on batches of any size, in the memory of a tile.
 
-Axis letters: M masks, N features, B samples of a tile, T trial scales.
+Axis letters: M masks, K kinds of masks, N features, B samples of a tile, T trial scales.
 """
-
-from math import comb
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from polyjax.toy.sampling import LARGEST_ENUMERATED, Batch, Sampler, kronecker
+from polyjax.toy.distributions import Batch
+from polyjax.toy.features import Features
+from polyjax.toy.sampling import can_enumerate, sequence
 
 MULTIPLIER = 17797  # of an extensible Korobov lattice (Hickernell, Hong, L'Ecuyer and Lemieux, 2000)
 TILE = 4096  # samples
@@ -28,22 +28,20 @@ PAIRS_FIRST = (
 TRIALS = 256
 
 
-def tile(sampler: Sampler, key: Array, density: Array, number: Array, of: Array) -> Batch:
-    """Return a tile of a batch of so many tiles, a power of two: x [B, N] of the features that `sampler` draws.
+def tile(features: Features, n: int, key: Array, number: Array, of: Array) -> Batch:
+    """Return a tile of a batch of so many tiles, a power of two: x [B, N] of n features.
 
-    The weights of a tile add up to 1. For many features, whose masks cannot be enumerated, stratified samples. Another
-    key gives an independent batch.
+    The weights of a tile add up to 1. Where masks cannot be enumerated, points of a Kronecker sequence. Another key
+    gives an independent batch.
     """
-    n, samples = sampler.n_features, TILE
-    if 2**n > LARGEST_ENUMERATED:
-        stratified = Sampler("stratified", sampler.distribution, n, samples)
-        index = number * samples + jnp.arange(samples)
-        return stratified(kronecker(jax.random.bits(key, (1, 2 * n)), index[:, None]), density)
+    samples = TILE
+    if not can_enumerate(features, n):
+        return sequence(features, n, jax.random.bits(key, (2 * n,)), number * samples + jnp.arange(samples))
     # Where there are too many patterns of signs for a tile, the values of a mask have both signs.
-    sides = 2 if sampler.distribution.is_symmetric and LEAST * 3**n <= samples else 1
+    sides = 2 if features.are_symmetric and LEAST * 3**n <= samples else 1
     pattern = _patterns(n, sides)
     active, rank = pattern > 0, np.cumsum(pattern > 0, axis=1) - 1
-    points = _points(density, n, sides, samples)[active.sum(1)]
+    points = _points(features, active, sides, samples)
     end = jnp.cumsum(points)
     index = jnp.arange(samples)
     mask = jnp.minimum(jnp.searchsorted(end, index, side="right"), len(active) - 1)
@@ -52,8 +50,8 @@ def tile(sampler: Sampler, key: Array, density: Array, number: Array, of: Array)
     u = _lattice(key, within, points[mask] * of, jnp.asarray(shift)[mask], rank)
     if sides == 2:  # signs are the halves of the interval, each filled from the middle, so that mirror images are that
         u = (1 + u * jnp.asarray(2 * (pattern == 2) - 1, jnp.float32)[mask]) / 2
-    x = jnp.where(jnp.asarray(active)[mask], sampler.distribution.active_value(u, density), 0)
-    probability = jnp.prod(jnp.where(active, density / sides, 1 - density), axis=1)
+    x = jnp.where(jnp.asarray(active)[mask], features.active_value(u), 0)
+    probability = features.mask_probability(active) / np.float32(sides) ** active.sum(1)
     weight = (probability / jnp.maximum(points, 1))[mask]
     return Batch(x, jnp.where(index < end[-1], weight, 0))
 
@@ -71,19 +69,30 @@ def _mirrored(pattern: np.ndarray) -> np.ndarray:
     return np.array([place[row.tobytes()] for row in reverse])
 
 
-def _points(density: Array, n: int, sides: int, samples: int) -> Array:
-    """Return how many points a mask of 0 to N active features has, [N + 1], powers of two that together fit.
+def _points(features: Features, active: np.ndarray, sides: int, samples: int) -> Array:
+    """Return how many points each mask has, [M], powers of two that together fit.
 
     The error of a mask's lattice is about P(m) / points; their sum is least for points in proportion to P(m)^(1/2).
+    Where features are alike, masks of as many active features have as many points.
     """
-    size = np.arange(n + 1)
+    n, size = active.shape[1], active.sum(1)
+    if features.are_alike:
+        density, of_size = jnp.asarray(features.density, jnp.float32), np.arange(n + 1)
+        probability = (density / sides) ** of_size * (1 - density) ** (n - of_size)
+        return _allotted(probability, of_size, np.bincount(size, minlength=n + 1), samples)[size]
+    return _allotted(features.mask_probability(active) / np.float32(sides) ** size, size, np.ones_like(size), samples)
+
+
+def _allotted(probability: Array, size: np.ndarray, count: np.ndarray, samples: int) -> Array:
+    """Return the points [K] of each mask of K kinds, of which there are so many [K] with so many active features
+    [K]."""
     easier = np.where(size == 0, 0, np.where(size == 1, PAIRS_FIRST, 1)).astype(np.float32)
-    worth = easier * jnp.sqrt((density / sides) ** size * (1 - density) ** (n - size))
+    worth = easier * jnp.sqrt(probability)
     scales = np.geomspace(1, samples, TRIALS, dtype=np.float32)
     wanted = jnp.maximum(scales[:, None] * (worth / jnp.max(worth))[None], LEAST)
     points = 1 << jnp.floor(jnp.log2(wanted) + 1e-6).astype(jnp.int32)
-    points = jnp.where(worth[None] > 0, points, 0).at[:, 0].set(density < 1)  # nothing for masks that never occur
-    total = (points * np.array([[comb(n, k) * sides**k for k in size]])).sum(1)
+    points = jnp.where((probability > 0)[None], jnp.where(size == 0, 1, points), 0)  # none for masks that never occur
+    total = (points * count[None]).sum(1)
     return points[jnp.argmax(jnp.where(total <= samples, total, 0))]
 
 

@@ -4,7 +4,7 @@ Training stops short of a minimum, as its gradients are noisy. Here the objectiv
 where the model has one, else the mean over a fixed batch (`lattice`), and the method is BFGS in every lane (`descent`).
 So it asks of a model no more than training does, and the batch averages over most kinks of ReLU.
 
-Axis letters: P densities, L lanes a density, n parameters of one model, B samples.
+Axis letters: P rows, L lanes a row, n parameters of one model, B samples.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
-from jax.typing import ArrayLike
 
 from polyjax.engine import descent, devices, lanes
+from polyjax.engine.cells import Coordinates, over_rows
 from polyjax.engine.descent import Objective
 from polyjax.engine.lattice import tile
-from polyjax.engine.training import Training
-from polyjax.toy.models import Params, has_closed_form, one_model
+from polyjax.engine.training import Training, lane_shapes
+from polyjax.toy.models import Params, has_closed_form
 
 STEPS = 60  # most of an attempt on the closed form
 
@@ -59,14 +59,14 @@ class Polished(NamedTuple):
 
 
 def polish(
-    training: Training, start: Params, importance: ArrayLike, density: ArrayLike, key: Array, attempt: int
+    training: Training, start: Params, lane: Coordinates, row: Coordinates, key: Array, attempt: int
 ) -> Polished:
-    """Minimise the objective from params [P, L, ...].
+    """Minimise the objective from params [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows.
 
     Attempts are counted from 0, and each has samples of its own, from the second on more than the first. The loss by
     which an attempt still falls says how far the solutions that it was given were from a minimum.
     """
-    on = partial(objective, training, importance, density, jax.random.fold_in(key, attempt))
+    on = partial(objective, training, lane, row, jax.random.fold_in(key, attempt))
     how, x = ATTEMPTS[attempt], flatten(start)
     hessian = descent.curvature(on(how.few // 8), x)
     inverse, direction = descent.positive_inverse(hessian)
@@ -81,15 +81,15 @@ def polish(
             now = descent.descend(many, now, how.rounds * how.steps)
         else:
             now = _in_rounds(many, few, now, how)
-    return Polished(unflatten(now.x, one_model(training.model)), before, now.loss, hessian)
+    return Polished(unflatten(now.x, training.one), before, now.loss, hessian)
 
 
-def objective(training: Training, importance: ArrayLike, density: ArrayLike, key: Array, tiles: int) -> Objective:
+def objective(training: Training, lane: Coordinates, row: Coordinates, key: Array, tiles: int) -> Objective:
     """Return `mean_loss` and its gradient as functions of x [P, L, n], in double precision on the host."""
-    of_block, one = compiled(training), one_model(training.model)
+    of_block, one = compiled(training), training.one
 
     def both(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        loss, gradient = of_block(unflatten(x, one), importance, density, key, np.int32(tiles))
+        loss, gradient = of_block(unflatten(x, one), lane, row, key, np.int32(tiles))
         return np.asarray(loss, float), flatten(gradient).astype(float)
 
     return both
@@ -109,37 +109,35 @@ def _in_rounds(many: Objective, few: Objective, now: descent.State, how: Attempt
 
 
 def mean_loss(
-    training: Training, params: Params, importance: Array, density: Array, key: Array, tiles: Array
+    training: Training, params: Params, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
 ) -> tuple[Array, Params]:
-    """Return the loss [P, L] of params [P, L, ...] and its gradient, at the importance [P, L] of feature 0 and the
-    density [P]: the population's, or that on so many tiles of a batch."""
+    """Return the loss [P, L] of params [P, L, ...] and its gradient, at the coordinates [P, L] of lanes and [P] of
+    rows: the population's, or that on so many tiles of a batch."""
+    shape, n = jax.tree.leaves(params)[0].shape[:2], training.one_model.n_features
     params, value_and_gradient = lanes.last(params), _value_and_gradient(training)
     if training.objective == "expected":
-        data = jax.vmap(training.sampler.distribution.sparse_moments)(density)
-        loss, gradient = value_and_gradient(params, importance, data)
+        loss, gradient = value_and_gradient(params, lane, over_rows(training.exact_data, row))
         return loss, lanes.first(gradient)
 
     def add(number: Array, total: Any) -> Any:
-        batch = jax.vmap(tile, (None, None, 0, None, None))(training.sampler, key, density, number, tiles)
-        return jax.tree.map(lambda a, b: a + b / tiles, total, value_and_gradient(params, importance, batch))
+        batch = over_rows(lambda row: tile(training.features_at(row), n, key, number, tiles), row)
+        return jax.tree.map(lambda a, b: a + b / tiles, total, value_and_gradient(params, lane, batch))
 
-    loss, gradient = lax.fori_loop(0, tiles, add, jax.tree.map(jnp.zeros_like, (importance, params)))
+    zero = jnp.zeros(shape), jax.tree.map(jnp.zeros_like, params)
+    loss, gradient = lax.fori_loop(0, tiles, add, zero)
     return loss, lanes.first(gradient)
 
 
-def _value_and_gradient(training: Training) -> Callable[[Params, Array, Any], tuple[Array, Params]]:
+def _value_and_gradient(training: Training) -> Callable[[Params, Coordinates, Any], tuple[Array, Params]]:
     """Return the loss of params [..., P, L] and its gradient, of data [P, ...]."""
     if training.objective == "sampled" and training.engine == "lanes":
-        model = training.model
-        prepare, both = lanes.sampled_value_and_gradient(model.loss, one_model(model), model.n_features)
+        of_sample = training.sample_loss, training.one, lane_shapes(training), training.one_model.n_features
+        prepare, both = lanes.sampled_value_and_gradient(*of_sample)
         # Without the barrier XLA draws the samples again in every kernel that reads them.
-        return lambda params, importance, batch: both(params, importance, lax.optimization_barrier(prepare(batch)))
+        return lambda params, lane, batch: both(params, lane, lax.optimization_barrier(prepare(batch)))
 
-    def one(params: Params, importance: Array, data: Any) -> tuple[Array, Params]:
-        v = training.importances(importance)
-        return jax.value_and_grad(lambda params: training.loss(params, v, data))(params)
-
-    return jax.vmap(jax.vmap(one, (-1, 0, None), (0, -1)), (-2, 0, 0), (0, -2))
+    of_lanes = jax.vmap(jax.value_and_grad(training.loss), (-1, 0, None), (0, -1))
+    return jax.vmap(of_lanes, (-2, 0, 0), (0, -2))
 
 
 def flatten(params: Params) -> np.ndarray:
@@ -163,7 +161,7 @@ def of_restarts(training: Training, choice: bool | str) -> Training | None:
 def of_cells(training: Training, choice: bool | str) -> Training:
     """Return how the cells of a sweep are polished and evaluated, as its `polish` says: on the closed form where there
     is one, else on a batch."""
-    objective = "expected" if choice != "sampled" and has_closed_form(training.model) else "sampled"
+    objective = "expected" if choice != "sampled" and has_closed_form(training.one_model) else "sampled"
     return replace(
         training,
         objective=objective,
@@ -181,9 +179,9 @@ _ANY = optax.identity()  # in place of the optimiser, which polishing does not u
 def compiled(training: Training) -> Callable[..., tuple[Array, Params]]:
     """Return the jitted `mean_loss`; the same object for the same configuration, so compiled once."""
 
-    def of_block(params: Params, importance: Array, density: Array, key: Array, tiles: Array) -> tuple[Array, Params]:
+    def of_block(params: Params, lane: Coordinates, row: Coordinates, key: Array, tiles: Array) -> tuple[Array, Params]:
         with jax.default_matmul_precision("float32"):
             spread = devices.spread(lambda *block: mean_loss(training, *block, tiles))  # type: ignore[call-arg]
-            return spread(params, importance, density, key)
+            return spread(params, lane, row, key)
 
     return jax.jit(of_block, compiler_options=devices.on_cpu(lanes.CPU_COMPILER_OPTIONS))

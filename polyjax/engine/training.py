@@ -1,23 +1,29 @@
 """ONE training run as a pure function, then the vmaps that make it a grid: `train_arrays` on plain matrix code, and
 `train_lanes` unrolled, every weight an array over models.
 
-Axis letters: P densities, L lanes a density (importance and restart), B samples, K steps, D neurons, N features.
+What is the same in all lanes is in `Training`; what differs is in the coordinates of rows, on which the samples depend,
+and of lanes. Axis letters: P rows, L lanes a row, B samples, K steps, D neurons, N features.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, lax
 
-from polyjax.engine import lanes
-from polyjax.engine.unroll import Staged
+from polyjax.engine import cells, lanes
+from polyjax.engine.cells import Coordinates, OfAxes, at, names_of, over_rows
+from polyjax.engine.unroll import Staged, dependent, variables
+from polyjax.toy.activity import Independent
+from polyjax.toy.distributions import Moments
+from polyjax.toy.features import Features
 from polyjax.toy.models import Model, Params, one_model
-from polyjax.toy.sampling import Sampler
+from polyjax.toy.sampling import Sampler, masks
 
 ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
@@ -26,35 +32,108 @@ DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
 
 @dataclass(frozen=True)
 class Training:
-    """Configuration that is the same in every run of a grid."""
+    """Configuration of every network of a grid: parts, each the same in all cells or a function of axes."""
 
-    model: Model
+    model: Model | OfAxes
+    features: Features | OfAxes
     sampler: Sampler
     objective: str  # "sampled" or "expected"
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformation | OfAxes
     steps: int
     engine: str  # "arrays", "lanes" or "fused"
     polished: bool = False  # whether cells are polished afterwards, so that evaluation need not be as fine
 
-    def loss(self, params: Params, importance: Array, data: Any) -> Array:
-        """Return the objective of one run: the weighted batch mean, or the population loss at the moments `data`."""
+    @property
+    def one_model(self) -> Model:
+        """The model of one cell, whose sizes are those of all."""
+        return cells.example(self.model)
+
+    @property
+    def one(self) -> Params:
+        """The shapes of one network's parameters."""
+        return one_model(self.one_model)
+
+    @property
+    def row_axes(self) -> tuple[str, ...]:
+        """The axes on which the samples depend."""
+        return _row_axes(self.features, self.one_model)
+
+    @property
+    def lane_axes(self) -> tuple[str, ...]:
+        """The axes on which anything else depends; some may be those of rows."""
+        return _lane_axes(self.features, self.model, self.optimizer)
+
+    def features_at(self, coordinates: Coordinates) -> Features:
+        """Return the features of a cell."""
+        model = self.one_model
+        return at(self.features, coordinates).of(model.n_features, model.distribution)
+
+    def importances(self, lane: Coordinates) -> Array:
+        """Return v [N] of a cell."""
+        return self.features_at(lane).importances(self.one_model.n_features)
+
+    def scale(self, lane: Coordinates) -> Array:
+        """Return the model's scale [N] in a cell."""
+        return at(self.model, lane).scale(self.importances(lane))
+
+    def sample_loss(self, params: Params, x: Array, lane: Coordinates) -> Array:
+        """Return the loss of one network on one sample x [N]."""
+        return at(self.model, lane).loss(params, x, self.importances(lane))
+
+    def loss(self, params: Params, lane: Coordinates, data: Any) -> Array:
+        """Return the objective of one network: the weighted batch mean, or the population loss from `exact_data`."""
         if self.objective == "expected":
-            return self.model.expected_loss(params, importance, data)  # type: ignore[attr-defined]
-        return data.weight @ jax.vmap(self.model.loss, (None, 0, None))(params, data.x, importance)
+            return self._expected_loss(params, lane, data)
+        return data.weight @ jax.vmap(self.sample_loss, (None, 0, None))(params, data.x, lane)
 
-    def importances(self, importance: Array) -> Array:
-        """Return v [N] from the importance of feature 0; the other features have 1."""
-        return jnp.ones(self.model.n_features).at[0].set(importance)
+    def _expected_loss(self, params: Params, lane: Coordinates, data: Any) -> Array:
+        model, v = at(self.model, lane), self.importances(lane)
+        if isinstance(data, Moments):
+            return model.expected_loss(params, v, data)
+        probability, moments = data
+        of_mask = jax.vmap(lambda moments: model.expected_loss(params, v, moments))
+        return probability @ of_mask(moments)
 
-    def scale(self, importance: Array) -> Array:
-        """Return the model's scale [N] at the importance of feature 0."""
-        return self.model.scale(self.importances(importance))
+    def exact_data(self, row: Coordinates) -> Any:
+        """Return what the population loss depends on: the moments of independent features; where features are not
+        independent, the probability [M] of every mask and the moments [M, N] under it."""
+        features, n = self.features_at(row), self.one_model.n_features
+        if isinstance(features.activity, Independent):
+            return features.moments()
+        active = masks(n).astype(np.float32)
+        moments = (jnp.broadcast_to(a, active.shape) for a in features.active_moments())
+        return features.mask_probability(masks(n)), Moments(*(a * active for a in moments))
 
-    def draw(self, key: Array, step: Array, density: Array) -> Any:
-        """Return the data of one step at one density: a `Batch`, or for the expected objective the `Moments`."""
+    def draw(self, key: Array, step: Array, row: Coordinates) -> Any:
+        """Return the data of one step in one row: a `Batch`, or for the expected objective the `exact_data`."""
         if self.objective == "expected":
-            return self.sampler.distribution.sparse_moments(density)
-        return self.sampler(self.sampler.uniforms(key, step), density)
+            return self.exact_data(row)
+        return self.sampler(self.sampler.uniforms(key, step), self.features_at(row))
+
+
+@lru_cache(maxsize=64)
+def _row_axes(features: Features | OfAxes, model: Model) -> tuple[str, ...]:
+    u = jnp.full((1, model.n_features), 0.5)
+
+    def sampled(coordinates: Coordinates) -> Any:
+        found = at(features, coordinates).of(model.n_features, model.distribution)
+        return found.densities(model.n_features), found.active_value(u), found.mask(u)
+
+    return _dependencies(sampled, names_of(features))
+
+
+@lru_cache(maxsize=64)
+def _lane_axes(features: Features | OfAxes, *others: Any) -> tuple[str, ...]:
+    of_importance = _dependencies(lambda coordinates: at(features, coordinates).importance, names_of(features))
+    return tuple(dict.fromkeys([*of_importance, *(name for part in others for name in names_of(part))]))
+
+
+def _dependencies(f: Callable[[Coordinates], Any], names: Sequence[str]) -> tuple[str, ...]:
+    """Return on which coordinates the result of `f` depends, by its program."""
+    program = jax.make_jaxpr(f)(dict.fromkeys(names, lanes.NUMBER)).jaxpr
+    results = variables(program.outvars)
+    reached = (dependent(program.eqns, [v]) & results for v in program.invars)
+    return tuple(name for name, found in zip(sorted(names), reached, strict=True) if found)
 
 
 def in_weights(units: Params, scale: Array) -> Params:
@@ -115,46 +194,53 @@ def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, steps: int
     return carry, half_way
 
 
-def train_arrays(training: Training, start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
-    """Train lanes from parameters [P, L, ...] at the importance [P, L] of feature 0 and density [P]; leaves
+def train_arrays(training: Training, start: Params, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
+    """Train lanes from parameters [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows; leaves
     [P, L, ...]."""
 
-    def run(start: Params, importance: Array, density: Array) -> Trained:
-        v = training.importances(importance)
-        scale = training.model.scale(v)
-        gradient = jax.grad(lambda units, data: training.loss(in_weights(units, scale), v, data))
-        draw = lambda step: training.draw(draw_key, step, density)  # noqa: E731
-        trained = fit(gradient, training.optimizer, draw, training.steps, in_units(start, scale))
+    def run(start: Params, lane: Coordinates, row: Coordinates) -> Trained:
+        scale = training.scale(lane)
+        gradient = jax.grad(lambda units, data: training.loss(in_weights(units, scale), lane, data))
+        draw = lambda step: training.draw(draw_key, step, row)  # noqa: E731
+        trained = fit(gradient, at(training.optimizer, lane), draw, training.steps, in_units(start, scale))
         return Trained(*(in_weights(units, scale) for units in trained))
 
-    return jax.vmap(jax.vmap(run, (0, 0, None)))(start, importance, density)
+    return jax.vmap(jax.vmap(run, (0, 0, None)))(start, lane, row)
 
 
-def train_lanes(training: Training, start: Params, importance: Array, density: Array, draw_key: Array) -> Trained:
+def train_lanes(training: Training, start: Params, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
     """Do the same as `train_arrays`, up to rounding."""
-    one = one_model(training.model)
     prepare, lane_gradient = lane_objective(training)
-    scale = lanes.last(jax.vmap(jax.vmap(training.scale))(importance))
+    scale = lanes.last(scales(training, start, lane))
 
     def draw(step: Array) -> Any:
-        return prepare(jax.vmap(training.draw, (None, None, 0))(draw_key, step, density))
+        return prepare(over_rows(partial(training.draw, draw_key, step), row))
 
     def gradient(units: Params, data: Any) -> Params:
         weights, pull_back = jax.vjp(lambda units: in_weights(units, scale), units)
-        return pull_back(lane_gradient(weights, importance, data))[0]
+        return pull_back(lane_gradient(weights, lane, data))[0]
 
     units = in_units(lanes.last(start), scale)
-    trained = fit(gradient, lanes.per_lane(training.optimizer, one), draw, training.steps, units)
+    optimizer = lanes.per_lane(training.optimizer, training.one, lane)
+    trained = fit(gradient, optimizer, draw, training.steps, units)
     return Trained(*(lanes.first(in_weights(units, scale)) for units in trained))
+
+
+def scales(training: Training, params: Params, lane: Coordinates) -> Array:
+    """Return the model's scale [P, L, N] in the lanes of params [P, L, ...]."""
+    if not lane:
+        n = training.one_model.n_features
+        return jnp.broadcast_to(training.scale({}), (*params.W.shape[:2], n))
+    return jax.vmap(jax.vmap(training.scale))(lane)
 
 
 def lane_objective(training: Training) -> Staged:
     """Return the gradient of all lanes, in two stages: what they need of the data of a step, and the gradient from
     that."""
-    model, one = training.model, one_model(training.model)
+    one, lane = training.one, lane_shapes(training)
     if training.objective == "expected":
-        return lanes.exact_gradient(training.loss, one, model.n_features)
-    return lanes.sampled_gradient(model.loss, one, model.n_features)
+        return lanes.exact_gradient(training.loss, one, lane, jax.eval_shape(training.exact_data, row_shapes(training)))
+    return lanes.sampled_gradient(training.sample_loss, one, lane, training.one_model.n_features)
 
 
 @lru_cache(maxsize=32)
@@ -165,14 +251,30 @@ def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
 
 
 @lru_cache(maxsize=32)
-def smaller_steps(optimizer: optax.GradientTransformation, factor: float) -> optax.GradientTransformation:
+def smaller_steps(
+    optimizer: optax.GradientTransformation | OfAxes, factor: float
+) -> optax.GradientTransformation | OfAxes:
     """Return the optimiser with all its steps times `factor`. Cached, so that equal configurations are one program."""
+    if isinstance(optimizer, OfAxes):
+        whole = optimizer.function
+        return replace(optimizer, function=lambda **axes: optax.chain(whole(**axes), optax.scale(factor)))
     return optax.chain(optimizer, optax.scale(factor))
 
 
 def argument_shapes(fixed: Training, shape: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
-    """Return the shapes of params, importance, density and key of [P, L] lanes."""
+    """Return the shapes of params, of the coordinates of lanes and rows, and of the key, of [P, L] lanes."""
     number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
-    key, density, importance = jax.eval_shape(partial(jax.random.key, 0)), number(shape[:1]), number(shape)
-    start = jax.tree.map(lambda a: number((*shape, *a.shape)), one_model(fixed.model))
-    return start, importance, density, key
+    start = jax.tree.map(lambda a: number((*shape, *a.shape)), fixed.one)
+    lane = dict.fromkeys(fixed.lane_axes, number(shape))
+    row = dict.fromkeys(fixed.row_axes, number(shape[:1]))
+    return start, lane, row, jax.eval_shape(partial(jax.random.key, 0))
+
+
+def lane_shapes(fixed: Training) -> dict[str, Any]:
+    """Return the shapes of one lane's coordinates."""
+    return dict.fromkeys(fixed.lane_axes, lanes.NUMBER)
+
+
+def row_shapes(fixed: Training) -> dict[str, Any]:
+    """Return the shapes of one row's coordinates."""
+    return dict.fromkeys(fixed.row_axes, lanes.NUMBER)

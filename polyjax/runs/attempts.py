@@ -4,7 +4,7 @@ Lanes that ended in infinities, or had not settled, are trained again: from fres
 takes the lane's place where it did better: settled before finite, finite before infinite. This is ours, not the
 paper's.
 
-Axis letters: P densities, V importances, R restarts, J lanes to be trained again.
+Axis letters: P rows and V columns of the grid, R restarts, J lanes to be trained again.
 """
 
 from collections.abc import Callable
@@ -39,15 +39,15 @@ def trainer(
 ) -> Callable[[Chunk], Arrays]:
     """Return what trains a chunk of lanes by the attempt of this number. A chunk's lanes are those of the grid, or
     counted in the list `lanes` of their numbers."""
-    density, importance = sweep.axes()
+    axes = sweep.layout
     initial, polished = execution.compiled_initial(fixed), polish.of_restarts(fixed, sweep.polish)
     now, of_attempt = as_attempted(fixed, keys, attempt)
 
     def train(chunk: Chunk) -> Arrays:
-        _, column, restart = Grid(*sweep.shape).place(chunk.lane if lanes is None else lanes[chunk.lane])
-        p, v = density[chunk.row], importance[column]
-        start = initial(of_attempt.start, p, v, restart)
-        return execution.train(now, of_attempt, start, v, p, polished)._asdict()
+        row, column, restart = Grid(*sweep.shape).place(chunk.lane if lanes is None else lanes[chunk.lane])
+        start = initial(of_attempt.start, axes.of_cells(row, column), restart)
+        lane = axes.of_cells(row, column, fixed.lane_axes)
+        return execution.train(now, of_attempt, start, lane, axes.of_row(chunk.row), polished)._asdict()
 
     return train
 
@@ -55,7 +55,10 @@ def trainer(
 def first(run: Run, lanes: Lanes) -> None:
     """Have all lanes of the grid trained."""
     grid, fixed = run.grid, run.training
-    size, programs = Size(grid.rows * grid.columns, "cell", fixed.steps), partial(execution.fresh_programs, fixed)
+    size, programs = (
+        Size(grid.rows * grid.columns, "cell", fixed.steps),
+        partial(execution.fresh_programs, fixed, [*run.sweep.coordinates]),
+    )
     run.complete(stage(0), "training", lanes.chunks, trainer(run.sweep, fixed, run.keys), size, programs)
 
 
@@ -76,7 +79,7 @@ def _train(run: Run, attempt: int, lane: np.ndarray, chunks: list[Chunk]) -> Non
     """Have lanes [J] of the grid trained by the attempt of this number."""
     fixed, _ = as_attempted(run.training, run.keys, attempt)
     do = trainer(run.sweep, run.training, run.keys, attempt, lane)
-    programs = partial(execution.fresh_programs, fixed)
+    programs = partial(execution.fresh_programs, fixed, [*run.sweep.coordinates])
     size = Size(lane.size, "model", fixed.steps)
     run.complete(stage(attempt), f"retrying, attempt {attempt}", chunks, do, size, programs)
 

@@ -1,16 +1,16 @@
 """Solutions that may be better in a cell than its own, once they are polished there, beside those of its neighbours.
 
-Axis letters: P densities, V importances, R restarts, S solutions, J jobs, N features, D neurons.
+Axis letters: P rows and V columns of the grid, R restarts, S solutions, J jobs, C pairs of a cell and two features, N
+features, D neurons.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import combinations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from polyjax.engine.outcome import Outcome
-from polyjax.engine.training import Training
+from polyjax.runs.features import FeaturesOfCells
 from polyjax.runs.jobs import Jobs, Solutions, differ
 
 ALIKE = 1.5  # features whose importances differ by a larger factor do not change places
@@ -19,7 +19,7 @@ Bands = Callable[[str], Iterator[np.ndarray]]  # an array of all restarts, [rows
 
 
 def rivals(
-    trained: Outcome, now: Outcome, importance: np.ndarray, restarts: Bands, near_by: float
+    trained: Outcome, now: Outcome, kinds: np.ndarray, restarts: Bands, near_by: float
 ) -> tuple[Solutions, Jobs]:
     """Return the solutions of other restarts that may be better than their cell's once polished, and their jobs.
 
@@ -31,48 +31,62 @@ def rivals(
     parts, first = [], 0
     for W, b, capacity, loss in zip(*map(restarts, ("W", "b", "capacity", "rank_loss")), strict=True):
         rows = slice(first, first := first + len(loss))
-        other = differ(np.broadcast_to(now.capacity[rows][:, :, None], capacity.shape), capacity)
+        other = differ(np.broadcast_to(now.capacity[rows][:, :, None], capacity.shape), capacity, kinds)
         which = np.nonzero(other & (loss <= most[rows][..., None]))
-        v = importance[which[1]]
-        parts.append((which[0] + rows.start, which[1], W[which], b[which], capacity[which], v, loss[which]))
-    row, column, *of_solutions, loss = map(np.concatenate, zip(*parts, strict=True))
-    others, jobs = Solutions(*of_solutions), Jobs(row, column, np.arange(row.size))
-    return others, unlike(jobs, loss, others)
+        parts.append((which[0] + rows.start, which[1], W[which], b[which], capacity[which], loss[which]))
+    row, column, W, b, capacity, loss = map(np.concatenate, zip(*parts, strict=True))
+    others, jobs = Solutions(W, b, capacity, row, column), Jobs(row, column, np.arange(row.size))
+    return others, unlike(jobs, loss, others, kinds)
 
 
-def exchanged(now: Outcome, importance: np.ndarray, fixed: Training) -> tuple[Solutions, Jobs]:
-    """Return the solutions of cells near V = 1 in which feature 0 and another one change places, and their jobs.
+def exchanged(now: Outcome, features: FeaturesOfCells) -> tuple[Solutions, Jobs]:
+    """Return the solutions in which two features that are nearly alike change places, and their jobs.
 
-    Near V = 1 it hardly matters which feature has which place, so that training may not find out.
+    Where features differ little in importance and in nothing else, it hardly matters which of them has which place, so
+    that training may not find out.
     """
-    near_1, n = np.flatnonzero((importance > 1 / ALIKE) & (importance < ALIKE)), now.capacity.shape[-1]
-    other, row, column = (
-        a.ravel() for a in np.meshgrid(np.arange(1, n), np.arange(len(now.loss)), near_1, indexing="ij")
-    )
+    n = now.capacity.shape[-1]
+    first, other, row, column = _nearly_alike(features)
     order = np.tile(np.arange(n), (other.size, 1))  # [S, N]
-    order[:, 0], order[np.arange(other.size), other] = other, 0
+    every = np.arange(other.size)
+    order[every, first], order[every, other] = other, first
 
     def placed(a: np.ndarray) -> np.ndarray:
         """Return columns [S, ..., N] in their new places."""
         return np.take_along_axis(a, order.reshape(len(order), *(1,) * (a.ndim - 2), n), -1)
 
-    scale = np.asarray(jax.vmap(fixed.scale)(jnp.asarray(importance)))[column]
+    scale = features.scale[row, column]
     W, b, capacity = (a[row, column] for a in (now.W, now.b, now.capacity))
     swapped = Solutions(
-        placed(W) * (scale / placed(scale))[:, None],
+        placed(W) * (scale / np.where(placed(scale) > 0, placed(scale), 1))[:, None],
         placed(b) if b.shape[1:] == (n,) else b,
         placed(capacity),
-        importance[column],
+        row,
+        column,
     )
     return swapped, Jobs(row, column, np.arange(row.size))
 
 
-def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions) -> Jobs:
+def _nearly_alike(features: FeaturesOfCells) -> tuple[np.ndarray, ...]:
+    """Return pairs of features of different kinds whose importances are close and whose densities are equal, with the
+    rows and columns of the cells where they are: first, other, row and column, each [C]."""
+    v, p, kinds = features.importance, features.density, features.kinds
+    found = []
+    for i, j in combinations(range(len(kinds)), 2):
+        if kinds[i] == kinds[j] or features.values[i] != features.values[j]:
+            continue
+        close = (v[..., i] < ALIKE * v[..., j]) & (v[..., j] < ALIKE * v[..., i]) & (p[..., i] == p[..., j])
+        row, column = np.nonzero(close)
+        found.append(np.stack([np.full_like(row, i), np.full_like(row, j), row, column]))
+    return tuple(np.concatenate(found, axis=1)) if found else (np.empty(0, int),) * 4
+
+
+def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions, kinds: np.ndarray) -> Jobs:
     """Return, of the jobs of a cell whose solutions are alike, the one of the lowest loss [J]."""
     jobs = jobs.take(np.lexsort((loss, jobs.column, jobs.row)))
     new, most = np.ones(jobs.row.size, bool), np.unique(jobs.row * 2**32 + jobs.column, return_counts=True)[1]
     for before in range(1, max(most, default=0)):
         a, b = (jobs.take(where) for where in (slice(None, -before), slice(before, None)))
         same_cell = (a.row == b.row) & (a.column == b.column)
-        new[before:] &= ~same_cell | differ(given.capacity[a.origin], given.capacity[b.origin])
+        new[before:] &= ~same_cell | differ(given.capacity[a.origin], given.capacity[b.origin], kinds)
     return jobs.take(new)

@@ -5,13 +5,12 @@ Axis letters: J jobs, G rows of a chunk, L jobs in each, N features.
 
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from polyjax.engine import evaluation
 from polyjax.engine.devices import Program
-from polyjax.engine.training import Training, argument_shapes
+from polyjax.engine.training import Training, argument_shapes, scales
 from polyjax.runs.grid import Chunk, like, packed
 from polyjax.runs.jobs import Jobs, Solutions
 from polyjax.runs.stages import Run, Size
@@ -33,28 +32,28 @@ def evaluation_shape(run: Run, jobs: Jobs) -> tuple[int, int]:
 
 def start(
     run: Run, fixed: Training, given: Solutions, jobs: Jobs, chunk: Chunk
-) -> tuple[Params, np.ndarray, np.ndarray]:
-    """Return the parameters [G, L, ...] from which a chunk of jobs starts, its importance [G, L] and density [G].
+) -> tuple[Params, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the parameters [G, L, ...] from which a chunk of jobs starts, and the coordinates [G, L] of its lanes and
+    [G] of its rows.
 
     A neighbour's embeddings are rescaled to the lengths that they would have here: what is optimal for one importance
-    can be hundreds of times worse than the optimum for the next where feature 0 is important.
+    can be hundreds of times worse than the optimum for the next where a feature is important.
     """
-    origin = jobs.origin[chunk.lane]
-    density, importance = run.sweep.axes()
-    v = importance[jobs.column[chunk.lane]]
-    W = jnp.asarray(given.W[origin]) * _stretch(fixed)(given.importance[origin], v)[..., None, :]
-    return Params(W, jnp.asarray(given.b[origin])), v, density[chunk.row]
+    origin, axes = jobs.origin[chunk.lane], run.sweep.layout
+    W, b = (jnp.asarray(a[origin]) for a in (given.W, given.b))
+    here = coordinates(run, fixed, chunk.row, jobs.column[chunk.lane])
+    there = axes.of_cells(given.row[origin], given.column[origin], fixed.lane_axes)
+    a, scale = scales(fixed, Params(W, b), there), scales(fixed, Params(W, b), here[0])
+    ratio = jnp.where((a > 0) & (scale > 0), scale / jnp.where(a > 0, a, 1), 1)
+    return Params(W * ratio[..., None, :], b), *here
 
 
-def _stretch(fixed: Training) -> Callable[..., jax.Array]:
-    """Return what maps two importances of feature 0, [G, L] both, to the ratio of the lengths of embeddings,
-    [G, L, N]; 1 where one of them is 0."""
-
-    def ratio(there: jax.Array, here: jax.Array) -> jax.Array:
-        a, b = fixed.scale(there), fixed.scale(here)
-        return jnp.where((a > 0) & (b > 0), b / jnp.where(a > 0, a, 1), 1)
-
-    return jax.vmap(jax.vmap(ratio))
+def coordinates(
+    run: Run, fixed: Training, row: np.ndarray, column: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the coordinates of lanes [G, L] by their rows [G] and columns [G, L], and those of the rows."""
+    axes = run.sweep.layout
+    return axes.of_cells(np.broadcast_to(row[:, None], column.shape), column, fixed.lane_axes), axes.of_row(row)
 
 
 def run_jobs(
@@ -80,8 +79,7 @@ def transplanted(run: Run, fixed: Training, stage: str, title: str, given: Solut
     rank = evaluation.compiled_rank(fixed)
 
     def loss(chunk: Chunk) -> Arrays:
-        params, v, p = start(run, fixed, given, jobs, chunk)
-        return {"rank_loss": np.asarray(rank(params, v, p, run.keys.evaluate))}
+        return {"rank_loss": np.asarray(rank(*start(run, fixed, given, jobs, chunk), run.keys.evaluate))}
 
     programs = lambda shape: [(rank, argument_shapes(fixed, shape))]  # noqa: E731
     whole = np.empty(jobs.row.size, np.float32)

@@ -1,7 +1,7 @@
 """Jobs: cells that are continued from solutions, their own or others, as refining and polishing do.
 
-Axis letters: P densities, V importances, S solutions, J jobs (a cell and the solution that it starts from), G rows of a
-chunk, L jobs in each, N features, D neurons.
+Axis letters: P rows and V columns of the grid, S solutions, J jobs (a cell and the solution that it starts from), G
+rows of a chunk, L jobs in each, N features, D neurons.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import NamedTuple, TypeVar
 import jax
 import numpy as np
 
+from polyjax.axes import Axes
 from polyjax.engine.outcome import Outcome
 from polyjax.runs.grid import Chunk
 
-NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of a cell [P, V]
 DIFFERENT = 0.05  # capacities that differ by more belong to solutions that may differ in kind
 
 
@@ -25,18 +25,18 @@ class Solutions(NamedTuple):
     W: np.ndarray  # [S, D, N]
     b: np.ndarray  # [S, ...]
     capacity: np.ndarray  # [S, N]
-    importance: np.ndarray  # [S], of feature 0, for which W is a solution
+    row: np.ndarray  # [S], of the cell for which W is a solution
+    column: np.ndarray  # [S]
 
 
-def solutions(now: Outcome, importance: np.ndarray) -> Solutions:
+def solutions(now: Outcome) -> Solutions:
     """Return the solutions of a diagram [P, V, ...], row by row."""
     W, b, capacity = (a.reshape(-1, *a.shape[2:]) for a in (now.W, now.b, now.capacity))
-    return Solutions(W, b, capacity, np.tile(np.asarray(importance), len(now.loss)))
+    return Solutions(W, b, capacity, *(a.ravel() for a in np.indices(now.loss.shape)))
 
 
 class Jobs(NamedTuple):
-    """Cells to be continued, by their indices [J] of density and importance, and the solutions [J] that they start
-    from."""
+    """Cells to be continued, by their rows and columns [J], and the solutions [J] that they start from."""
 
     row: np.ndarray
     column: np.ndarray
@@ -56,19 +56,15 @@ def joined(*parts: Several) -> Several:
 
 def extended(given: Solutions, jobs: Jobs, others: Solutions, more: Jobs) -> tuple[Solutions, Jobs]:
     """Return solutions and jobs with others after them."""
-    return joined(given, others), joined(jobs, more._replace(origin=len(given.importance) + more.origin))
+    return joined(given, others), joined(jobs, more._replace(origin=len(given.row) + more.origin))
 
 
-def neighbours(news: np.ndarray, distance: int = 1) -> Jobs:
-    """Return every cell with the solution of each of its up to four neighbours at a distance that has news [P, V]."""
-    cells = np.indices(news.shape).reshape(2, -1)
-    jobs = []
-    for step in NEIGHBOURS:
-        other = cells + distance * np.array(step)[:, None]
-        inside = ((other >= 0) & (other < np.array(news.shape)[:, None])).all(0)
-        row, column = cells[:, inside]
-        jobs.append(Jobs(row, column, np.ravel_multi_index(tuple(other[:, inside]), news.shape)))
-    together = joined(*jobs)
+def neighbours(axes: Axes, news: np.ndarray, distance: int = 1) -> Jobs:
+    """Return every cell with the solution of each of its neighbours, two along every axis, at a distance that has news
+    [P, V]."""
+    nothing = np.empty(0, int)
+    jobs = [Jobs(*np.divmod(cell, news.shape[1]), other) for cell, other in axes.neighbours(distance)]
+    together = joined(*jobs) if jobs else Jobs(nothing, nothing, nothing)
     return together.take(news.ravel()[together.origin])
 
 
@@ -78,12 +74,15 @@ def themselves(cells: np.ndarray) -> Jobs:
     return Jobs(row, column, np.flatnonzero(cells))
 
 
-def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Say whether capacities [..., N] differ by more than DIFFERENT. The features of importance 1 are alike, and so
-    compared in order of capacity."""
-    swept = abs(a[..., 0] - b[..., 0])
-    others = abs(np.sort(a[..., 1:], -1) - np.sort(b[..., 1:], -1)).max(-1, initial=0)
-    return ~(np.maximum(swept, others) <= DIFFERENT)  # true for NaN
+def differ(a: np.ndarray, b: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Say whether capacities [..., N] differ by more than DIFFERENT. Features of one kind [N] are interchangeable, and
+    so compared in order of capacity."""
+
+    def apart(kind: int) -> np.ndarray:
+        x, y = (np.sort(capacity[..., kinds == kind], -1) for capacity in (a, b))
+        return abs(x - y).max(-1)
+
+    return ~(np.stack([*map(apart, np.unique(kinds))]).max(0) <= DIFFERENT)  # true for NaN
 
 
 def accept(

@@ -6,7 +6,7 @@ goes on from there on more samples. Cells are also polished from other solutions
 of their neighbours, rescaled, and those of their other restarts, until nothing improves any more. This is ours, not the
 paper's.
 
-Axis letters: P densities, V importances, G rows of a chunk, L jobs in each, n parameters.
+Axis letters: P rows and V columns of the grid, G rows of a chunk, L jobs in each, n parameters.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,13 @@ import numpy as np
 
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import certificate, evaluation, polish
+from polyjax.engine.cells import Coordinates
 from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome
-from polyjax.engine.training import Training, argument_shapes
+from polyjax.engine.training import Training, argument_shapes, scales
 from polyjax.runs.candidates import Bands, exchanged, rivals, unlike
-from polyjax.runs.continuation import evaluation_shape, packing, run_jobs, start, transplanted
+from polyjax.runs.continuation import coordinates, evaluation_shape, packing, run_jobs, start, transplanted
 from polyjax.runs.grid import Chunk
 from polyjax.runs.jobs import Jobs, Solutions, accept, differ, extended, neighbours, solutions, themselves
 from polyjax.runs.stages import Run
@@ -41,19 +42,19 @@ CERTAIN = 5e-4  # a solution whose loss falls by more, relatively, on other samp
 def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome, Certificate]:
     """Return the polished diagram, [P, V, ...], and its certificate."""
     cells, stages = trained.loss.shape, Stages(run, polish.of_cells(run.training, run.sweep.polish))
-    n, importance = n_parameters(run.sweep.model), run.sweep.axes()[1]
+    n, axes, kinds = n_parameters(run.training.one_model), run.sweep.layout, run.features.kinds
     found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, n), np.nan, np.float32))
     news = np.isfinite(trained.loss)
     now = stages.settle(trained, found, range(1))
     for round, distance in enumerate(DISTANCES):
-        given, seen = solutions(now, importance), distance in DISTANCES[:round]
-        jobs = neighbours(news if seen else np.isfinite(now.loss), distance)
-        jobs = jobs.take(differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin]))
+        given, seen = solutions(now), distance in DISTANCES[:round]
+        jobs = neighbours(axes, news if seen else np.isfinite(now.loss), distance)
+        jobs = jobs.take(differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin], kinds))
         if round == 0:
-            given, jobs = extended(given, jobs, *exchanged(now, importance, stages.fixed))
+            given, jobs = extended(given, jobs, *exchanged(now, run.features))
         jobs = stages.near(now, given, jobs)
         if round == 0:
-            given, jobs = extended(given, jobs, *rivals(trained, now, importance, restarts, stages.near_by))
+            given, jobs = extended(given, jobs, *rivals(trained, now, kinds, restarts, stages.near_by))
         if not jobs.row.size:
             news = np.zeros_like(news)
             continue
@@ -85,7 +86,7 @@ class Stages:
             if not left.any():
                 break
             jobs = themselves(left)
-            for chunk, tried in self._attempt(solutions(now, self.run.sweep.axes()[1]), jobs, attempt):
+            for chunk, tried in self._attempt(solutions(now), jobs, attempt):
                 cell = jobs.row[chunk.lane], jobs.column[chunk.lane]
                 excess = certificate.fall(tried["before"], tried["after"])
                 if attempt > 0:
@@ -105,10 +106,10 @@ class Stages:
         fixed, run = self.fixed, self.run
 
         def do(chunk: Chunk) -> Arrays:
-            params, v, p = start(run, fixed, given, jobs, chunk)
-            polished = polish.polish(fixed, params, v, p, run.keys.polish, attempt)
+            params, lane, row = start(run, fixed, given, jobs, chunk)
+            polished = polish.polish(fixed, params, lane, row, run.keys.polish, attempt)
             arrays = {"before": polished.before, "after": polished.after, **polished.end._asdict()}
-            return arrays | {"spectrum": _spectra(fixed, params, v, polished)}
+            return arrays | {"spectrum": _spectra(fixed, params, lane, polished)}
 
         name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
         fields = ["before", "after", "W", "b", "spectrum"]
@@ -125,7 +126,7 @@ class Stages:
             return jobs
         loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", given, jobs)
         near = loss < now.rank_loss[jobs.row, jobs.column] * (1 + self.near_by)
-        return unlike(jobs.take(near), loss[near], given)
+        return unlike(jobs.take(near), loss[near], given, self.run.features.kinds)
 
     def polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...] after a first attempt from other solutions; without a loss where
@@ -140,12 +141,11 @@ class Stages:
 
     def _judged(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...], of parameters [J, ...] in the cells of jobs."""
-        density, importance = self.run.sweep.axes()
         evaluate, key = evaluation.compiled(self.fixed), self.run.keys.evaluate
 
         def do(chunk: Chunk) -> Arrays:
             params = Params(jnp.asarray(W[chunk.lane]), jnp.asarray(b[chunk.lane]))
-            found = evaluate(params, importance[jobs.column[chunk.lane]], density[chunk.row], key)
+            found = evaluate(params, *coordinates(self.run, self.fixed, chunk.row, jobs.column[chunk.lane]), key)
             finite = jnp.isfinite(found.loss) & jnp.isfinite(found.rank_loss)
             return Outcome(*jax.device_get((capacities(params.W), *found, finite, *params)))._asdict()
 
@@ -155,11 +155,11 @@ class Stages:
             yield chunk, Outcome(**outcome)
 
 
-def _spectra(fixed: Training, params: Params, v: np.ndarray, polished: polish.Polished) -> np.ndarray:
+def _spectra(fixed: Training, params: Params, lane: Coordinates, polished: polish.Polished) -> np.ndarray:
     """Return the spectra [G, L, n] of a chunk of solutions."""
-    shape = v.shape
+    shape = params.W.shape[:2]
     W = np.asarray(params.W, np.float64).reshape(prod(shape), *params.W.shape[2:])
-    scale = np.asarray(jax.vmap(fixed.scale)(jnp.asarray(v.ravel())))
+    scale = np.asarray(scales(fixed, params, lane)).reshape(prod(shape), -1)
     hessian = np.asarray(polished.hessian).reshape(prod(shape), *polished.hessian.shape[2:])
-    values = certificate.spectrum(fixed.model, W, scale, np.asarray(polished.before).ravel(), hessian)
+    values = certificate.spectrum(fixed.one_model, W, scale, np.asarray(polished.before).ravel(), hessian)
     return values.reshape(*shape, -1).astype(np.float32)

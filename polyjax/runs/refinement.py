@@ -1,11 +1,11 @@
 """Refining a diagram: cells that sit in a worse local minimum than their neighbours are continued from the neighbours.
 
 With few restarts some cells end in a worse minimum and show as speckles, although the solution next door would serve
-them. In every round, a cell is trained for a short while from the best solution of each of its four neighbours, where
+them. In every round, a cell is trained for a short while from the best solution of each of its neighbours, where
 that could improve it: where the two differ in capacity, or where the neighbour's solution, rescaled, has the lower loss
 in this cell. The lowest evaluated loss wins, so that no cell ever gets worse. This is ours, not the paper's.
 
-Axis letters: P densities, V importances, G rows of a chunk, L jobs in each.
+Axis letters: P rows and V columns of the grid, G rows of a chunk, L jobs in each.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def refine(run: Run, now: Outcome) -> Outcome:
     news = np.ones(now.loss.shape, bool)  # cells whose solution their neighbours have not seen
     fixed = continued(run.sweep, run.training)
     for round in range(1, run.sweep.refine + 1):
-        given = solutions(now, run.sweep.axes()[1])
+        given = solutions(now)
         jobs = _promising(run, fixed, round, now, given, news)
         if not jobs.row.size:
             break
@@ -51,8 +51,8 @@ def continued(sweep: Sweep, fixed: Training) -> Training:
 def _promising(run: Run, fixed: Training, round: int, now: Outcome, given: Solutions, news: np.ndarray) -> Jobs:
     """Return the jobs that could improve a cell: where polishing follows, those alone that start from a solution of
     another kind."""
-    jobs = neighbours(news)
-    promising = differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin])
+    jobs = neighbours(run.sweep.layout, news)
+    promising = differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin], run.features.kinds)
     if run.sweep.polish:
         return jobs.take(promising)
     alike = jobs.take(~promising)

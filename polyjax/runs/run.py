@@ -1,7 +1,7 @@
 """Running a sweep: `run` in memory, `run_to_file` with a folder beside the file that holds what was trained until it is
 whole. Only a few blocks of lanes are on the device at a time, so that its memory does not bound the grid.
 
-Axis letters: P densities, V importances, R restarts.
+Axis letters: P rows and V columns of the grid, R restarts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ def run(sweep: Sweep, progress: bool = True) -> Results:
     lanes, refined = _train(trained)
     arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in OF_LANES}
     config = _config(trained, provenance.provenance(trained.training.engine))
-    return Results(*sweep.axes(np.float64), **arrays, config=config, refined=refined)
+    return Results.of_run(sweep.layout, arrays, config, refined)
 
 
 def run_to_file(
@@ -138,9 +138,12 @@ def _train_to_file(sweep: Sweep, path: Path, store: Directory, progress: bool) -
         return
     made = store.provenances()
     config = _config(trained, made[0] | ({"other_sessions": made[1:]} if made[1:] else {}))
-    coordinates = dict(zip(("density", "importance"), map(Parts.of, sweep.axes(np.float64)), strict=True))
-    arrays = {name: Parts(len(sweep.density), _bands(lanes, name)) for name in OF_LANES}
-    store.writing(lambda: results.write(path, config, coordinates | arrays, refined, beside=store.folder))
+    axes = sweep.layout
+    stored = *axes.of_rows, *axes.of_columns
+    lengths = axes.size(stored)
+    arrays = {name: Parts(_bands(lanes, name), lengths, 2) for name in OF_LANES}
+    refined = refined and refined.each(lambda a: a.reshape(*lengths, *a.shape[2:]))
+    store.writing(lambda: results.write(path, config, axes.values, stored, arrays, refined, beside=store.folder))
     store.remove()
 
 
@@ -201,9 +204,10 @@ def _bands(lanes: Lanes, name: str) -> Iterator[np.ndarray]:
 
 def _best(sweep: Sweep, lanes: Lanes) -> Selection:
     """Return the diagram by the rule `best`, band by band, so that not all restarts are in memory."""
-    importance, found = np.asarray(sweep.importance), []
+    columns, found = np.arange(sweep.layout.n_columns), []
     for parts in zip(*(_bands(lanes, name) for name in OF_LANES), strict=True):
-        band = Results(np.empty(len(parts[0])), importance, **dict(zip(OF_LANES, parts, strict=True)), config={})
+        axes = {"row": np.arange(len(parts[0])), "column": columns}
+        band = Results(axes, **dict(zip(OF_LANES, parts, strict=True)), config={})
         found.append(band.select("best"))
     return Selection(*map(np.concatenate, zip(*found, strict=True)))
 

@@ -1,7 +1,7 @@
 """A run's stages: chunks of lanes, each of which leaves an outcome in the store. What the store holds already is not
 computed again.
 
-Axis letters: P densities, or G rows of a chunk; L lanes in each.
+Axis letters: P rows, or G rows of a chunk; L lanes in each.
 """
 
 from collections import deque
@@ -20,6 +20,7 @@ from polyjax.engine import devices
 from polyjax.engine.devices import Program, compile_ahead
 from polyjax.engine.keys import Keys
 from polyjax.engine.training import Training
+from polyjax.runs.features import FeaturesOfCells, features_of_cells
 from polyjax.runs.grid import Chunk, Grid, Window, windows
 from polyjax.runs.progress import Progress, say
 from polyjax.runs.store import Arrays, Store, names
@@ -42,6 +43,11 @@ class Run:
     shape: tuple[int, int]  # [G, L] of a chunk of the grid, on which all other chunks are modelled
     progress: bool
     _halving: Lock = field(default_factory=Lock)
+
+    @cached_property
+    def features(self) -> FeaturesOfCells:
+        """The features of all cells."""
+        return features_of_cells(self.sweep.layout, self.training)
 
     @cached_property
     def grid(self) -> Grid:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from polyjax.axes import Axes
 from polyjax.checks import require
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import choice, evaluation, polish
@@ -29,13 +30,13 @@ from polyjax.toy.models import Params
 # versions round differently, which training contracts to far less than this except next to a phase boundary.
 CAPACITY, LOSS = 1e-3, 1e-2
 _LANES = attrgetter("capacity", "rank_loss", "loss", "W", "b")
+_COMPARED = attrgetter("attempt", "W", "b", "capacity", "loss")
 
 
 class Cell(NamedTuple):
     """Comparison of one cell of the file, all restarts of it, with what is computed here."""
 
-    density: float
-    importance: float
+    coordinates: dict[str, float]
     same_bits: bool  # the weights when trained again, of all restarts that were trained once
     capacity: float  # the largest difference of a capacity when trained again
     loss: float  # the largest relative difference of a loss when trained again
@@ -52,22 +53,23 @@ def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -
     require(cells >= 1, "cells", "be at least 1", cells)
     results = load(path)
     sweep = Sweep.from_config(results.config)
-    P, V, _ = results.loss.shape
+    axes = sweep.layout
+    P, V = axes.n_rows, axes.n_columns
     some = np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False)
     row, column = np.divmod(np.sort(some), V)
     fixed = choice.with_engine(sweep.training)
     trained = polish.of_restarts(fixed, sweep.polish) or fixed
-    weights = _of_weights(sweep, trained, row, column, *(a[row, column] for a in _LANES(results)))
+    weights = _of_weights(sweep, trained, row, column, *(axes.folded(a)[row, column] for a in _LANES(results)))
     if results.refined is not None:
-        refined = (a[row, column][:, None] for a in _LANES(results.refined))
+        refined = (axes.folded(a)[row, column][:, None] for a in _LANES(results.refined))
         judged = polish.of_cells(fixed, sweep.polish) if sweep.polish else fixed
         weights = np.maximum(weights, _of_weights(sweep, judged, row, column, *refined))
-    return [*_compared(results, row, column, _again(sweep, fixed, results, row, column), weights)]
+    return [*_compared(axes, results, row, column, _again(sweep, fixed, results, row, column), weights)]
 
 
 def _again(sweep: Sweep, fixed: Training, results: Results, row: np.ndarray, column: np.ndarray) -> Outcome:
     """Return the outcome [C, R, ...] of training cells, every restart by the attempt that the file has of it."""
-    grid, attempt = Grid(*sweep.shape), results.attempt[row, column]
+    grid, attempt = Grid(*sweep.shape), sweep.layout.folded(results.attempt)[row, column]
     lane = np.ravel_multi_index((row[:, None], column[:, None], np.arange(grid.restarts)), grid)
     whole = _first(sweep, fixed, results.config.get("shape") or (1, grid.a_row), lane)
     for number in np.unique(attempt[attempt > 0]):
@@ -103,10 +105,11 @@ def _of_weights(
 ) -> np.ndarray:
     """Return the largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of
     weights that are evaluated as `judged` says."""
-    density, importance = sweep.axes()
-    v = np.repeat(importance[column][:, None], loss.shape[1], axis=1)
+    axes = sweep.layout
+    rows, columns = (np.repeat(a[:, None], loss.shape[1], axis=1) for a in (row, column))
+    lane = axes.of_cells(rows, columns, judged.lane_axes)
     params, key = Params(jnp.asarray(W), jnp.asarray(b)), keys(sweep.seed).evaluate
-    found = jax.device_get(evaluation.compiled(judged)(params, v, density[row], key))
+    found = jax.device_get(evaluation.compiled(judged)(params, lane, axes.of_row(row), key))
     of_capacity = _apart(capacity, np.asarray(capacities(params.W))).max((1, 2))
     of_losses = (_apart(rank_loss, found.rank_loss, relative=True), _apart(loss, found.loss, relative=True))
     return np.maximum(of_capacity, np.maximum(*of_losses).max(1))
@@ -118,16 +121,16 @@ def _where(chosen: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _compared(
-    results: Results, row: np.ndarray, column: np.ndarray, again: Outcome, of_weights: np.ndarray
+    axes: Axes, results: Results, row: np.ndarray, column: np.ndarray, again: Outcome, of_weights: np.ndarray
 ) -> Iterator[Cell]:
+    attempt, W, b, capacity, loss = map(axes.folded, _COMPARED(results))
     for i, (p, v) in enumerate(zip(row, column, strict=True)):
-        once, weights = results.attempt[p, v] == 0, ((results.W[p, v], again.W[i]), (results.b[p, v], again.b[i]))
+        once, weights = attempt[p, v] == 0, ((W[p, v], again.W[i]), (b[p, v], again.b[i]))
         yield Cell(
-            float(results.density[p]),
-            float(results.importance[v]),
+            axes.coordinates(p, v),
             all(a[once].tobytes() == b[once].tobytes() for a, b in weights) and bool(once.any()),
-            float(_apart(results.capacity[p, v], again.capacity[i]).max()),
-            float(_apart(results.loss[p, v], again.loss[i], relative=True).max()),
+            float(_apart(capacity[p, v], again.capacity[i]).max()),
+            float(_apart(loss[p, v], again.loss[i], relative=True).max()),
             float(of_weights[i]),
         )
 

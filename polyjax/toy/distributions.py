@@ -44,7 +44,8 @@ class Distribution:
     @property
     def is_symmetric(self) -> bool:
         """Say whether the base has as much below 0 as above, as far as its odd moments tell."""
-        return self.moments[0] == self.moments[2] == 0
+        odd = self.moments[0], self.moments[2]
+        return all(not isinstance(m, jax.core.Tracer) and m == 0 for m in odd)
 
     def active_value(self, u: Array, density: ArrayLike) -> Array:
         """Return the value of an active feature at uniform number u in (0, 1)."""
@@ -53,8 +54,16 @@ class Distribution:
 
     def sparse_moments(self, density: Array) -> Moments:
         """Return the cumulants of the sparse feature at a density in (0, 1]."""
+        return self._cumulants(density, density)
+
+    def active_moments(self, density: Array) -> Moments:
+        """Return the cumulants of the feature where it is active."""
+        return self._cumulants(density, jnp.ones_like(density))
+
+    def _cumulants(self, density: Array, probability: Array) -> Moments:
+        """Return the cumulants of a feature that is active with this probability."""
         scale = 1 / jnp.sqrt(density) if self.unit_variance else jnp.ones_like(density)
-        m1, m2, m3, m4 = (density * scale**order * m for order, m in enumerate(self.moments, 1))
+        m1, m2, m3, m4 = (probability * scale**order * m for order, m in enumerate(self.moments, 1))
         variance = m2 - m1**2
         fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4 - 3 * variance**2
         return Moments(m1, variance, m3 - 3 * m1 * m2 + 2 * m1**3, fourth)

@@ -64,17 +64,17 @@ class Redwood:
         return (f(params.W @ x).sum() + params.b - importance @ f(x)) ** 2
 
     def expected_loss(self, params: Params, importance: Array, moments: Moments) -> Array:
-        """Return the population loss of the square model for independent features with these moments, all alike.
+        """Return the population loss of the square model for independent features with these moments, [] or [N].
 
         The error is the quadratic form x^T A x + b with A = W^T W - diag(v), whose second moment is known (eq. 33,
         which is the case of mean 0 and variance 1). Only where `has_closed_form`.
         """
         A = params.W.T @ params.W - importance[:, None] * np.eye(self.n_features, dtype=np.float32)
-        mean, variance, third, fourth = moments
-        own, slope = (params.W**2).sum(0) - importance, 2 * mean * A.sum(1)  # of the centred features
-        offset = params.b + mean**2 * A.sum() + variance * own.sum()
-        pairs = 2 * variance**2 * (A**2).sum()  # with i = j, which the fourth cumulant has without
-        return offset**2 + pairs + fourth * (own**2).sum() + 2 * third * own @ slope + variance * (slope**2).sum()
+        mean, variance, third, fourth = (jnp.broadcast_to(m, (self.n_features,)) for m in moments)
+        own, slope = (params.W**2).sum(0) - importance, 2 * (A @ mean)  # of the centred features
+        offset = params.b + mean @ (A @ mean) + variance @ own
+        pairs = 2 * (variance @ (A**2 @ variance))  # with i = j, which the fourth cumulant has without
+        return offset**2 + pairs + fourth @ own**2 + 2 * (third * own) @ slope + variance @ slope**2
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,15 @@ class Anthropic:
         return importance @ (f(params.W.T @ (params.W @ x) + params.b) - x) ** 2
 
     def expected_loss(self, params: Params, importance: Array, moments: Moments) -> Array:
-        """Return the population loss of the square model for independent features with these moments, all alike.
+        """Return the population loss of the square model for independent features with these moments, [] or [N].
 
         Each x~_i = y_i^2 with y = W^T W x + b, and E[y^4] - 2 E[y^2 x_i] + E[x_i^2] follows from the cumulants of y_i
         and x_i, which are sums over features. Only where `has_closed_form`. The derivation is ours.
         """
         G = params.W.T @ params.W
-        mean, variance, third, fourth = moments
-        own, center = (params.W**2).sum(0), mean * G.sum(1) + params.b
-        s2, s3, s4 = variance * (G**2).sum(1), third * (G**3).sum(1), fourth * (G**4).sum(1)
+        mean, variance, third, fourth = (jnp.broadcast_to(m, (self.n_features,)) for m in moments)
+        own, center = (params.W**2).sum(0), G @ mean + params.b
+        s2, s3, s4 = G**2 @ variance, G**3 @ third, G**4 @ fourth
         quartic = s4 + 3 * s2**2 + 4 * center * s3 + 6 * center**2 * s2 + center**4
         mixed = mean * (s2 + center**2) + third * own**2 + 2 * center * variance * own
         return importance @ (quartic - 2 * mixed + variance + mean**2)

@@ -1,10 +1,10 @@
-"""A weighted batch of feature vectors for ONE density: sum_i weight_i g(x_i) estimates E[g(x)] without bias.
+"""A weighted batch of feature vectors of ONE cell: sum_i weight_i g(x_i) estimates E[g(x)] without bias.
 
 A sampler turns uniform numbers into a batch, so that the same code serves training and evaluation. Axis letters: B
-samples, N features. The density is the probability p that a feature is non-zero.
+samples, M masks, N features. The density is the probability p that a feature is non-zero.
 
 - `enumerated`: every one of the 2^N activity masks, weighted by its probability; only the values vary. For small N.
-- `stratified`: the number of active features is stratified and size-biased. For large N.
+- `stratified`: the number of active features is stratified and size-biased. For large N, where features are alike.
 - `iid`: independent samples of equal weight, the literature's choice. At density 0.01 nearly all of them are zero.
 
 The uniform numbers of the first two are quasi-random: every number is uniform, so that every batch is unbiased, and
@@ -21,7 +21,9 @@ import numpy as np
 from jax import Array
 
 from polyjax.checks import require
-from polyjax.toy.distributions import Batch, Distribution
+from polyjax.toy.activity import Drawn
+from polyjax.toy.distributions import Batch
+from polyjax.toy.features import Features
 
 LARGEST_ENUMERATED = 512  # masks
 MOST_PAIRED = 40  # features that are ranked by comparing all pairs
@@ -29,13 +31,12 @@ MOST_PAIRED = 40  # features that are ranked by comparing all pairs
 
 @dataclass(frozen=True)
 class Sampler:
-    """`sampler(u, density)` maps uniform numbers u in (0, 1), of shape `sampler.shape`, to a `Batch`.
+    """`sampler(u, features)` maps uniform numbers u in (0, 1), of shape `sampler.shape`, to a `Batch`.
 
     Raises ValueError for an unknown name and for a batch that is too small.
     """
 
     name: str
-    distribution: Distribution
     n_features: int  # N
     batch: int  # B
 
@@ -43,6 +44,13 @@ class Sampler:
         require(self.name in SAMPLERS, "sampler", f"be one of {', '.join(SAMPLERS)}", self.name)
         least = {"enumerated": 2**self.n_features, "stratified": 2, "iid": 1}[self.name]
         require(self.batch >= least, "batch", f"be at least {least} for the {self.name} sampler", self.batch)
+
+    def check(self, features: Features) -> None:
+        """Raise ValueError unless the sampler can draw these features."""
+        alike = self.name != "stratified" or features.are_alike
+        require(alike, "sampler", "be enumerated or iid where features are not alike and independent", self.name)
+        known = self.name != "enumerated" or can_enumerate(features, self.n_features)
+        require(known, "sampler", "be iid where the probabilities of the masks are not known", self.name)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,16 +63,30 @@ class Sampler:
             return jax.random.uniform(jax.random.fold_in(key, step), self.shape, minval=2.0**-25)
         return kronecker(jax.random.bits(key, self.shape), step)
 
-    def __call__(self, u: Array, density: Array) -> Batch:
+    def __call__(self, u: Array, features: Features) -> Batch:
         n = self.n_features
-        active, weight = SAMPLERS[self.name](u, density, n)
-        values = self.distribution.active_value(u[:, -n:], density)
-        return Batch(jnp.where(active, values, 0), weight)
+        active, weight = SAMPLERS[self.name](u, features, n)
+        return Batch(jnp.where(active, features.active_value(u[:, -n:]), 0), weight)
 
 
-def default_sampler(n_features: int, batch: int) -> str:
-    """Return `enumerated` where the batch has room for every mask, else `stratified`."""
-    return "enumerated" if 2**n_features <= min(batch, LARGEST_ENUMERATED) else "stratified"
+def default_sampler(features: Features, n_features: int, batch: int) -> str:
+    """Return `enumerated` where the batch has room for every mask, else `stratified`, or `iid` where features are not
+    alike."""
+    if 2**n_features <= batch and can_enumerate(features, n_features):
+        return "enumerated"
+    return "stratified" if features.are_alike else "iid"
+
+
+def can_enumerate(features: Features, n_features: int) -> bool:
+    """Say whether the masks are few, and their probabilities known."""
+    return 2**n_features <= LARGEST_ENUMERATED and not isinstance(features.activity, Drawn)
+
+
+def sequence(features: Features, n_features: int, shift: Array, index: Array) -> Batch:
+    """Return a batch from points `index` [B] of one Kronecker sequence with shift [2 N], where masks are not
+    enumerated."""
+    sampler = Sampler("stratified" if features.are_alike else "iid", n_features, len(index))
+    return sampler(kronecker(shift[None], index[:, None]), features)
 
 
 def kronecker(shift: Array, index: Array) -> Array:
@@ -94,21 +116,16 @@ def masks(n: int) -> np.ndarray:
     return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(bool)
 
 
-def mask_probability(density: Array, n: int) -> Array:
-    """[2^N]: P(m) = p^|m| (1 - p)^(N - |m|) of every mask."""
-    return jnp.prod(jnp.where(masks(n), density, 1 - density), axis=1)
-
-
 def allocate(share: Array, samples: int) -> Array:
     """[samples]: which of the masks each sample goes to, so that the counts are in proportion to their shares."""
     total = jnp.cumsum(share)
     return jnp.searchsorted(total[:-1], total[-1] * (jnp.arange(samples) + 0.5) / max(samples, 1), side="right")
 
 
-def _enumerated(u: Array, density: Array, n: int) -> tuple[Array, Array]:
+def _enumerated(u: Array, features: Features, n: int) -> tuple[Array, Array]:
     """Draw by enumeration: half of the batch goes to all masks alike, and to each at least once; the rest to mask m in
     proportion to |m| P(m), where more is active. A mask's probability is divided among its samples."""
-    probability, active = mask_probability(density, n), masks(n).sum(1)
+    probability, active = features.mask_probability(masks(n)), masks(n).sum(1)
     copies = max(1, len(u) // 2 // len(active))
     rest = len(u) - copies * len(active)
     more = allocate(probability * active, rest)
@@ -117,11 +134,11 @@ def _enumerated(u: Array, density: Array, n: int) -> tuple[Array, Array]:
     return jnp.asarray(masks(n))[chosen], (probability / samples)[chosen]
 
 
-def _stratified(u: Array, density: Array, n: int) -> tuple[Array, Array]:
+def _stratified(u: Array, features: Features, n: int) -> tuple[Array, Array]:
     """One empty sample, and B - 1 with k >= 1 active features, k drawn with probability proportional to
     k Binomial(N, p)(k), so weighted by N p / k: where more is active, more is learnt. That size-biased k is
     1 + Binomial(N - 1, p), whose distribution function is inverted at stratified numbers."""
-    rest = len(u) - 1
+    rest, density = len(u) - 1, jnp.asarray(features.density, jnp.float32)
     level = (jnp.arange(rest) + u[0, 0]) / rest
     k = 1 + jnp.searchsorted(_binomial_cdf(n - 1, density)[:-1], level, side="right")
     count = jnp.concatenate([jnp.zeros(1, k.dtype), k])
@@ -140,8 +157,8 @@ def _rank(u: Array) -> Array:
     return jnp.where(left, other <= this, other < this).sum(-1)
 
 
-def _iid(u: Array, density: Array, n: int) -> tuple[Array, Array]:
-    return u[:, :n] < density, jnp.full(len(u), 1 / len(u))
+def _iid(u: Array, features: Features, n: int) -> tuple[Array, Array]:
+    return features.mask(u[:, :n]), jnp.full(len(u), 1 / len(u))
 
 
 def _binomial_cdf(n: int, p: Array) -> Array:
@@ -153,7 +170,7 @@ def _binomial_cdf(n: int, p: Array) -> Array:
     return jnp.cumsum(jnp.exp(log_choose + k * log_p + (n - k) * log_q))
 
 
-SAMPLERS: dict[str, Callable[[Array, Array, int], tuple[Array, Array]]] = {
+SAMPLERS: dict[str, Callable[[Array, Features, int], tuple[Array, Array]]] = {
     "enumerated": _enumerated,
     "stratified": _stratified,
     "iid": _iid,

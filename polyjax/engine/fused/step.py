@@ -14,11 +14,13 @@ import numpy as np
 import optax
 from jax import Array, lax
 
+from polyjax.engine import cells
+from polyjax.engine.cells import Coordinates, at, names_of, over_rows
 from polyjax.engine.fused.vectors import on_vectors
-from polyjax.engine.lanes import MOMENTS, NUMBER, exact_terms, gradient_terms, importances, lane_scalars, per_lane
-from polyjax.engine.training import Training
+from polyjax.engine.lanes import NUMBER, depends_on_lane, entries, exact_terms, gradient_terms
+from polyjax.engine.training import Training, lane_shapes, row_shapes
 from polyjax.engine.unroll import Staged, scalars_of, split, unroll
-from polyjax.toy.models import Model, Params, one_model
+from polyjax.toy.models import Params
 
 Entries = list[list[Any]]  # of every leaf
 
@@ -31,9 +33,10 @@ class Program:
     """
 
     def __init__(self, training: Training) -> None:
-        self.training, self.optimizer, self.one = training, training.optimizer, one_model(training.model)
-        self.state = jax.eval_shape(self.optimizer.init, self.one)
-        self.of_lane = _of_lane(self.optimizer, self.one, self.state)
+        self.training, self.one = training, training.one
+        self.lane, self.example = lane_shapes(training), cells.example(training.optimizer)
+        self.state = jax.eval_shape(self.example.init, self.one)
+        self.of_lane = jax.tree.leaves(depends_on_lane(training.optimizer, self.one))
         self.gradient = _gradient_stages(training, self.one)
         self.update = self._update_stages()
 
@@ -48,69 +51,68 @@ class Program:
         rest = {True: iter(of_lane), False: iter(shared)}
         return [next(rest[each]) for each in self.of_lane]
 
-    def samples(self, key: Array, numbers: Array, density: Array) -> Array:
-        """Return what lanes need of the data of some steps, at densities [P]: [P, K, B, Q], Q numbers of each of B
-        samples. For the expected objective B is 1."""
+    def samples(self, key: Array, numbers: Array, row: Coordinates) -> Array:
+        """Return what lanes need of the data of some steps, at the coordinates [P] of rows: [P, K, B, Q], Q numbers of
+        each of B samples. For the expected objective B is 1. Without coordinates, P is 1."""
 
-        def at(number: Array, density: Array) -> Array:
-            data = self.training.draw(key, number, density)
+        def of_step(number: Array, row: Coordinates) -> Array:
+            data = self.training.draw(key, number, row)
             if self.training.objective == "expected":
-                return self.gradient.before(data)[None]
+                return self.gradient.before(entries(data))[None]
             return jax.vmap(lambda x, weight: self.gradient.before(([*x], weight)))(data.x, data.weight)
 
-        return jax.vmap(jax.vmap(at, (0, None)), (None, 0))(numbers, density)
+        return over_rows(lambda row: jax.vmap(of_step, (0, None))(numbers, row), row)
 
     def next_shared(self, shared: list[Array]) -> tuple[list[Array], Array]:
         """Return the shared leaves after a step, and the numbers that this step needs of them."""
         zeros = lambda tree: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tree)  # noqa: E731
         leaves = self.merge(zeros(self.lane_leaves(jax.tree.leaves(self.state))), shared)
         state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
-        new = self.optimizer.update(zeros(self.one), state, zeros(self.one))[1]
+        new = self.example.update(zeros(self.one), state, zeros(self.one))[1]
         return self.shared_leaves(jax.tree.leaves(new)), self.update.before([[*leaf.ravel()] for leaf in shared])
 
     def _update_stages(self) -> Staged:
         """Return the optimiser's update: from the shared leaves and from (the gradient, the model's own leaves, the
-        parameters), to (the parameters, the model's own leaves)."""
+        parameters, the lane's coordinates), to (the parameters, the model's own leaves)."""
         if any(leaf.dtype != np.float32 for leaf in self.lane_leaves(jax.tree.leaves(self.state))):
             raise NotImplementedError("the optimiser keeps flags or counts for every model")
 
-        def update(gradient: Params, state: Any, params: Params) -> Any:
-            updates, state = self.optimizer.update(gradient, state, params)
+        names = names_of(self.training.optimizer)
+
+        def update(gradient: Params, state: Any, params: Params, lane: Coordinates) -> Any:
+            updates, state = at(self.training.optimizer, lane).update(gradient, state, params)
             return optax.apply_updates(params, updates), state
 
-        unrolled, n = unroll(update, self.one, self.state, self.one), len(self.one)
+        lane = {name: self.lane[name] for name in names}
+        unrolled, n = unroll(update, self.one, self.state, self.one, lane), len(self.one)
 
-        def scalars(shared: Entries, model: tuple[Entries, Entries, Entries]) -> tuple[Entries, Entries]:
-            gradient, of_lane, params = model
-            new = unrolled(*gradient, *self.merge(of_lane, shared), *params)
+        def scalars(shared: Entries, model: tuple[Entries, Entries, Entries, Coordinates]) -> tuple[Entries, Entries]:
+            gradient, of_lane, params, lane = model
+            new = unrolled(*gradient, *self.merge(of_lane, shared), *params, *entries({n: lane[n] for n in names}))
             return new[:n], self.lane_leaves(new[n:])
 
         one, state = scalars_of(self.one), scalars_of(self.state)
-        shared, model = self.shared_leaves(state), (one, self.lane_leaves(state), one)
+        shared, model = self.shared_leaves(state), (one, self.lane_leaves(state), one, self.lane)
         return _for_kernel(split(scalars, shared, model), shared, model)
-
-
-def _of_lane(optimizer: optax.GradientTransformation, one: Params, state: Any) -> list[bool]:
-    """Say which leaves are a model's own: those that have more axes in lanes than by themselves."""
-    lane = jax.tree.map(lambda a: jax.ShapeDtypeStruct((*a.shape, 1, 1), a.dtype), one)
-    in_lanes = jax.eval_shape(per_lane(optimizer, one).init, lane)
-    return [a.ndim > b.ndim for a, b in zip(jax.tree.leaves(in_lanes), jax.tree.leaves(state), strict=True)]
 
 
 def _gradient_stages(training: Training, one: Params) -> Staged:
     """Return the gradient with respect to the weights, from the data of one sample, ([x_1, ..., x_N], weight), and from
-    (the parameters, the importance of feature 0). For the expected objective the data are the moments instead."""
-    n, lane = training.model.n_features, lane_scalars(one)
+    (the parameters, the lane's coordinates). For the expected objective the data are `entries` of the exact ones."""
+    lane, n = lane_shapes(training), training.one_model.n_features
+    model = scalars_of(one), lane
     if training.objective == "expected":
-        return _for_kernel(exact_terms(training.loss, one, n), MOMENTS, lane)
-    return _for_kernel(gradient_terms(training.model.loss, one, n), ([NUMBER] * n, NUMBER), lane)
+        data = jax.eval_shape(training.exact_data, row_shapes(training))
+        return _for_kernel(exact_terms(training.loss, one, lane, data), scalars_of(data), model)
+    return _for_kernel(gradient_terms(training.sample_loss, one, lane, n), ([NUMBER] * n, NUMBER), model)
 
 
-def scales(model: Model, importance: Array) -> list[Any]:
-    """Return the model's scale of every feature at importances of any shape: an array of that shape, or one number
-    where it does not depend on the importance of feature 0."""
-    unrolled = unroll(model.scale, jax.ShapeDtypeStruct((model.n_features,), np.float32))
-    return on_vectors(lambda v: unrolled(importances(v, model.n_features))[0], NUMBER)(importance)
+def scale_entries(training: Training, lane: Coordinates) -> list[Any]:
+    """Return the model's scale of every feature at coordinates of any shape: an array of that shape, or one number
+    where it does not depend on them."""
+    shapes = lane_shapes(training)
+    unrolled = unroll(training.scale, shapes)
+    return on_vectors(lambda lane: unrolled(*entries(lane))[0], shapes)(lane)
 
 
 def _for_kernel(staged: Staged, shared: Any, own: Any) -> Staged:

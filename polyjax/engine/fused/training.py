@@ -17,11 +17,12 @@ import numpy as np
 from jax import Array, lax
 
 from polyjax.engine import devices, lanes, training
+from polyjax.engine.cells import Coordinates
 from polyjax.engine.fused.kernels import LANES, Kernel, Step, sum_over
-from polyjax.engine.fused.step import Entries, Program, scales
+from polyjax.engine.fused.step import Entries, Program, scale_entries
 from polyjax.engine.training import Trained, Training
 from polyjax.engine.unroll import scalars_of
-from polyjax.toy.models import Params, one_model
+from polyjax.toy.models import Params
 
 OLDEST_JAX = (0, 11)
 OLDEST_GPU = 9.0  # compute capability: Hopper, the first that Mosaic GPU compiles for
@@ -29,25 +30,31 @@ PLATFORM = {"gpu": "cuda", "tpu": "tpu"}
 
 
 def train(
-    fixed: Training, start: Params, importance: Array, density: Array, draw_key: Array, kernel: Kernel | None = None
+    fixed: Training,
+    start: Params,
+    lane: Coordinates,
+    row: Coordinates,
+    draw_key: Array,
+    kernel: Kernel | None = None,
 ) -> Trained:
     """Do the same as `training.train_lanes`, up to rounding, by the kernel given, or else that of this process's
     devices.
 
     Raises NotImplementedError for a model or an optimiser that no kernel can run.
     """
-    kernel, program, (P, L) = kernel or Kernel(jax.default_backend()), Program(fixed), importance.shape
-    scale = scales(fixed.model, importance)
+    kernel, program, (P, L) = kernel or Kernel(jax.default_backend()), Program(fixed), start.W.shape[:2]
+    scale, coordinates = scale_entries(fixed, lane), jax.tree.leaves(lane)
     whole_scale = jnp.stack([jnp.broadcast_to(s, (P, L)) for s in scale])
     units = training.in_units(lanes.last(start), whole_scale)
-    state = jax.tree.leaves(lanes.per_lane(fixed.optimizer, program.one).init(units))
-    inputs = _filled([importance, *(s for s in scale if np.ndim(s))], LANES[kernel.target])
+    state = jax.tree.leaves(lanes.per_lane(fixed.optimizer, program.one, lane).init(units))
+    own_scale = [s for s in scale if np.ndim(s)]
+    inputs = _filled([*coordinates, *own_scale] or [jnp.zeros((P, L))], LANES[kernel.target])
     carried = _filled([*units, *program.lane_leaves(state)], LANES[kernel.target])
     constants = [None if np.ndim(s) else s for s in scale]
 
     def several_steps(carry: Any, numbers: Array) -> Any:
         carried, shared = carry
-        samples = program.samples(draw_key, numbers, density)
+        samples = program.samples(draw_key, numbers, row)
         shared, rates = lax.scan(lambda shared, _: program.next_shared(shared), shared, length=len(numbers))
         step = _step(program, constants, samples.shape[2])
         return _in_parts(kernel, step, samples, rates, inputs, carried), shared
@@ -81,11 +88,9 @@ def problem(fixed: Training) -> str | None:
 
 @lru_cache(maxsize=32)
 def _lowering_problem(fixed: Training, target: str) -> str | None:
-    numbers = lambda *shape: jax.ShapeDtypeStruct(shape, np.float32)  # noqa: E731
-    start = jax.tree.map(lambda a: numbers(1, 1, *a.shape), one_model(fixed.model))
     run = jax.jit(partial(train, replace(fixed, steps=1), kernel=Kernel(target)))
     try:
-        traced = run.trace(start, numbers(1, 1), numbers(1), jax.eval_shape(jax.random.key, 0))
+        traced = run.trace(*training.argument_shapes(fixed, (1, 1)))
         traced.lower(lowering_platforms=(PLATFORM[target],))
     except Exception as error:  # kernel languages raise all kinds
         return devices.first_line(error).split(". ")[0] or repr(error)
@@ -107,15 +112,15 @@ def _step(program: Program, scale: list[Any], n_samples: int) -> Step:
     kept, size = jax.tree.structure((one, program.lane_leaves(scalars_of(program.state)))), len(jax.tree.leaves(one))
 
     def step(sample: Any, rates: list[Any], inputs: list[Any], carried: list[Any]) -> list[Any]:
-        importance, *rest = inputs
-        own_scale = iter(rest)
+        n = len(program.lane)
+        lane, own_scale = dict(zip(sorted(program.lane), inputs[:n], strict=True)), iter(inputs[n:])
         every_scale = [next(own_scale) if s is None else s for s in scale]
         units, of_lane = jax.tree.unflatten(kept, carried)
         weights = _scaled(units, every_scale)
-        terms = lambda i: jax.tree.leaves(program.gradient.after(sample(i), (weights, importance)))  # noqa: E731
-        sums = sum_over(terms, n_samples, [0 * importance] * size)
+        terms = lambda i: jax.tree.leaves(program.gradient.after(sample(i), (weights, lane)))  # noqa: E731
+        sums = sum_over(terms, n_samples, [0 * inputs[0]] * size)
         gradient = _scaled(jax.tree.unflatten(jax.tree.structure(one), sums), every_scale)
-        return jax.tree.leaves(program.update.after(rates, (gradient, of_lane, units)))
+        return jax.tree.leaves(program.update.after(rates, (gradient, of_lane, units, lane)))
 
     return step
 

@@ -1,0 +1,48 @@
+"""What a cell is at its coordinates: each part of a sweep is a value, or a function of the axes that its parameters
+name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import jax
+
+Coordinates = Mapping[str, Any]  # by axis, arrays of one shape: of the axes that matter
+
+
+@dataclass(frozen=True)
+class OfAxes:
+    """A part of a sweep that is a function of axes."""
+
+    function: Callable[..., Any]
+    names: tuple[str, ...]
+    examples: tuple[tuple[float, ...], ...] = field(
+        compare=False
+    )  # of each axis the first, a middle and the last value
+
+    def at(self, coordinates: Coordinates) -> Any:
+        """Return the part at a cell's coordinates; those that are left out must not matter."""
+        values = zip(self.names, self.examples, strict=True)
+        return self.function(**{name: coordinates.get(name, some[0]) for name, some in values})
+
+
+def at(part: Any, coordinates: Coordinates) -> Any:
+    """Return a part of a sweep, a value or `OfAxes`, at a cell's coordinates."""
+    return part.at(coordinates) if isinstance(part, OfAxes) else part
+
+
+def names_of(part: Any) -> tuple[str, ...]:
+    """Return the axes that a part of a sweep is a function of."""
+    return part.names if isinstance(part, OfAxes) else ()
+
+
+@lru_cache(maxsize=64)
+def example(part: Any) -> Any:
+    """Return a part of a sweep in one cell, for what is the same in all, such as sizes."""
+    return at(part, {})
+
+
+def over_rows(f: Callable[[Coordinates], Any], row: Coordinates) -> Any:
+    """Return `f` of every row, from coordinates [P]; without coordinates, of the one row that there is."""
+    return jax.vmap(f)(row) if row else jax.tree.map(lambda a: a[None], f(row))

@@ -1,0 +1,151 @@
+"""The features of ONE cell: how important each is, how often it is active and with which others, and its values.
+
+Axis letters: N features, M masks, B samples.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from polyjax.checks import require
+from polyjax.toy.activity import INDEPENDENT, Activity, Independent, along
+from polyjax.toy.distributions import Distribution, Moments
+
+LARGEST_IMPORTANCE = 1e12  # beyond, float32 overflows
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of a cell.
+
+    Raises ValueError, naming the field, for values out of range; of traced values only the shapes are checked.
+    """
+
+    density: ArrayLike  # [] or [N], each above 0 and at most 1: the probability that a feature is non-zero
+    importance: ArrayLike = 1.0  # [] or [N], each at least 0
+    distribution: Distribution | Sequence[Distribution] | None = None  # of all, or one a feature; None: the model's own
+    activity: Activity = INDEPENDENT  # which features are active together
+
+    def __post_init__(self) -> None:
+        for name in ("density", "importance"):
+            value = getattr(self, name)
+            numbers = isinstance(value, jax.core.Tracer) or np.asarray(value).dtype.kind in "iuf"
+            require(numbers and np.ndim(value) <= 1, name, "be a number, or hold one a feature", value)
+        p, v = (_concrete(a) for a in (self.density, self.importance))
+        require(p is None or ((p > 0) & (p <= 1)), "density", "be above 0 and at most 1", p)
+        right = v is None or ((v >= 0) & (v < LARGEST_IMPORTANCE))
+        require(right, "importance", "be at least 0 and below 1e12", v)
+        if not isinstance(self.distribution, Distribution | None):
+            several = tuple(self.distribution)
+            good = all(isinstance(d, Distribution) for d in several)
+            require(good, "distribution", "be a Distribution, or one a feature", self.distribution)
+            object.__setattr__(self, "distribution", several)
+
+    def _key(self) -> tuple[Any, ...]:
+        numbers = (np.asarray(a, np.float64) for a in (self.density, self.importance))
+        return *((a.shape, a.tobytes()) for a in numbers), self.distribution, self.activity
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Features) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    @property
+    def are_alike(self) -> bool:
+        """Say whether all features are independent and of one density and distribution."""
+        alike = isinstance(self.activity, Independent) and np.ndim(self.density) == 0
+        return alike and not isinstance(self.distribution, tuple)
+
+    def of(self, n: int, distribution: Distribution) -> "Features":
+        """Return the same features where a distribution was left out. Raises ValueError unless they are n."""
+        for name in ("density", "importance"):
+            shape = np.shape(getattr(self, name))
+            require(shape in ((), (n,)), name, f"be a number, or hold {n}, one a feature", shape)
+        if isinstance(self.distribution, tuple):
+            must = f"be one Distribution, or {n}, one a feature"
+            require(len(self.distribution) == n, "distribution", must, len(self.distribution))
+        return self if self.distribution is not None else replace(self, distribution=distribution)
+
+    def importances(self, n: int) -> Array:
+        """Return v [N] of n features."""
+        return jnp.broadcast_to(jnp.asarray(self.importance, jnp.float32), (n,))
+
+    def densities(self, n: int) -> Array:
+        """Return p [N] of n features."""
+        return jnp.broadcast_to(self._density, (n,))
+
+    @property
+    def _density(self) -> Array:
+        return jnp.asarray(self.density, jnp.float32)
+
+    def active_value(self, u: Array) -> Array:
+        """Return the values of active features at uniform numbers u [..., N] in (0, 1)."""
+        if isinstance(self.distribution, Distribution):
+            return self.distribution.active_value(u, along(self._density, u.shape))
+        assert self.distribution is not None
+        p = self.densities(len(self.distribution))
+        each = (d.active_value(u[..., i], p[i]) for i, d in enumerate(self.distribution))
+        return jnp.stack([*each], axis=-1)
+
+    def mask_probability(self, masks: np.ndarray) -> Array:
+        """Return the probability [M] of activity masks [M, N]. Only where the activity knows it."""
+        found = self.activity.probability(masks, self._density)
+        assert found is not None
+        return found
+
+    def mask(self, u: Array) -> Array:
+        """Return activity masks [B, N] from uniform numbers of that shape."""
+        return self.activity.mask(u, self._density)
+
+    def moments(self) -> Moments:
+        """Return the cumulants of the features, each [] where they are alike, else [N]."""
+        return self._moments(Distribution.sparse_moments)
+
+    def active_moments(self) -> Moments:
+        """Return the cumulants of the features where they are active, likewise."""
+        return self._moments(Distribution.active_moments)
+
+    def _moments(self, of_feature: Callable[[Distribution, Array], Moments]) -> Moments:
+        if isinstance(self.distribution, Distribution):
+            return of_feature(self.distribution, self._density)
+        assert self.distribution is not None
+        p = self.densities(len(self.distribution))
+        each = (of_feature(d, p[i]) for i, d in enumerate(self.distribution))
+        return jax.tree.map(lambda *a: jnp.stack(a), *each)
+
+    @property
+    def distributions(self) -> tuple[Distribution, ...]:
+        """The distribution of all features, or that of each."""
+        given = self.distribution
+        return (given,) if isinstance(given, Distribution) else tuple(given or ())
+
+    @property
+    def are_symmetric(self) -> bool:
+        """Say whether every feature has as much below 0 as above, as far as odd moments tell."""
+        return all(distribution.is_symmetric for distribution in self.distributions)
+
+
+@dataclass(frozen=True)
+class FirstImportance:
+    """The paper's features as a function of two axes: the importance is that of feature 0; all others have importance
+    1."""
+
+    n_features: int  # N
+    distribution: Distribution | None = None
+
+    def __call__(self, density: ArrayLike, importance: ArrayLike = 1.0) -> Features:
+        others = jnp.ones(self.n_features - 1)
+        v = jnp.concatenate([jnp.asarray(importance, jnp.float32)[None], others])
+        return Features(density, v, self.distribution)
+
+
+def _concrete(value: ArrayLike) -> np.ndarray | None:
+    """Return the numbers of an array whose values are known."""
+    return None if isinstance(value, jax.core.Tracer) else np.asarray(value, float)
