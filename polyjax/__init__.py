@@ -1,7 +1,8 @@
 """polyjax trains whole phase diagrams of toy models at once, to be drawn beside the theory of feature capacity.
 
-Axes, always in this order: density P, importance V, restart R, neuron D, feature N. The density is the probability that
-a feature is non-zero, sparsity is 1 - density. The swept importance is that of feature 0; the others have importance 1.
+Arrays have the axes of the grid first, then restart R, neuron D and feature N. In the paper's grid these are density
+and importance: the density is the probability that a feature is non-zero, sparsity is 1 - density; the importance is
+that of feature 0, all others have importance 1.
 """
 
 from polyjax import embedding, theory
@@ -9,16 +10,19 @@ from polyjax.embedding.capacity import capacities, isotropic_capacities
 from polyjax.results import Results, Selection, load
 from polyjax.runs.run import run, run_to_file
 from polyjax.sweep import Sweep
-from polyjax.toy import distributions
+from polyjax.toy import activity, distributions
+from polyjax.toy.features import Features
 from polyjax.toy.models import Anthropic, Params, Redwood
 
 __all__ = [
     "Anthropic",
+    "Features",
     "Params",
     "Redwood",
     "Results",
     "Selection",
     "Sweep",
+    "activity",
     "capacities",
     "distributions",
     "embedding",

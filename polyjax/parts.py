@@ -39,8 +39,9 @@ def part(name: str, value: Any, coordinates: Coordinates) -> Any:
     parameters = inspect.signature(value).parameters.values()
     names = tuple(p.name for p in parameters if p.name in coordinates)
     others = [p.name for p in parameters if p.name not in coordinates and p.default is p.empty]
-    axes = f"which has the axes {', '.join(coordinates)}" if coordinates else "which has no axes"
-    require(not others, name, f"be a function of axes of the sweep, {axes}", f"of {', '.join(others)}")
+    if others:
+        axes = ", ".join(coordinates) or "none"
+        raise ValueError(f"{name} must be a function of axes ({axes}), but has the parameter {others[0]}")
     return OfAxes(value, names, tuple(_examples(coordinates[name]) for name in names))
 
 

@@ -80,8 +80,9 @@ class Sweep:
     @property
     def coordinates(self) -> dict[str, tuple[float, ...]]:
         """The values of every axis, by name, in the order of the results."""
-        given = {"density": self.density, "importance": self.importance} | dict(self.axes or {})
-        return {name: tuple(values) for name, values in given.items() if values is not None}
+        by_itself = {"density": self.density, "importance": self.importance}
+        given = {name: values for name, values in by_itself.items() if values is not None} | dict(self.axes or {})
+        return {name: tuple(values) for name, values in given.items()}
 
     @cached_property
     def layout(self) -> Axes:

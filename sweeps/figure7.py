@@ -23,7 +23,7 @@ PANELS = {
 # cells a side, restarts, steps, samples a step, most rounds of refining, which polishing goes on with
 PRESETS = {
     "quick": (8, 2, 200, 64, 1),  # for tests: seconds
-    "paper": (64, 8, 2000, 64, 2),  # the default: 32,768 models a panel
+    "paper": (64, 8, 1500, 64, 2),  # the default: 32,768 models a panel
     "full": (500, 8, 4000, 64, 2),  # for accelerators: 2,000,000 models a panel
 }
 

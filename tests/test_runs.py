@@ -151,11 +151,13 @@ def test_every_stage_of_the_tests_has_several_chunks_or_these_tests_would_show_l
 
 def test_the_file_holds_the_arrays_of_a_run_in_memory_bit_for_bit(whole):
     in_memory = polyjax.run(TINY, progress=False)
-    for name in ("density", "importance", *OF_LANES):
+    for name in OF_LANES:
         a, b = getattr(whole.results, name), getattr(in_memory, name)
         assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()), name
     for name, a, b in zip(in_memory.refined._fields, whole.results.refined, in_memory.refined, strict=True):
         assert a is b is None or (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()), name
+    for name, values in in_memory.axes.items():
+        np.testing.assert_array_equal(whole.results.axes[name], values)
     assert whole.results.config == in_memory.config
 
 
@@ -741,10 +743,10 @@ ON_CPUS = "Out of memory allocating 123 bytes."
 
 
 def small_device(call, most, message=MESSAGE):
-    """`call(..., importance, ...)` on a device that has room for `most` lanes."""
+    """`call(..., params, ...)` on a device that has room for `most` lanes."""
 
     def limited(*args):
-        lanes = max(np.size(a) for a in args if isinstance(a, np.ndarray))
+        lanes = max(a.W.shape[0] * a.W.shape[1] for a in args if isinstance(a, polyjax.Params))
         if lanes > most:
             raise jax.errors.JaxRuntimeError(message)
         return call(*args)
@@ -753,13 +755,13 @@ def small_device(call, most, message=MESSAGE):
     return limited
 
 
-def stage_of(fixed, keys, start, importance, *_):
+def stage_of(fixed, keys, start, *_):
     """The stage of a run of STEADY or TINY that trains these lanes."""
     if fixed.steps != STEADY.steps:
         return "refine"
     if fixed.optimizer not in (TINY.optimizer, STEADY.training.optimizer):
         return "retry"
-    return "refine" if fixed.optimizer is TINY.optimizer and importance.shape[1] == WIDTH else "train"
+    return "refine" if fixed.optimizer is TINY.optimizer and start.W.shape[1] == WIDTH else "train"
 
 
 def only(stage, call):
@@ -834,7 +836,7 @@ def test_neighbours_are_looked_at_in_parts_where_the_memory_ends(path, steady, c
 def test_a_program_too_large_to_be_compiled_is_made_smaller(path, steady, capfd, monkeypatch):
     # Compilers for TPUs know beforehand what does not fit.
     def too_large(programs):
-        if np.prod(programs[0][1][1].shape) > 6:  # [P, L] of the importance
+        if np.prod(jax.tree.leaves(programs[0][1][1])[0].shape) > 6:  # [P, L] of a coordinate
             raise jax.errors.JaxRuntimeError(MESSAGE)
 
     monkeypatch.setattr("polyjax.runs.stages.compile_ahead", too_large)
@@ -848,11 +850,11 @@ def test_a_program_too_large_to_be_compiled_is_made_smaller(path, steady, capfd,
 def test_threads_that_run_out_of_memory_together_halve_once(path, capfd, monkeypatch):
     together, train = threading.Barrier(2), execution.train
 
-    def limited(fixed, keys, start, importance, density, polished):
-        if importance.size > 6:
+    def limited(fixed, keys, start, lane, row, polished):
+        if start.b.size > 6:
             together.wait(10)
             raise jax.errors.JaxRuntimeError(ON_CPUS)
-        return train(fixed, keys, start, importance, density, polished)
+        return train(fixed, keys, start, lane, row, polished)
 
     monkeypatch.setattr(TRAINING, limited)
     run_to_file(replace(STEADY, retries=0, refine=0), path, progress=False)

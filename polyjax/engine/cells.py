@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 Coordinates = Mapping[str, Any]  # by axis, arrays of one shape: of the axes that matter
 
@@ -43,6 +44,6 @@ def example(part: Any) -> Any:
     return at(part, {})
 
 
-def over_rows(f: Callable[[Coordinates], Any], row: Coordinates) -> Any:
-    """Return `f` of every row, from coordinates [P]; without coordinates, of the one row that there is."""
-    return jax.vmap(f)(row) if row else jax.tree.map(lambda a: a[None], f(row))
+def over_rows(f: Callable[[Coordinates], Any], row: Coordinates, rows: int) -> Any:
+    """Return `f` of P rows, from their coordinates [P]; without coordinates, rows are all the same."""
+    return jax.vmap(f)(row) if row else jax.tree.map(lambda a: jnp.broadcast_to(a, (rows, *jnp.shape(a))), f(row))

@@ -102,19 +102,22 @@ def steered(few: Objective, x: np.ndarray, loss: np.ndarray, gradient: np.ndarra
     return objective
 
 
-def curvature(objective: Objective, x: np.ndarray) -> np.ndarray:
-    """Return the Hessian [..., n, n] at x, by central differences of the gradient.
+def curvature(objective: Objective, x: np.ndarray, both_sides: bool = True) -> np.ndarray:
+    """Return the Hessian [..., n, n] at x, by differences of the gradient: central ones, or from x to one side, for
+    half as many gradients.
 
     The steps for small parameters are small: a weight may sit beside a kink at 0, which no sample averages over.
     """
     size = np.clip(abs(x) / 2, *DIFFERENCE)
     hessian = np.empty((*x.shape, x.shape[-1]))
+    here = None if both_sides else objective(x)[1]
     for i in range(x.shape[-1]):
         ends = np.repeat(x[None], 2, axis=0)
         with np.errstate(invalid="ignore"):  # models that are not finite
-            ends[:, ..., i] += [[[1]], [[-1]]] * size[..., i]
+            ends[:, ..., i] += [[[1]], [[-1 if both_sides else 0]]] * size[..., i]
             apart = (ends[0, ..., i].astype(float) - ends[1, ..., i])[..., None]
-            hessian[..., i, :] = (objective(ends[0])[1] - objective(ends[1])[1]) / apart
+            there = objective(ends[1])[1] if here is None else here
+            hessian[..., i, :] = (objective(ends[0])[1] - there) / apart
     return (hessian + np.swapaxes(hessian, -1, -2)) / 2
 
 

@@ -124,7 +124,8 @@ def evaluate(training: Training, params: Params, lane: Coordinates, row: Coordin
         loss = rank(training, params, lane, row, key)
         return Evaluated(loss, loss, jnp.zeros_like(loss))
     report = _batches(training).report
-    batch = _batch(training, row, jax.random.fold_in(key, 1), partial(report_batch, quadrature=report))
+    form = partial(report_batch, quadrature=report)
+    batch = _batch(training, row, len(params.W), jax.random.fold_in(key, 1), form)
     losses = _losses(training, params, lane, batch)
     loss_se = losses.std(0, ddof=1) / report.shifts**0.5
     return Evaluated(rank(training, params, lane, row, key), losses.mean(0), loss_se)
@@ -133,16 +134,16 @@ def evaluate(training: Training, params: Params, lane: Coordinates, row: Coordin
 def rank(training: Training, params: Params, lane: Coordinates, row: Coordinates, key: Array) -> Array:
     """Return the `rank_loss` of `evaluate` alone."""
     if training.objective == "expected":
-        return _each_lane(training)(params, lane, over_rows(training.exact_data, row))
-    batch = _batch(training, row, key, partial(ranking_batch, tiles=_batches(training).tiles))
+        return _each_lane(training)(params, lane, over_rows(training.exact_data, row, len(params.W)))
+    batch = _batch(training, row, len(params.W), key, partial(ranking_batch, tiles=_batches(training).tiles))
     return _losses(training, params, lane, batch).mean(0)
 
 
-def _batch(training: Training, row: Coordinates, key: Array, form: Callable[..., Batch]) -> Batch:
+def _batch(training: Training, row: Coordinates, rows: int, key: Array, form: Callable[..., Batch]) -> Batch:
     """Return a batch of x [P, S, B, N]. Rows have samples of their own, so that the errors of a diagram are not one
     draw."""
     n = training.one_model.n_features
-    return over_rows(lambda row: form(training.features_at(row), n, of_coordinates(key, row)), row)
+    return over_rows(lambda row: form(training.features_at(row), n, of_coordinates(key, row)), row, rows)
 
 
 def _batches(training: Training) -> Batches:
@@ -190,7 +191,7 @@ def compiled_rank(training: Training) -> Callable[..., Array]:
 def _compiled(f: Callable[..., Any], training: Training) -> Callable[..., Any]:
     def evaluated(params: Params, lane: Coordinates, row: Coordinates, key: Array) -> Any:
         with jax.default_matmul_precision("float32"):
-            return f(training, params, lane, row, key)
+            return f(training, params, training.that_matter(lane), row, key)
 
     return jax.jit(devices.spread(evaluated), compiler_options=_compiler_options())
 

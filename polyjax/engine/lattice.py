@@ -47,7 +47,8 @@ def tile(features: Features, n: int, key: Array, number: Array, of: Array) -> Ba
     mask = jnp.minimum(jnp.searchsorted(end, index, side="right"), len(active) - 1)
     within = (index - (end - points)[mask]) * of + number
     shift = np.minimum(np.arange(len(pattern)), _mirrored(pattern)) if sides == 2 else np.arange(len(pattern))
-    u = _lattice(key, within, points[mask] * of, jnp.asarray(shift)[mask], rank)
+    # What fills the tile up has the last mask, which may have no points.
+    u = _lattice(key, within, jnp.maximum(points, 1)[mask] * of, jnp.asarray(shift)[mask], rank)
     if sides == 2:  # signs are the halves of the interval, each filled from the middle, so that mirror images are that
         u = (1 + u * jnp.asarray(2 * (pattern == 2) - 1, jnp.float32)[mask]) / 2
     x = jnp.where(jnp.asarray(active)[mask], features.active_value(u), 0)

@@ -23,29 +23,32 @@ from polyjax.engine.cells import Coordinates, over_rows
 from polyjax.engine.descent import Objective
 from polyjax.engine.lattice import tile
 from polyjax.engine.training import Training, lane_shapes
+from polyjax.toy.distributions import Batch
 from polyjax.toy.models import Params, has_closed_form
 
 STEPS = 60  # most of an attempt on the closed form
+PARTS = 2  # in which a tile is read
 
 
 class Attempt(NamedTuple):
-    """How much an attempt at minimising on samples does."""
+    """How much an attempt at minimising on samples does. The first is a trial, which takes half of the measurements for
+    its Hessian and does not look for saddles."""
 
     tiles: int  # in the whole batch
-    few: int  # in the batch on which steps are taken, and eight times as many as give the Hessian
+    few: int  # in the batch on which steps are taken; the Hessian is that on an eighth of it, or on one tile
     rounds: int  # most looks at the whole batch
     steps: int  # most steps before each
 
 
 # In flat valleys it takes a large batch to tell a minimum from its neighbourhood; few cells need the last attempts.
 ATTEMPTS = (
-    Attempt(8, 8, 2, 5),
+    Attempt(4, 4, 2, 5),
     Attempt(32, 8, 2, 5),
     Attempt(64, 8, 2, 5),
-    Attempt(128, 16, 2, 10),
-    Attempt(512, 32, 2, 20),
-    Attempt(2048, 64, 2, 20),
-    Attempt(4096, 64, 2, 20),
+    Attempt(128, 16, 1, 10),
+    Attempt(512, 32, 1, 20),
+    Attempt(2048, 64, 1, 20),
+    Attempt(4096, 64, 1, 20),
 )
 
 
@@ -68,11 +71,11 @@ def polish(
     """
     on = partial(objective, training, lane, row, jax.random.fold_in(key, attempt))
     how, x = ATTEMPTS[attempt], flatten(start)
-    hessian = descent.curvature(on(how.few // 8), x)
+    hessian = descent.curvature(on(max(1, how.few // 8)), x, both_sides=attempt > 0)
     inverse, direction = descent.positive_inverse(hessian)
     many, few = on(how.tiles), on(how.few)
     with np.errstate(invalid="ignore", over="ignore"):  # models that are not finite
-        x, gain = descent.leave_saddle(few, x, direction)
+        x, gain = descent.leave_saddle(few, x, direction if attempt > 0 else np.zeros_like(direction))
         now = descent.state(x, *many(x), inverse)
         before = now.loss * gain
         if training.objective == "expected":
@@ -86,7 +89,7 @@ def polish(
 
 def objective(training: Training, lane: Coordinates, row: Coordinates, key: Array, tiles: int) -> Objective:
     """Return `mean_loss` and its gradient as functions of x [P, L, n], in double precision on the host."""
-    of_block, one = compiled(training), training.one
+    of_block, one, lane = compiled(training), training.one, training.that_matter(lane)
 
     def both(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         loss, gradient = of_block(unflatten(x, one), lane, row, key, np.int32(tiles))
@@ -116,11 +119,11 @@ def mean_loss(
     shape, n = jax.tree.leaves(params)[0].shape[:2], training.one_model.n_features
     params, value_and_gradient = lanes.last(params), _value_and_gradient(training)
     if training.objective == "expected":
-        loss, gradient = value_and_gradient(params, lane, over_rows(training.exact_data, row))
+        loss, gradient = value_and_gradient(params, lane, over_rows(training.exact_data, row, shape[0]))
         return loss, lanes.first(gradient)
 
     def add(number: Array, total: Any) -> Any:
-        batch = over_rows(lambda row: tile(training.features_at(row), n, key, number, tiles), row)
+        batch = over_rows(lambda row: tile(training.features_at(row), n, key, number, tiles), row, shape[0])
         return jax.tree.map(lambda a, b: a + b / tiles, total, value_and_gradient(params, lane, batch))
 
     zero = jnp.zeros(shape), jax.tree.map(jnp.zeros_like, params)
@@ -133,8 +136,16 @@ def _value_and_gradient(training: Training) -> Callable[[Params, Coordinates, An
     if training.objective == "sampled" and training.engine == "lanes":
         of_sample = training.sample_loss, training.one, lane_shapes(training), training.one_model.n_features
         prepare, both = lanes.sampled_value_and_gradient(*of_sample)
-        # Without the barrier XLA draws the samples again in every kernel that reads them.
-        return lambda params, lane, batch: both(params, lane, lax.optimization_barrier(prepare(batch)))
+
+        def total(params: Params, lane: Coordinates, batch: Batch) -> tuple[Array, Params]:
+            # Read in a loop, the samples are in memory; else XLA draws them again in every kernel, which takes two to
+            # three times as long.
+            parts = [jnp.moveaxis(a.reshape(len(a), PARTS, -1), 1, 0) for a in prepare(batch)]
+            zero = jnp.zeros(params.W.shape[-2:]), jax.tree.map(jnp.zeros_like, params)
+            add = lambda sums, part: (jax.tree.map(jnp.add, sums, both(params, lane, part)), None)  # noqa: E731
+            return lax.scan(add, zero, parts)[0]
+
+        return total
 
     of_lanes = jax.vmap(jax.value_and_grad(training.loss), (-1, 0, None), (0, -1))
     return jax.vmap(of_lanes, (-2, 0, 0), (0, -2))

@@ -63,6 +63,10 @@ class Training:
         """The axes on which anything else depends; some may be those of rows."""
         return _lane_axes(self.features, self.model, self.optimizer)
 
+    def that_matter(self, lane: Coordinates) -> Coordinates:
+        """Return the coordinates of lanes on which the loss or the optimiser depends."""
+        return {name: lane[name] for name in self.lane_axes}
+
     def features_at(self, coordinates: Coordinates) -> Features:
         """Return the features of a cell."""
         model = self.one_model
@@ -214,7 +218,7 @@ def train_lanes(training: Training, start: Params, lane: Coordinates, row: Coord
     scale = lanes.last(scales(training, start, lane))
 
     def draw(step: Array) -> Any:
-        return prepare(over_rows(partial(training.draw, draw_key, step), row))
+        return prepare(over_rows(partial(training.draw, draw_key, step), row, len(start.W)))
 
     def gradient(units: Params, data: Any) -> Params:
         weights, pull_back = jax.vjp(lambda units: in_weights(units, scale), units)

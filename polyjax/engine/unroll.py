@@ -157,7 +157,8 @@ def _entries(shape: tuple[int, ...], values: Iterable[Any]) -> Entries:
 def _replay(jaxpr: Jaxpr, consts: Any, args: list[Entries]) -> list[Entries]:
     constants = [_entries(np.shape(c), np.ravel(c)) for c in consts]
     given = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *args), strict=True))
-    return evaluate(jaxpr.eqns, given, jaxpr.outvars, _apply, lambda value: _entries((), [value]))
+    equations, _ = useful(jaxpr.eqns, jaxpr.outvars)
+    return evaluate(equations, given, jaxpr.outvars, _apply, lambda value: _entries((), [value]))
 
 
 def _apply(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
@@ -173,7 +174,16 @@ def _apply(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
         return operands
     if name in _ELEMENTWISE:
         return [_elementwise(eqn, *operands)]
+    if not any(isinstance(entry, jax.core.Tracer) for a in operands for entry in a.flat):
+        return _of_constants(eqn, operands)
     raise NotImplementedError(f"{name} cannot be unrolled into scalar arithmetic")
+
+
+def _of_constants(eqn: JaxprEqn, operands: list[Entries]) -> list[Entries]:
+    """Apply any operation to constants, at once."""
+    arrays = [np.asarray(_constant(eqn, a), _dtype(v)) for v, a in zip(eqn.invars, operands, strict=True)]
+    with jax.ensure_compile_time_eval():
+        return [_entries(np.shape(a), np.ravel(a)) for a in bind(eqn, arrays)]
 
 
 def _elementwise(eqn: JaxprEqn, *operands: Entries) -> Entries:

@@ -13,6 +13,7 @@ from polyjax.engine.outcome import Outcome
 from polyjax.runs.features import FeaturesOfCells
 from polyjax.runs.jobs import Jobs, Solutions, differ
 
+STRIDE = 8  # of the rows and columns in which embeddings are reversed
 ALIKE = 1.5  # features whose importances differ by a larger factor do not change places
 
 Bands = Callable[[str], Iterator[np.ndarray]]  # an array of all restarts, [rows, V, R, ...] at a time
@@ -79,6 +80,22 @@ def _nearly_alike(features: FeaturesOfCells) -> tuple[np.ndarray, ...]:
         row, column = np.nonzero(close)
         found.append(np.stack([np.full_like(row, i), np.full_like(row, j), row, column]))
     return tuple(np.concatenate(found, axis=1)) if found else (np.empty(0, int),) * 4
+
+
+def reversed_embeddings(now: Outcome) -> tuple[Solutions, Jobs]:
+    """Return the solutions in which one feature's embedding and bias have the other sign, and their jobs, in every
+    `STRIDE`-th row and column from the last on; neighbours spread what they find.
+
+    Where features are dense and positive, training often ends with the signs of a few embeddings reversed, which no
+    small step mends.
+    """
+    n, (P, V) = now.capacity.shape[-1], now.loss.shape
+    some = np.arange(n), np.arange(P - 1, -1, -STRIDE), np.arange(V - 1, -1, -STRIDE)
+    feature, row, column = (a.ravel() for a in np.meshgrid(*some, indexing="ij"))
+    sign = np.where(np.arange(n) == feature[:, None], -1, 1).astype(np.float32)  # [S, N]
+    W, b, capacity = (a[row, column] for a in (now.W, now.b, now.capacity))
+    given = Solutions(W * sign[:, None], b * sign if b.shape[1:] == (n,) else b, capacity, row, column)
+    return given, Jobs(row, column, np.arange(row.size))
 
 
 def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions, kinds: np.ndarray) -> Jobs:

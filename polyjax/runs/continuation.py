@@ -4,6 +4,7 @@ Axis letters: J jobs, G rows of a chunk, L jobs in each, N features.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from math import prod
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,17 +18,21 @@ from polyjax.runs.stages import Run, Size
 from polyjax.runs.store import Arrays, outcomes
 from polyjax.toy.models import Params
 
-FEW, NARROW = 1024, (8, 4)  # so few jobs are packed in chunks [G, L] in which few lanes are idle
+SHAPE = (8, 32)  # [G, L] of the chunks in which jobs are evaluated and polished
+FEW, NARROW = 128, (8, 2)  # so few jobs are packed in narrower chunks, in which few lanes are idle
 
 
-def packing(jobs: Jobs, many: tuple[int, int]) -> tuple[int, int]:
-    """Return the shape [G, L] of the chunks that jobs are packed in: `many`, unless they are few."""
-    return many if jobs.row.size > FEW else NARROW
+def packing(run: Run, jobs: Jobs) -> tuple[int, int]:
+    """Return the shape [G, L] of the chunks that jobs are evaluated and polished in, no larger than those of the
+    run."""
+    return shapes(run, jobs.row.size)[0]
 
 
-def evaluation_shape(run: Run, jobs: Jobs) -> tuple[int, int]:
-    """Return the shape [G, L] of the chunks in which jobs are evaluated."""
-    return packing(jobs, like(jobs.row, run.shape))
+def shapes(run: Run, jobs: int) -> list[tuple[int, int]]:
+    """Return the shapes of the chunks in which at most so many jobs are, that for the most first."""
+    most = prod(run.shape)
+    used = (SHAPE, NARROW) if jobs > FEW else (NARROW,)
+    return [(min(G, max(1, most // L)), min(L, most)) for G, L in used]
 
 
 def start(
@@ -83,7 +88,7 @@ def transplanted(run: Run, fixed: Training, stage: str, title: str, given: Solut
 
     programs = lambda shape: [(rank, argument_shapes(fixed, shape))]  # noqa: E731
     whole = np.empty(jobs.row.size, np.float32)
-    shape = evaluation_shape(run, jobs)
+    shape = packing(run, jobs)
     for chunk, found in run_jobs(run, stage, title, jobs, loss, 0, programs, ["rank_loss"], shape):
         whole[chunk.lane] = found["rank_loss"]
     return whole

@@ -74,15 +74,15 @@ def themselves(cells: np.ndarray) -> Jobs:
     return Jobs(row, column, np.flatnonzero(cells))
 
 
-def differ(a: np.ndarray, b: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """Say whether capacities [..., N] differ by more than DIFFERENT. Features of one kind [N] are interchangeable, and
+def differ(a: np.ndarray, b: np.ndarray, kinds: np.ndarray, by: float = DIFFERENT) -> np.ndarray:
+    """Say whether capacities [..., N] differ by more than `by`. Features of one kind [N] are interchangeable, and
     so compared in order of capacity."""
 
     def apart(kind: int) -> np.ndarray:
         x, y = (np.sort(capacity[..., kinds == kind], -1) for capacity in (a, b))
         return abs(x - y).max(-1)
 
-    return ~(np.stack([*map(apart, np.unique(kinds))]).max(0) <= DIFFERENT)  # true for NaN
+    return ~(np.stack([*map(apart, np.unique(kinds))]).max(0) <= by)  # true for NaN
 
 
 def accept(

@@ -9,8 +9,9 @@ paper's.
 Axis letters: P rows and V columns of the grid, G rows of a chunk, L jobs in each, n parameters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,20 +24,23 @@ from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome
 from polyjax.engine.training import Training, argument_shapes, scales
-from polyjax.runs.candidates import Bands, exchanged, rivals, unlike
-from polyjax.runs.continuation import coordinates, evaluation_shape, packing, run_jobs, start, transplanted
+from polyjax.runs.candidates import Bands, exchanged, reversed_embeddings, rivals, unlike
+from polyjax.runs.continuation import coordinates, packing, run_jobs, shapes, start, transplanted
 from polyjax.runs.grid import Chunk
 from polyjax.runs.jobs import Jobs, Solutions, accept, differ, extended, neighbours, solutions, themselves
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Arrays
 from polyjax.toy.models import Params, n_parameters
 
-DISTANCES = (4, 2, 1, 1, 1, 1, 1)  # of the neighbours that are looked at, round by round: good solutions travel fast
+DISTANCES = (16, 8, 4, 2, 1, 1, 1, 1, 1)  # of the neighbours that are looked at, round by round: news travel fast
 NEAR = {"expected": 0.1, "sampled": 0.005}  # other solutions whose loss is above the cell's by more are not tried
+FAR, NEAR_FAR = 4, 5e-4  # likewise, of solutions from further away
+NEW = 0.005  # solutions whose capacities differ by less are not looked at; up to `jobs.DIFFERENT`, none that is worse
 IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, relatively, is not better: rounding, noise
 NEWS = {"expected": 1e-6, "sampled": 1e-3}  # one that fell by less is not shown to the neighbours
-SHAPE = (16, 16)  # [G, L] of the chunks in which many jobs are polished
 CERTAIN = 5e-4  # a solution whose loss falls by more, relatively, on other samples is polished further
+
+Evaluate = Callable[[Jobs, np.ndarray, np.ndarray], Iterator[tuple[Chunk, Outcome]]]  # of parameters W and b [J, ...]
 
 
 def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome, Certificate]:
@@ -45,14 +49,17 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
     n, axes, kinds = n_parameters(run.training.one_model), run.sweep.layout, run.features.kinds
     found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, n), np.nan, np.float32))
     news = np.isfinite(trained.loss)
-    now = stages.settle(trained, found, range(1))
+    stages.compile(int(news.sum()))
+    now = stages.settle(trained, found, range(1), stages.ranked)
+    given, jobs = exchanged(now, run.features)
+    jobs = stages.near(now, given, jobs, 2 * stages.near_by)  # before they are polished, exchanges cost more than moves
+    given, jobs = extended(given, jobs, *reversed_embeddings(now))
+    now, _ = accept(now, jobs, stages.polished(now, given, jobs), NEWS[stages.fixed.objective])
     for round, distance in enumerate(DISTANCES):
         given, seen = solutions(now), distance in DISTANCES[:round]
         jobs = neighbours(axes, news if seen else np.isfinite(now.loss), distance)
-        jobs = jobs.take(differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin], kinds))
-        if round == 0:
-            given, jobs = extended(given, jobs, *exchanged(now, run.features))
-        jobs = stages.near(now, given, jobs)
+        jobs = jobs.take(differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin], kinds, NEW))
+        jobs = stages.near(now, given, jobs, min(stages.near_by, NEAR_FAR) if distance > FAR else stages.near_by)
         if round == 0:
             given, jobs = extended(given, jobs, *rivals(trained, now, kinds, restarts, stages.near_by))
         if not jobs.row.size:
@@ -60,7 +67,7 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
             continue
         tried = stages.polished(now, given, jobs)
         now, news = accept(now, jobs, tried, NEWS[stages.fixed.objective])
-    now = stages.settle(now, found, range(1, len(polish.ATTEMPTS)))
+    now = stages.settle(now, found, range(1, len(polish.ATTEMPTS)), stages.evaluated)
     return now._replace(settled=found.excess <= SETTLED), found
 
 
@@ -75,7 +82,14 @@ class Stages:
         self.number += 1
         return f"{what}{self.number}"
 
-    def settle(self, now: Outcome, found: Certificate, attempts: range) -> Outcome:
+    def compile(self, cells: int) -> None:
+        """Compile what polishing so many cells runs, all at the same time."""
+        fixed, used = self.fixed, shapes(self.run, cells)
+        programs = [program for shape in used for program in self._programs(shape)]
+        programs += [(evaluation.compiled_rank(fixed), argument_shapes(fixed, shape)) for shape in used]
+        self.run.compile([*programs, (evaluation.compiled(fixed), argument_shapes(fixed, used[0]))])
+
+    def settle(self, now: Outcome, found: Certificate, attempts: range, evaluate: Evaluate) -> Outcome:
         """Polish all cells, by attempts of these numbers until they are settled, and evaluate them. Fill in their
         certificate."""
         cells = np.isfinite(now.loss)
@@ -97,7 +111,7 @@ class Stages:
                 now.W[where], now.b[where] = tried["W"][finite], tried["b"][finite]
                 left[cell] = ~settled
         jobs = themselves(cells)
-        for chunk, outcome in self._judged(jobs, now.W[cells], now.b[cells]):
+        for chunk, outcome in evaluate(jobs, now.W[cells], now.b[cells]):
             for everywhere, values in zip(now, outcome, strict=True):
                 everywhere[jobs.row[chunk.lane], jobs.column[chunk.lane]] = values
         return now
@@ -109,24 +123,27 @@ class Stages:
             params, lane, row = start(run, fixed, given, jobs, chunk)
             polished = polish.polish(fixed, params, lane, row, run.keys.polish, attempt)
             arrays = {"before": polished.before, "after": polished.after, **polished.end._asdict()}
-            return arrays | {"spectrum": _spectra(fixed, params, lane, polished)}
+            return arrays if attempt == 0 else arrays | {"spectrum": _spectra(fixed, params, lane, polished)}
 
         name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
-        fields = ["before", "after", "W", "b", "spectrum"]
-        return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, packing(jobs, SHAPE))
+        fields = ["before", "after", "W", "b", *(["spectrum"] if attempt > 0 else [])]
+        return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, packing(run, jobs))
 
     def _programs(self, shape: tuple[int, int]) -> list[Program]:
         return [
             (polish.compiled(self.fixed), (*argument_shapes(self.fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))
         ]
 
-    def near(self, now: Outcome, given: Solutions, jobs: Jobs) -> Jobs:
-        """Return the jobs whose solutions come near the cell's loss as they are."""
+    def near(self, now: Outcome, given: Solutions, jobs: Jobs, near_by: float) -> Jobs:
+        """Return the jobs whose solutions come near the cell's loss as they are, or of solutions like the cell's are
+        below it."""
         if not jobs.row.size:
             return jobs
         loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", given, jobs)
-        near = loss < now.rank_loss[jobs.row, jobs.column] * (1 + self.near_by)
-        return unlike(jobs.take(near), loss[near], given, self.run.features.kinds)
+        cell, kinds = (jobs.row, jobs.column), self.run.features.kinds
+        other = differ(now.capacity[cell], given.capacity[jobs.origin], kinds)
+        near = loss < now.rank_loss[cell] * (1 + np.where(other, near_by, -self.improved))
+        return unlike(jobs.take(near), loss[near], given, kinds)
 
     def polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...] after a first attempt from other solutions; without a loss where
@@ -134,24 +151,41 @@ class Stages:
         W, b = (np.empty((jobs.row.size, *a.shape[2:]), np.float32) for a in (now.W, now.b))
         for chunk, found in self._attempt(given, jobs, 0):
             W[chunk.lane], b[chunk.lane] = found["W"], found["b"]
-        for chunk, outcome in self._judged(jobs, W, b):
+        for chunk, outcome in self.ranked(jobs, W, b):
             here = now.rank_loss[jobs.row[chunk.lane], jobs.column[chunk.lane]]
             better = outcome.rank_loss < here * (1 - self.improved)
             yield chunk, outcome._replace(rank_loss=np.where(better, outcome.rank_loss, np.nan))
 
-    def _judged(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Chunk, Outcome]]:
-        """Yield chunks and their outcome [G, L, ...], of parameters [J, ...] in the cells of jobs."""
-        evaluate, key = evaluation.compiled(self.fixed), self.run.keys.evaluate
+    def ranked(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Chunk, Outcome]]:
+        """Yield chunks and their outcome [G, L, ...], of parameters [J, ...] in the cells of jobs. What is polished
+        further has only a ranking loss, which stands for the other as well."""
+        rank = evaluation.compiled_rank(self.fixed)
+
+        def ranked(*arguments: Any) -> evaluation.Evaluated:
+            loss = rank(*arguments)
+            return evaluation.Evaluated(loss, loss, jnp.zeros_like(loss))
+
+        return self._outcomes("rank", rank, ranked, jobs, W, b)
+
+    def evaluated(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Chunk, Outcome]]:
+        """Yield the same with the loss that is reported."""
+        evaluate = evaluation.compiled(self.fixed)
+        return self._outcomes("judge", evaluate, evaluate, jobs, W, b)
+
+    def _outcomes(
+        self, stage: str, program: Any, losses: Callable[..., evaluation.Evaluated], jobs: Jobs, *params: np.ndarray
+    ) -> Iterator[tuple[Chunk, Outcome]]:
+        key = self.run.keys.evaluate
 
         def do(chunk: Chunk) -> Arrays:
-            params = Params(jnp.asarray(W[chunk.lane]), jnp.asarray(b[chunk.lane]))
-            found = evaluate(params, *coordinates(self.run, self.fixed, chunk.row, jobs.column[chunk.lane]), key)
+            of_chunk = Params(*(jnp.asarray(a[chunk.lane]) for a in params))
+            found = losses(of_chunk, *coordinates(self.run, self.fixed, chunk.row, jobs.column[chunk.lane]), key)
             finite = jnp.isfinite(found.loss) & jnp.isfinite(found.rank_loss)
-            return Outcome(*jax.device_get((capacities(params.W), *found, finite, *params)))._asdict()
+            return Outcome(*jax.device_get((capacities(of_chunk.W), *found, finite, *of_chunk)))._asdict()
 
-        programs = lambda shape: [(evaluate, argument_shapes(self.fixed, shape))]  # noqa: E731
-        stage, shape = (self._name("judge"), "evaluating"), evaluation_shape(self.run, jobs)
-        for chunk, outcome in run_jobs(self.run, *stage, jobs, do, 0, programs, Outcome._fields, shape):
+        programs = lambda shape: [(program, argument_shapes(self.fixed, shape))]  # noqa: E731
+        named, shape = (self._name(stage), "evaluating"), packing(self.run, jobs)
+        for chunk, outcome in run_jobs(self.run, *named, jobs, do, 0, programs, Outcome._fields, shape):
             yield chunk, Outcome(**outcome)
 
 

@@ -69,7 +69,8 @@ class Run:
         share = range(store.index, len(chunks), store.processes)
         missing = [i for i in share if not store.kept(all_names[i])]
         if missing:
-            self._compile(programs, chunks[0].shape)
+            rows, lanes = windows(chunks[0].shape, self.room(chunks[0].shape))[0]
+            self.compile(programs((rows.stop, lanes.stop)))
 
         def one(i: int) -> None:
             chunk = chunks[i]
@@ -101,11 +102,11 @@ class Run:
         """Return how many of [P, L] lanes are trained at once."""
         return min(self.store.room or prod(shape), prod(shape))
 
-    def _compile(self, programs: Callable[[tuple[int, int]], Sequence[Program]], shape: tuple[int, int]) -> None:
-        """Some compilers find out that a program is too large for the device, which `fitting` then meets as well."""
-        rows, lanes = windows(shape, self.room(shape))[0]
+    def compile(self, programs: Sequence[Program]) -> None:
+        """Compile programs at the same time. Some compilers find out that a program is too large for the device, which
+        `fitting` then meets as well."""
         try:
-            compile_ahead(programs((rows.stop, lanes.stop)))
+            compile_ahead(programs)
         except jax.errors.JaxRuntimeError as error:
             if not _of_memory(error):
                 raise

@@ -105,7 +105,7 @@ class Exclusive:
         for group in map(np.array, self.groups):
             end = jnp.cumsum(p[group])
             which = jnp.searchsorted(end, u[:, group[0]], side="right")  # one number decides for the group
-            active = active.at[:, group].set(which[:, None] == np.arange(len(group)))
+            active = active.at[:, group].set(which[:, None] == np.arange(len(group))[None])
         return active
 
     def kinds(self, n: int) -> list[int]:
@@ -165,7 +165,7 @@ class ByMask:
     def mask(self, u: Array, density: Array) -> Array:
         end = jnp.cumsum(self.masks_probability(density))
         number = jnp.searchsorted(end[:-1], u[:, 0] * end[-1], side="right")
-        return (number[:, None] >> np.arange(u.shape[1])) & 1 == 1
+        return (number[:, None] >> np.arange(u.shape[1])[None]) & 1 == 1
 
     def kinds(self, n: int) -> list[int]:
         return list(range(n))

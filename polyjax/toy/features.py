@@ -148,4 +148,6 @@ class FirstImportance:
 
 def _concrete(value: ArrayLike) -> np.ndarray | None:
     """Return the numbers of an array whose values are known."""
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value, float)
+    if isinstance(value, jax.core.Tracer):
+        return None
+    return np.asarray(value, float) if np.ndim(value) else np.float64(value)

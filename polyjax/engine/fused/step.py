@@ -51,9 +51,9 @@ class Program:
         rest = {True: iter(of_lane), False: iter(shared)}
         return [next(rest[each]) for each in self.of_lane]
 
-    def samples(self, key: Array, numbers: Array, row: Coordinates) -> Array:
-        """Return what lanes need of the data of some steps, at the coordinates [P] of rows: [P, K, B, Q], Q numbers of
-        each of B samples. For the expected objective B is 1. Without coordinates, P is 1."""
+    def samples(self, key: Array, numbers: Array, row: Coordinates, rows: int) -> Array:
+        """Return what lanes need of the data of some steps, at the coordinates [P] of so many rows: [P, K, B, Q], Q numbers of
+        each of B samples. For the expected objective B is 1."""
 
         def of_step(number: Array, row: Coordinates) -> Array:
             data = self.training.draw(key, number, row)
@@ -61,7 +61,7 @@ class Program:
                 return self.gradient.before(entries(data))[None]
             return jax.vmap(lambda x, weight: self.gradient.before(([*x], weight)))(data.x, data.weight)
 
-        return over_rows(lambda row: jax.vmap(of_step, (0, None))(numbers, row), row)
+        return over_rows(lambda row: jax.vmap(of_step, (0, None))(numbers, row), row, rows)
 
     def next_shared(self, shared: list[Array]) -> tuple[list[Array], Array]:
         """Return the shared leaves after a step, and the numbers that this step needs of them."""

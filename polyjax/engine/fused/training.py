@@ -54,7 +54,7 @@ def train(
 
     def several_steps(carry: Any, numbers: Array) -> Any:
         carried, shared = carry
-        samples = program.samples(draw_key, numbers, row)
+        samples = program.samples(draw_key, numbers, row, P)
         shared, rates = lax.scan(lambda shared, _: program.next_shared(shared), shared, length=len(numbers))
         step = _step(program, constants, samples.shape[2])
         return _in_parts(kernel, step, samples, rates, inputs, carried), shared
