@@ -51,10 +51,8 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
     news = np.isfinite(trained.loss)
     stages.compile(int(news.sum()))
     now = stages.settle(trained, found, range(1), stages.ranked)
-    given, jobs = exchanged(now, run.features)
-    jobs = stages.near(now, given, jobs, 2 * stages.near_by)  # before they are polished, exchanges cost more than moves
-    given, jobs = extended(given, jobs, *reversed_embeddings(now))
-    now, _ = accept(now, jobs, stages.polished(now, given, jobs), NEWS[stages.fixed.objective])
+    now, _ = stages.improved_by(now, *reversed_embeddings(now))
+    now = stages.exchanged(now)
     for round, distance in enumerate(DISTANCES):
         given, seen = solutions(now), distance in DISTANCES[:round]
         jobs = neighbours(axes, news if seen else np.isfinite(now.loss), distance)
@@ -62,11 +60,8 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
         jobs = stages.near(now, given, jobs, min(stages.near_by, NEAR_FAR) if distance > FAR else stages.near_by)
         if round == 0:
             given, jobs = extended(given, jobs, *rivals(trained, now, kinds, restarts, stages.near_by))
-        if not jobs.row.size:
-            news = np.zeros_like(news)
-            continue
-        tried = stages.polished(now, given, jobs)
-        now, news = accept(now, jobs, tried, NEWS[stages.fixed.objective])
+        now, news = stages.improved_by(now, given, jobs)
+    now = stages.exchanged(now)
     now = stages.settle(now, found, range(1, len(polish.ATTEMPTS)), stages.evaluated)
     return now._replace(settled=found.excess <= SETTLED), found
 
@@ -145,7 +140,19 @@ class Stages:
         near = loss < now.rank_loss[cell] * (1 + np.where(other, near_by, -self.improved))
         return unlike(jobs.take(near), loss[near], given, kinds)
 
-    def polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
+    def improved_by(self, now: Outcome, given: Solutions, jobs: Jobs) -> tuple[Outcome, np.ndarray]:
+        """Return the diagram after a first attempt from other solutions, and which cells have news."""
+        if not jobs.row.size:
+            return now, np.zeros(now.loss.shape, bool)
+        return accept(now, jobs, self._polished(now, given, jobs), NEWS[self.fixed.objective])
+
+    def exchanged(self, now: Outcome) -> Outcome:
+        """Return the diagram after a first attempt from the cells' solutions with two features exchanged. An exchange
+        costs more than a move to a neighbouring cell before it is polished."""
+        given, jobs = exchanged(now, self.run.features)
+        return self.improved_by(now, given, self.near(now, given, jobs, 2 * self.near_by))[0]
+
+    def _polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...] after a first attempt from other solutions; without a loss where
         it is not clearly better than the cell's own."""
         W, b = (np.empty((jobs.row.size, *a.shape[2:]), np.float32) for a in (now.W, now.b))

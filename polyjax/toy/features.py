@@ -146,8 +146,6 @@ class FirstImportance:
         return Features(density, v, self.distribution)
 
 
-def _concrete(value: ArrayLike) -> np.ndarray | None:
+def _concrete(value: ArrayLike) -> Any:
     """Return the numbers of an array whose values are known."""
-    if isinstance(value, jax.core.Tracer):
-        return None
-    return np.asarray(value, float) if np.ndim(value) else np.float64(value)
+    return None if isinstance(value, jax.core.Tracer) else np.asarray(value, float)[()]

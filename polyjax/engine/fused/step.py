@@ -52,8 +52,8 @@ class Program:
         return [next(rest[each]) for each in self.of_lane]
 
     def samples(self, key: Array, numbers: Array, row: Coordinates, rows: int) -> Array:
-        """Return what lanes need of the data of some steps, at the coordinates [P] of so many rows: [P, K, B, Q], Q numbers of
-        each of B samples. For the expected objective B is 1."""
+        """Return what lanes need of the data of some steps, at the coordinates [P] of so many rows: [P, K, B, Q], Q
+        numbers of each of B samples. For the expected objective B is 1."""
 
         def of_step(number: Array, row: Coordinates) -> Array:
             data = self.training.draw(key, number, row)
