@@ -57,7 +57,8 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
         given, seen = solutions(now), distance in DISTANCES[:round]
         jobs = neighbours(axes, news if seen else np.isfinite(now.loss), distance)
         jobs = jobs.take(differ(now.capacity[jobs.row, jobs.column], given.capacity[jobs.origin], kinds, NEW))
-        jobs = stages.near(now, given, jobs, min(stages.near_by, NEAR_FAR) if distance > FAR else stages.near_by)
+        near_by = min(stages.near_by, NEAR_FAR) if distance > FAR else stages.near_by
+        jobs = stages.near(now, given, jobs, near_by, -stages.improved)
         if round == 0:
             given, jobs = extended(given, jobs, *rivals(trained, now, kinds, restarts, stages.near_by))
         now, news = stages.improved_by(now, given, jobs)
@@ -129,15 +130,15 @@ class Stages:
             (polish.compiled(self.fixed), (*argument_shapes(self.fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))
         ]
 
-    def near(self, now: Outcome, given: Solutions, jobs: Jobs, near_by: float) -> Jobs:
-        """Return the jobs whose solutions come near the cell's loss as they are, or of solutions like the cell's are
-        below it."""
+    def near(self, now: Outcome, given: Solutions, jobs: Jobs, near_by: float, alike: float) -> Jobs:
+        """Return the jobs whose loss, as the solutions are, is above that of the cell by less than the fraction
+        `near_by`, or `alike` for solutions whose capacities hardly differ from the cell's."""
         if not jobs.row.size:
             return jobs
         loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", given, jobs)
         cell, kinds = (jobs.row, jobs.column), self.run.features.kinds
         other = differ(now.capacity[cell], given.capacity[jobs.origin], kinds)
-        near = loss < now.rank_loss[cell] * (1 + np.where(other, near_by, -self.improved))
+        near = loss < now.rank_loss[cell] * (1 + np.where(other, near_by, alike))
         return unlike(jobs.take(near), loss[near], given, kinds)
 
     def improved_by(self, now: Outcome, given: Solutions, jobs: Jobs) -> tuple[Outcome, np.ndarray]:
@@ -150,7 +151,7 @@ class Stages:
         """Return the diagram after a first attempt from the cells' solutions with two features exchanged. An exchange
         costs more than a move to a neighbouring cell before it is polished."""
         given, jobs = exchanged(now, self.run.features)
-        return self.improved_by(now, given, self.near(now, given, jobs, 2 * self.near_by))[0]
+        return self.improved_by(now, given, self.near(now, given, jobs, *[2 * self.near_by] * 2))[0]
 
     def _polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...] after a first attempt from other solutions; without a loss where
