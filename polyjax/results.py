@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import ArrayLike
 
-from polyjax import files
+from polyjax import files, labels
 from polyjax.axes import Axes
 from polyjax.checks import known, require
 
@@ -60,7 +60,7 @@ class Refined(NamedTuple):
         return self._replace(**{name: f(a) for name, a in self._asdict().items() if a is not None})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Results:
     """The outcome of a sweep, every restart of every cell."""
 
@@ -99,6 +99,15 @@ class Results:
         if name not in self.axes:
             raise AttributeError(f"these results have no axis {name}, but {', '.join(self.axes)}")
         return self.axes[name]
+
+    def __repr__(self) -> str:
+        return labels.summary(self)
+
+    def to_xarray(self) -> Any:
+        """Return the arrays as an `xarray.Dataset` (extra `xarray`): dimensions are the axes by name, "restart",
+        "neuron" and "feature"; the refined diagram's arrays begin with "refined_". Raises ImportError without
+        xarray."""
+        return labels.to_xarray(self)
 
     def nearest(self, **coordinates: float) -> tuple[int, ...]:
         """Return the place of the cell that is nearest to the coordinates, one for every axis. Raises ValueError where

@@ -261,6 +261,16 @@ def test_both_engines_polish_alike():
     np.testing.assert_allclose(ours.after, theirs.after, rtol=2 * descent.ENOUGH)
 
 
+def test_one_sided_differences_are_those_of_both_sides_but_for_the_third_derivative():
+    start = polish.flatten(starts(QUADRATIC, SHAPE))
+    both = objective(fixed(QUADRATIC, True), SHAPE, LANES, DENSITY, 1)
+    calls = []
+    one, two = (descent.curvature(lambda x: calls.append(1) or both(x), start, both_sides=b) for b in (False, True))
+    n = start.shape[-1]
+    assert len(calls) == (n + 1) + 2 * n
+    assert abs(one - two).max() < 0.1 * abs(two).max()  # steps of at most 0.03 of a quartic
+
+
 def test_parameters_are_flattened_and_back():
     for model in (Redwood(3, 2), Anthropic(3, 2)):
         params = starts(model, (2, 4))

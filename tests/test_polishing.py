@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax.engine import certificate, choice
+from polyjax.engine import certificate, choice, polish
 from polyjax.engine.certificate import fall
 from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome
-from polyjax.runs import candidates, continuation, jobs
+from polyjax.runs import candidates, continuation, jobs, polishing
 from polyjax.runs.features import features_of_cells
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.grid import Chunk
@@ -194,6 +194,39 @@ def test_near_importance_1_every_other_feature_changes_places_with_feature_0(mod
         of_features = b[row, column] if np.ndim(b[row, column]) == 0 else b[row, column][places]
         np.testing.assert_array_equal(given.b[origin], of_features)
         assert (given.row[origin], given.column[origin]) == (row, column)
+
+
+@pytest.mark.parametrize("model", [polyjax.Redwood(3, 2, "relu"), polyjax.Anthropic(3, 2)], ids=["Redwood", "A"])
+def test_every_embedding_is_reversed_in_every_eighth_row_and_column_from_the_last(model):
+    rng, (P, V) = np.random.default_rng(0), (10, 17)
+    one = jax.eval_shape(model.init, jax.random.key(0))
+    W, b = (rng.normal(size=(P, V, *leaf.shape)).astype(np.float32) for leaf in one)
+    capacity = rng.random((P, V, 3)).astype(np.float32)
+    given, more = candidates.reversed_embeddings(Outcome(capacity, *(np.zeros((P, V)),) * 4, W, b))
+    cells = [(row, column) for row in (1, 9) for column in (0, 8, 16)]
+    assert sorted(zip(more.row.tolist(), more.column.tolist(), strict=True)) == sorted(cells * 3)
+    for row, column, origin in zip(*more, strict=True):
+        ratio = given.W[origin] / W[row, column]
+        assert sorted(ratio[0].tolist()) == [-1, 1, 1]
+        assert (ratio == ratio[0]).all()  # one column
+        of_bias = ratio[0] if b.ndim == 3 else 1
+        np.testing.assert_array_equal(given.b[origin], b[row, column] * of_bias)
+        np.testing.assert_array_equal(given.capacity[origin], capacity[row, column])
+    assert len({given.W[origin].tobytes() for origin in more.origin}) == len(cells) * 3
+
+
+def test_a_reversed_embedding_is_mended():
+    """In a dense Anthropic ReLU cell three features in two dimensions make a triangle, all of whose products are
+    negative; with one of them reversed it is a local minimum of higher loss."""
+    sweep = polyjax.Sweep(polyjax.Anthropic(3, 2), [1.0], [1.0], restarts=1, steps=600, polish=True, seed=3)
+    run = Run(sweep, choice.with_engine(sweep.training), keys(3), Memory(), (1, 1), progress=False)
+    best = polyjax.run(sweep, progress=False).refined
+    sign = np.float32([1, -1, 1])
+    broken = Outcome(*best[:4], best.settled, best.W * sign, best.b * sign)
+    broken = broken._replace(rank_loss=best.rank_loss * 10, loss=best.loss * 10)
+    stages = polishing.Stages(run, polish.of_cells(run.training, True))
+    mended, _ = stages.improved_by(broken, *candidates.reversed_embeddings(broken))
+    np.testing.assert_allclose(mended.rank_loss, best.rank_loss, rtol=2e-3)  # a trial, which is polished further
 
 
 def test_a_model_of_one_feature_is_polished():

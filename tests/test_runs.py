@@ -828,7 +828,7 @@ def test_neighbours_are_looked_at_in_parts_where_the_memory_ends(path, steady, c
     looking = SimpleNamespace(compiled_rank=lambda fixed: small_device(evaluation.compiled_rank(fixed), 8))
     monkeypatch.setattr("polyjax.runs.continuation.evaluation", looking)
     run_to_file(STEADY, path, progress=False)
-    assert said(capfd) == [halving(32), halving(16)]
+    assert said(capfd) == [halving(12)]  # chunks of jobs are narrow where there are few
     assert_the_same_to_rounding(polyjax.load(path), steady.results)
 
 

@@ -1,6 +1,6 @@
 """The outcome of training: arrays of every lane.
 
-Axis letters: P densities, L lanes a density, N features, D neurons.
+Axis letters: P rows, L lanes a row, N features, D neurons.
 """
 
 from typing import NamedTuple

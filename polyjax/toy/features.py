@@ -35,6 +35,9 @@ class Features:
     def __post_init__(self) -> None:
         for name in ("density", "importance"):
             value = getattr(self, name)
+            if isinstance(value, list | tuple) and any(isinstance(each, jax.core.Tracer) for each in value):
+                value = jnp.stack([jnp.asarray(each, jnp.float32) for each in value])
+                object.__setattr__(self, name, value)
             numbers = isinstance(value, jax.core.Tracer) or np.asarray(value).dtype.kind in "iuf"
             require(numbers and np.ndim(value) <= 1, name, "be a number, or hold one a feature", value)
         p, v = (_concrete(a) for a in (self.density, self.importance))

@@ -5,7 +5,7 @@ register holds one number of 1024 models. Samples and rates are the same scalars
 none may straddle two densities; nothing else is read between the first step of a call and the last. Pallas is imported
 where a kernel is built, so that nobody else waits for it.
 
-Axis letters: P densities, M lanes of all densities, each filled up to whole blocks, K steps, B samples a step, Q
+Axis letters: P rows, M lanes of all rows, each filled up to whole blocks, K steps, B samples a step, Q
 numbers a sample, R numbers a step, F inputs of a lane, S numbers that it carries from step to step.
 """
 

@@ -1,7 +1,7 @@
 """The fused engine: one Pallas kernel trains a group of lanes for many steps (`kernels`), each in scalars (`step`).
 
 Samples are drawn outside, by `Training.draw` as for the other engines, and what only the step's number decides is
-computed there too. Axis letters: P densities, L lanes a density, M lanes of all densities, each filled up to whole
+computed there too. Axis letters: P rows, L lanes a row, M lanes of all rows, each filled up to whole
 blocks, K steps, B samples a step, Q numbers a sample, R numbers a step, S numbers that a lane carries on.
 """
 

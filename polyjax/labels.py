@@ -1,0 +1,63 @@
+"""Results as labelled arrays of xarray, and in a few words."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
+
+Names = tuple[str, ...]
+
+# Axes after those of the grid and the restart.
+OF_NETWORK: dict[str, Names] = {"capacity": ("feature",), "W": ("neuron", "feature"), "spectrum": ("parameter",)}
+
+
+def to_xarray(results: "Results") -> Any:
+    """Return an `xarray.Dataset` of the arrays of results (see `Results.to_xarray`)."""
+    try:
+        import xarray
+    except ImportError as error:
+        raise ImportError("to_xarray needs xarray: pip install 'polyjax[xarray]'") from error
+    axes = tuple(results.axes)
+    arrays: dict[str, tuple[Names, np.ndarray]] = {}
+    for name in ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt"):
+        a = getattr(results, name)
+        arrays[name] = _labelled(results, name, (*axes, "restart"), a)
+    if results.refined is not None:
+        for name, a in results.refined._asdict().items():
+            if a is not None:
+                arrays[f"refined_{name}"] = _labelled(results, name, axes, a)
+    coordinates = {name: np.asarray(values) for name, values in results.axes.items()}
+    return xarray.Dataset(arrays, coordinates, {"config": json.dumps(results.config)})
+
+
+def _labelled(results: "Results", name: str, before: Names, a: np.ndarray) -> tuple[Names, np.ndarray]:
+    """Return the names of an array's axes, and the array."""
+    after = OF_NETWORK.get(name, ())
+    if name == "b" and a.ndim > len(before):
+        after = ("feature",) if a.shape[-1] == results.capacity.shape[-1] else ("bias",)
+    return (*before, *after), a
+
+
+def summary(results: "Results") -> str:
+    """Return what results are, in a few words."""
+    *_, R, N = results.capacity.shape
+    made = results.config.get("model", {})
+    model = f"{made.get('name', 'a model')}, {N} features in {results.W.shape[-2]} neurons"
+    kinds = [kind for kind, there in _of_diagram(results).items() if there]
+    settled = f"{results.settled.mean():.1%} of the networks settled"
+    return "; ".join([f"Results of {model}", grid(results.axes, R), settled, *kinds])
+
+
+def _of_diagram(results: "Results") -> Mapping[str, bool]:
+    refined = results.refined
+    return {"refined": refined is not None, "polished": refined is not None and refined.excess is not None}
+
+
+def grid(axes: Mapping[str, Any], restarts: int) -> str:
+    """Return axes in words, such as "density (40: 0.01 to 1) x decay (3: 0.5 to 1) x 4 restarts"."""
+    words = [f"{name} ({len(values)}: {min(values):.3g} to {max(values):.3g})" for name, values in axes.items()]
+    return " x ".join([*words, f"{restarts} restarts"])
