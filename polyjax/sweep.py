@@ -20,7 +20,7 @@ from polyjax.engine.cells import OfAxes, names_of
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
 from polyjax.toy.distributions import Distribution, by_name
 from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
-from polyjax.toy.models import Anthropic, Model, Redwood, has_closed_form, n_parameters
+from polyjax.toy.models import Anthropic, Model, Redwood, n_parameters
 from polyjax.toy.sampling import Sampler, default_sampler
 
 # Fields that are whole numbers, and the least of each.
@@ -230,5 +230,5 @@ def _check(sweep: Sweep) -> None:
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
     if sweep.objective == "expected":
-        closed = has_closed_form(model)
-        require(closed, "objective", "be sampled for any model but Redwood and Anthropic with square", "expected")
+        must = "be sampled for any model but Redwood and Anthropic with square, and for masks of unknown probability"
+        require(sweep.training.has_closed_form, "objective", must, "expected")

@@ -271,6 +271,48 @@ def test_sweeps_that_make_no_sense_are_refused_in_the_users_words(changes, messa
         replace(DECAY, **changes)
 
 
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (
+            lambda density, decay: Features(density / decay),
+            "features must have densities above 0 and at most 1, but have 1.8 at decay=0.5, density=0.9",
+        ),
+        (
+            lambda density, decay: Features(density, decay - 0.6),
+            "features must have importances of at least 0 and below 1e12, but have -0.1 at decay=0.5, density=0.1",
+        ),
+        (
+            lambda density, decay: Features(density, activity=activity.Exclusive([(0, 1)])),
+            "features must have densities that the law of activity can have, and does have, but have 0.9 at ",
+        ),
+        (
+            lambda density, decay: Features([density, 0.5, 0.5, 0.5], activity=activity.Together([(0, 1)])),
+            "features must have densities that the law of activity can have, and does have, but have ",
+        ),
+        (
+            lambda density, decay: Features([density, 0.5, 0.05, 0.5], activity=activity.Hierarchy([None, 0, 1, 1])),
+            "features must have densities that the law of activity can have, and does have, but have ",
+        ),
+    ],
+)
+def test_features_that_are_out_of_range_in_some_cell_are_refused_before_any_work(features, message):
+    sweep = replace(DECAY, axes={"decay": [1.0, 0.5], "density": [0.1, 0.9]}, features=features)
+    with pytest.raises(ValueError, match=message):
+        silent(sweep)
+
+
+def test_laws_of_unknown_probability_are_sampled_even_by_polishing():
+    features = lambda p: Features(p, activity=activity.Drawn(lambda u, p: u < p))  # noqa: E731
+    sweep = Sweep(Redwood(3, 2), axes={"p": [0.2, 0.5]}, features=features, polish=True, **FEW)
+    assert sweep.training.sampler.name == "iid"
+    found = silent(sweep)
+    assert np.isfinite(found.refined.loss).all()
+    assert (found.refined.loss_se > 0).all()
+    with pytest.raises(ValueError, match="objective must be sampled for any model but"):
+        replace(sweep, objective="expected", polish=False)
+
+
 def test_results_name_their_axes():
     found = silent(replace(DECAY, steps=2))
     assert found.nearest(decay=0.79, density=1) == (1, 1)

@@ -38,9 +38,11 @@ def with_engine(training: Training) -> Training:
 
 @lru_cache(maxsize=32)
 def ordinary_engine(training: Training) -> str:
-    """Return `lanes` for small models, `arrays` for large ones and for those whose loss cannot be unrolled."""
+    """Return `lanes` for small models, `arrays` for large ones, for those whose loss cannot be unrolled, and for sums
+    over all masks."""
     model, one = training.one_model, training.one
-    if model.n_features * model.n_neurons > LARGEST_LANES:
+    many_masks = training.objective == "expected" and not training.is_independent
+    if many_masks or model.n_features * model.n_neurons > LARGEST_LANES:
         return "arrays"
     x, lane = jax.ShapeDtypeStruct((model.n_features,), jnp.float32), lane_shapes(training)
     gradient, examples = jax.grad(training.sample_loss), (one, x, lane)

@@ -24,7 +24,7 @@ from polyjax.engine.descent import Objective
 from polyjax.engine.lattice import tile
 from polyjax.engine.training import Training, lane_shapes
 from polyjax.toy.distributions import Batch
-from polyjax.toy.models import Params, has_closed_form
+from polyjax.toy.models import Params
 
 STEPS = 60  # most of an attempt on the closed form
 PARTS = 2  # in which a tile is read
@@ -172,7 +172,7 @@ def of_restarts(training: Training, choice: bool | str) -> Training | None:
 def of_cells(training: Training, choice: bool | str) -> Training:
     """Return how the cells of a sweep are polished and evaluated, as its `polish` says: on the closed form where there
     is one, else on a batch."""
-    objective = "expected" if choice != "sampled" and has_closed_form(training.one_model) else "sampled"
+    objective = "expected" if choice != "sampled" and training.has_closed_form else "sampled"
     return replace(
         training,
         objective=objective,

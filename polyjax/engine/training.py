@@ -22,8 +22,8 @@ from polyjax.engine.unroll import Staged, dependent, variables
 from polyjax.toy.activity import Independent
 from polyjax.toy.distributions import Moments
 from polyjax.toy.features import Features
-from polyjax.toy.models import Model, Params, one_model
-from polyjax.toy.sampling import Sampler, masks
+from polyjax.toy.models import Model, Params, has_closed_form, one_model
+from polyjax.toy.sampling import Sampler, can_enumerate, masks
 
 ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
@@ -62,6 +62,18 @@ class Training:
     def lane_axes(self) -> tuple[str, ...]:
         """The axes on which anything else depends; some may be those of rows."""
         return _lane_axes(self.features, self.model, self.optimizer)
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether all features are active on their own."""
+        return isinstance(self.features_at({}).activity, Independent)
+
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether the population loss is known in closed form, from the moments or from those of every mask."""
+        n = self.one_model.n_features
+        known = self.is_independent or can_enumerate(self.features_at({}), n)
+        return known and has_closed_form(self.one_model)
 
     def that_matter(self, lane: Coordinates) -> Coordinates:
         """Return the coordinates of lanes on which the loss or the optimiser depends."""

@@ -52,7 +52,6 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
     stages.compile(int(news.sum()))
     now = stages.settle(trained, found, range(1), stages.ranked)
     now, _ = stages.improved_by(now, *reversed_embeddings(now))
-    now = stages.exchanged(now)
     for round, distance in enumerate(DISTANCES):
         given, seen = solutions(now), distance in DISTANCES[:round]
         jobs = neighbours(axes, news if seen else np.isfinite(now.loss), distance)
@@ -151,7 +150,7 @@ class Stages:
         """Return the diagram after a first attempt from the cells' solutions with two features exchanged. An exchange
         costs more than a move to a neighbouring cell before it is polished."""
         given, jobs = exchanged(now, self.run.features)
-        return self.improved_by(now, given, self.near(now, given, jobs, *[2 * self.near_by] * 2))[0]
+        return self.improved_by(now, given, self.near(now, given, jobs, self.near_by, self.near_by))[0]
 
     def _polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...] after a first attempt from other solutions; without a loss where

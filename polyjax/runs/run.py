@@ -23,6 +23,7 @@ from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome
 from polyjax.results import OF_LANES, Parts, Refined, Results, Selection
 from polyjax.runs import attempts, provenance
+from polyjax.runs.features import check_features
 from polyjax.runs.folder import directory
 from polyjax.runs.folder.directory import LOCK, WAIT_S, Directory, folder, refuse_other
 from polyjax.runs.grid import Grid, rectangles, windows
@@ -157,6 +158,8 @@ def _begin(sweep: Sweep, store: Store, progress: bool) -> Run:
         store.remember(shape=(rows.stop, lanes.stop))
     assert store.shape is not None
     fixed = choice.with_engine(sweep.training)
+    if sweep.features is not None:
+        check_features(sweep.layout, fixed)
     store.engine = fixed.engine
     return Run(sweep, fixed, keys(sweep.seed), store, store.shape, progress)
 
