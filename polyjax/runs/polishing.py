@@ -147,8 +147,8 @@ class Stages:
         return accept(now, jobs, self._polished(now, given, jobs), NEWS[self.fixed.objective])
 
     def exchanged(self, now: Outcome) -> Outcome:
-        """Return the diagram after a first attempt from the cells' solutions with two features exchanged. An exchange
-        costs more than a move to a neighbouring cell before it is polished."""
+        """Return the diagram after a first attempt from the cells' solutions with two features exchanged. Their
+        capacities hardly differ from the cells', yet they need not have the lower loss before they are polished."""
         given, jobs = exchanged(now, self.run.features)
         return self.improved_by(now, given, self.near(now, given, jobs, self.near_by, self.near_by))[0]
 
