@@ -4,6 +4,7 @@ No device runs them here: interpreting shows what a kernel computes, lowering th
 """
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from jax.sharding import AbstractMesh
 
 import polyjax
 from polyjax.engine import choice, execution, training
+from polyjax.engine.cells import OfAxes
 from polyjax.engine.fused import kernels
 from polyjax.engine.fused import training as fused
 from polyjax.engine.fused.kernels import Kernel
@@ -106,6 +108,21 @@ def test_lanes_of_each_density_are_filled_up_to_whole_blocks():
 )
 def test_other_runs_are_those_of_the_lanes(fixed):
     assert_agree(interpreted(fixed, "tpu"), execution.compiled(fixed)(*arguments(fixed)))
+
+
+@needs_kernels
+@pytest.mark.parametrize("target", ["gpu", "tpu"])
+def test_a_learning_rate_and_an_exponent_of_every_lane_are_those_of_the_lanes(target):
+    examples = ((0.01, 0.02, 0.03),)
+    optimizer = OfAxes(lambda rate: optax.adam(rate), ("rate",), examples)
+    model = OfAxes(lambda q: Redwood(2, 1, lambda z: jnp.abs(z) ** q), ("q",), ((2.0, 2.5, 3.0),))
+    fixed = replace(configuration(Redwood(2, 1)), optimizer=optimizer, model=model)
+    assert fixed.lane_axes == ("importance", "q", "rate")
+    start, lane, row, key = arguments(configuration(Redwood(2, 1)))
+    ones = jnp.ones_like(lane["importance"])
+    lane |= {"rate": ones * jnp.float32([0.01, 0.02, 0.03])[None], "q": ones * jnp.float32([2.0, 2.5, 3.0])[None]}
+    run = jax.jit(partial(fused.train, fixed, kernel=Kernel(target, interpret=True)))
+    assert_agree(run(start, lane, row, key), execution.compiled(fixed)(start, lane, row, key))
 
 
 @needs_kernels
