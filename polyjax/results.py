@@ -115,7 +115,7 @@ class Results:
         known(coordinates, [*self.axes], {}, "results")
         for name in self.axes:
             require(name in coordinates, name, "be given, as every axis", None)
-        return tuple(int(abs(values - coordinates[name]).argmin()) for name, values in self.axes.items())
+        return tuple(int(np.argmin(abs(values - coordinates[name]))) for name, values in self.axes.items())
 
     def select(self, rule: str = "best") -> Selection:
         """Return the diagram by one rule over restarts: `best` takes the restart of lowest loss, settled or not; `mean`
