@@ -12,8 +12,6 @@ from math import prod
 
 import numpy as np
 
-Values = Mapping[str, Sequence[float] | np.ndarray]
-
 
 @dataclass(frozen=True)
 class Axes:
@@ -27,9 +25,9 @@ class Axes:
         return tuple(name for name in self.values if name not in self.of_rows)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The length of every axis."""
-        return tuple(map(len, self.values.values()))
+    def stored(self) -> tuple[str, ...]:
+        """All names, in the order in which rows and columns are numbered."""
+        return *self.of_rows, *self.of_columns
 
     def size(self, names: Sequence[str]) -> tuple[int, ...]:
         """Return the lengths of some axes."""
@@ -74,14 +72,13 @@ class Axes:
     def coordinates(self, row: int, column: int) -> dict[str, float]:
         """Return the coordinates of one cell as they were given, in the order of the axes."""
         places = (np.unravel_index(row, self.size(self.of_rows)), np.unravel_index(column, self.size(self.of_columns)))
-        index = dict(zip((*self.of_rows, *self.of_columns), (*places[0], *places[1]), strict=True))
+        index = dict(zip(self.stored, (*places[0], *places[1]), strict=True))
         return {name: values[index[name]] for name, values in self.values.items()}
 
     def neighbours(self, distance: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return for every direction along every axis the cells that have a neighbour at a distance there, and these,
         as numbers of cells: row times V plus column."""
-        names = (*self.of_rows, *self.of_columns)
-        number = np.arange(self.n_rows * self.n_columns).reshape(self.size(names))
+        number = np.arange(self.n_rows * self.n_columns).reshape(self.size(self.stored))
         pairs = []
         for axis in range(number.ndim):
             before, after = (np.delete(number, np.s_[cut], axis) for cut in (np.s_[-distance:], np.s_[:distance]))
@@ -91,12 +88,11 @@ class Axes:
 
     def unfolded(self, a: np.ndarray) -> np.ndarray:
         """Return an array [P, V, ...] with one axis for every axis of the grid, in their order, [*shape, ...]."""
-        names = (*self.of_rows, *self.of_columns)
-        whole = a.reshape(*self.size(names), *a.shape[2:])
-        return np.moveaxis(whole, [names.index(name) for name in self.values], range(len(names)))
+        whole = a.reshape(*self.size(self.stored), *a.shape[2:])
+        return np.moveaxis(whole, [self.stored.index(name) for name in self.values], range(len(self.values)))
 
     def folded(self, a: np.ndarray) -> np.ndarray:
         """Return the inverse of `unfolded`."""
-        order, names = list(self.values), (*self.of_rows, *self.of_columns)
-        whole = np.moveaxis(a, [order.index(name) for name in names], range(len(names)))
-        return whole.reshape(self.n_rows, self.n_columns, *a.shape[len(names) :])
+        order = list(self.values)
+        whole = np.moveaxis(a, [order.index(name) for name in self.stored], range(len(order)))
+        return whole.reshape(self.n_rows, self.n_columns, *a.shape[len(order) :])

@@ -1,7 +1,7 @@
 """Results as labelled arrays of xarray, and in a few words."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,17 +15,14 @@ Names = tuple[str, ...]
 OF_NETWORK: dict[str, Names] = {"capacity": ("feature",), "W": ("neuron", "feature"), "spectrum": ("parameter",)}
 
 
-def to_xarray(results: "Results") -> Any:
-    """Return an `xarray.Dataset` of the arrays of results (see `Results.to_xarray`)."""
+def to_xarray(results: "Results", of_networks: Sequence[str]) -> Any:
+    """Return an `xarray.Dataset` of results, whose arrays of networks have these names (see `Results.to_xarray`)."""
     try:
         import xarray
     except ImportError as error:
         raise ImportError("to_xarray needs xarray: pip install 'polyjax[xarray]'") from error
     axes = tuple(results.axes)
-    arrays: dict[str, tuple[Names, np.ndarray]] = {}
-    for name in ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt"):
-        a = getattr(results, name)
-        arrays[name] = _labelled(results, name, (*axes, "restart"), a)
+    arrays = {name: _labelled(results, name, (*axes, "restart"), getattr(results, name)) for name in of_networks}
     if results.refined is not None:
         for name, a in results.refined._asdict().items():
             if a is not None:
@@ -47,14 +44,10 @@ def summary(results: "Results") -> str:
     *_, R, N = results.capacity.shape
     made = results.config.get("model", {})
     model = f"{made.get('name', 'a model')}, {N} features in {results.W.shape[-2]} neurons"
-    kinds = [kind for kind, there in _of_diagram(results).items() if there]
+    refined = results.refined
+    kinds = ["refined"] * (refined is not None) + ["polished"] * (refined is not None and refined.excess is not None)
     settled = f"{results.settled.mean():.1%} of the networks settled"
     return "; ".join([f"Results of {model}", grid(results.axes, R), settled, *kinds])
-
-
-def _of_diagram(results: "Results") -> Mapping[str, bool]:
-    refined = results.refined
-    return {"refined": refined is not None, "polished": refined is not None and refined.excess is not None}
 
 
 def grid(axes: Mapping[str, Any], restarts: int) -> str:

@@ -107,7 +107,7 @@ class Results:
         """Return the arrays as an `xarray.Dataset` (extra `xarray`): dimensions are the axes by name, "restart",
         "neuron" and "feature"; the refined diagram's arrays begin with "refined_". Raises ImportError without
         xarray."""
-        return labels.to_xarray(self)
+        return labels.to_xarray(self, OF_LANES)
 
     def nearest(self, **coordinates: float) -> tuple[int, ...]:
         """Return the place of the cell that is nearest to the coordinates, one for every axis. Raises ValueError where

@@ -16,7 +16,7 @@ from polyjax import description, parts
 from polyjax.axes import Axes
 from polyjax.checks import is_number, known, require, whole
 from polyjax.engine import cells, training
-from polyjax.engine.cells import OfAxes, names_of
+from polyjax.engine.cells import at, names_of
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
 from polyjax.toy.distributions import Distribution, by_name
 from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
@@ -189,19 +189,19 @@ def _check_parts(sweep: Sweep) -> None:
     require(not twice, "axes", "leave out what is given by itself", ", ".join(sorted(twice)))
     coordinates = sweep.coordinates
     model = parts.part("model", sweep.model, coordinates)
-    example = cells.example(model) if isinstance(model, OfAxes) else model
+    example = at(model, {})
     require(is_model(example), "model", "be a function that returns a model, such as Redwood(6, 3)", example)
     if sweep.features is None:
         require("density" in coordinates, "features", "be given where no axis is the density", None)
     of_paper = FirstImportance(example.n_features)
     features = parts.part("features", sweep.features or of_paper, coordinates)
-    found = cells.example(features) if isinstance(features, OfAxes) else features
+    found = at(features, {})
     require(isinstance(found, Features), "features", "be Features, or a function that returns them", found)
     if sweep.features is not None:
         must = "be left out where features are given, which have their own"
         require(sweep.distribution is None, "distribution", must, sweep.distribution)
     optimizer = parts.part("optimizer", sweep.optimizer, coordinates)
-    step = cells.example(optimizer) if isinstance(optimizer, OfAxes) else optimizer
+    step = at(optimizer, {})
     must = "be an optax transformation, or a function of axes that returns one"
     require(isinstance(step, optax.GradientTransformation | None), "optimizer", must, step)
     parts.check_taken(coordinates, [name for each in (model, features, optimizer) for name in names_of(each)])

@@ -18,9 +18,8 @@ class OfAxes:
 
     function: Callable[..., Any]
     names: tuple[str, ...]
-    examples: tuple[tuple[float, ...], ...] = field(
-        compare=False
-    )  # of each axis the first, a middle and the last value
+    # Of each axis the first, a middle and the last value.
+    examples: tuple[tuple[float, ...], ...] = field(compare=False)
 
     def at(self, coordinates: Coordinates) -> Any:
         """Return the part at a cell's coordinates; those that are left out must not matter."""

@@ -55,10 +55,8 @@ def trainer(
 def first(run: Run, lanes: Lanes) -> None:
     """Have all lanes of the grid trained."""
     grid, fixed = run.grid, run.training
-    size, programs = (
-        Size(grid.rows * grid.columns, "cell", fixed.steps),
-        partial(execution.fresh_programs, fixed, [*run.sweep.coordinates]),
-    )
+    programs = partial(execution.fresh_programs, fixed, [*run.sweep.coordinates])
+    size = Size(grid.rows * grid.columns, "cell", fixed.steps)
     run.complete(stage(0), "training", lanes.chunks, trainer(run.sweep, fixed, run.keys), size, programs)
 
 

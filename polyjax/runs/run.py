@@ -140,11 +140,10 @@ def _train_to_file(sweep: Sweep, path: Path, store: Directory, progress: bool) -
     made = store.provenances()
     config = _config(trained, made[0] | ({"other_sessions": made[1:]} if made[1:] else {}))
     axes = sweep.layout
-    stored = *axes.of_rows, *axes.of_columns
-    lengths = axes.size(stored)
+    lengths = axes.size(axes.stored)
     arrays = {name: Parts(_bands(lanes, name), lengths, 2) for name in OF_LANES}
     refined = refined and refined.each(lambda a: a.reshape(*lengths, *a.shape[2:]))
-    store.writing(lambda: results.write(path, config, axes.values, stored, arrays, refined, beside=store.folder))
+    store.writing(lambda: results.write(path, config, axes.values, axes.stored, arrays, refined, beside=store.folder))
     store.remove()
 
 
