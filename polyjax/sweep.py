@@ -20,7 +20,7 @@ from polyjax.engine.cells import at, names_of
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
 from polyjax.toy.distributions import Distribution, by_name
 from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
-from polyjax.toy.models import Anthropic, Model, Redwood, n_parameters
+from polyjax.toy.models import Anthropic, Model, Redwood, has_closed_form, n_parameters
 from polyjax.toy.sampling import Sampler, default_sampler
 
 # Fields that are whole numbers, and the least of each.
@@ -193,6 +193,9 @@ def _check_parts(sweep: Sweep) -> None:
     require(is_model(example), "model", "be a function that returns a model, such as Redwood(6, 3)", example)
     if sweep.features is None:
         require("density" in coordinates, "features", "be given where no axis is the density", None)
+        p, v = (np.asarray(coordinates.get(name, 1)) for name in ("density", "importance"))
+        require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", p)
+        require((v >= 0) & (v < LARGEST_IMPORTANCE), "importance", "be at least 0 and below 1e12", v)
     of_paper = FirstImportance(example.n_features)
     features = parts.part("features", sweep.features or of_paper, coordinates)
     found = at(features, {})
@@ -208,10 +211,6 @@ def _check_parts(sweep: Sweep) -> None:
 
 
 def _check(sweep: Sweep) -> None:
-    if sweep.features is None:
-        p, v = (np.asarray(sweep.coordinates.get(name, 1)) for name in ("density", "importance"))
-        require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", p)
-        require((v >= 0) & (v < LARGEST_IMPORTANCE), "importance", "be at least 0 and below 1e12", v)
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
     model = sweep.training.one_model
     require(
@@ -230,5 +229,6 @@ def _check(sweep: Sweep) -> None:
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
     if sweep.objective == "expected":
-        must = "be sampled for any model but Redwood and Anthropic with square, and for masks of unknown probability"
-        require(sweep.training.has_closed_form, "objective", must, "expected")
+        must = "be sampled for any model but Redwood and Anthropic with square"
+        require(has_closed_form(model), "objective", must, "expected")
+        require(sweep.training.has_closed_form, "objective", "be sampled for masks of unknown probability", "expected")

@@ -309,7 +309,9 @@ def test_laws_of_unknown_probability_are_sampled_even_by_polishing():
     found = silent(sweep)
     assert np.isfinite(found.refined.loss).all()
     assert (found.refined.loss_se > 0).all()
-    with pytest.raises(ValueError, match="objective must be sampled for any model but"):
+    with pytest.raises(
+        ValueError, match="objective must be sampled for masks of unknown probability, but is 'expected'"
+    ):
         replace(sweep, objective="expected", polish=False)
 
 
