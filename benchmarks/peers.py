@@ -19,7 +19,8 @@ import optax
 from jax import Array, lax
 
 import polyjax
-from polyjax.toy.models import Model, Params
+from polyjax.toy.model import Model
+from polyjax.toy.models import Params
 
 INSTALL = "not installed (pip install 'polyjax[peers]')"
 Train = Callable[[], Params]  # trains; leaves W [P, V, R, D, N] and b [P, V, R] or [P, V, R, N]

@@ -28,7 +28,8 @@ from jax.sharding import AbstractDevice, AbstractMesh, SingleDeviceSharding  # n
 from polyjax.engine.fused import training as fused  # noqa: E402
 from polyjax.engine.fused.kernels import UNROLLED, Kernel  # noqa: E402
 from polyjax.sweep import Sweep  # noqa: E402
-from polyjax.toy.models import Anthropic, Model, Redwood, one_model  # noqa: E402
+from polyjax.toy.model import Model, one_model  # noqa: E402
+from polyjax.toy.models import Anthropic, Redwood  # noqa: E402
 
 MULTIPROCESSORS, SCHEDULERS, CLOCK = 132, 4, 1.755e9  # an H100 SXM issues one instruction a scheduler and cycle
 MODELS, STEPS, SAMPLES = 1000 * 1000 * 4, 2000, 64  # the full figure 4

@@ -10,7 +10,8 @@ from torch import Tensor
 
 import polyjax
 from benchmarks.peers import grid, lanes
-from polyjax.toy.models import Model, Params
+from polyjax.toy.model import Model, n_neurons
+from polyjax.toy.models import Params
 
 ACTIVATIONS = {
     "square": torch.square,
@@ -42,7 +43,7 @@ def train_batched(sweep: polyjax.Sweep) -> Params:
     """All models in one tensor, as replications of Elhage et al. 2022 do it, with autograd."""
     model, generator = sweep.training.one_model, torch.Generator().manual_seed(sweep.seed)
     density, v = map(torch.as_tensor, lanes(sweep))
-    M, N, D = len(density), model.n_features, model.n_neurons
+    M, N, D = len(density), model.n_features, n_neurons(model)
     W = torch.nn.Parameter(torch.randn(M, D, N, generator=generator) / sqrt(N))
     b = torch.nn.Parameter(torch.zeros((M,) if isinstance(model, polyjax.Redwood) else (M, N)))
     optimizer = torch.optim.AdamW([W, b], lr=sweep.rate, weight_decay=0)
@@ -63,7 +64,7 @@ def occhio_grid(sweep: polyjax.Sweep) -> Any:
     from occhio.toy_model import ToyModel
 
     model = sweep.training.one_model
-    N, D = model.n_features, model.n_neurons
+    N, D = model.n_features, n_neurons(model)
 
     def create_model(params: dict[str, Any]) -> Any:
         generator = torch.Generator().manual_seed(int(params["restart"]))

@@ -12,11 +12,13 @@ from polyjax.runs.run import run, run_to_file
 from polyjax.sweep import Sweep
 from polyjax.toy import activity, distributions
 from polyjax.toy.features import Features
+from polyjax.toy.model import Model
 from polyjax.toy.models import Anthropic, Params, Redwood
 
 __all__ = [
     "Anthropic",
     "Features",
+    "Model",
     "Params",
     "Redwood",
     "Results",

@@ -24,7 +24,8 @@ from polyjax.fingerprints import content, fingerprint
 from polyjax.toy import distributions
 from polyjax.toy.distributions import Distribution
 from polyjax.toy.features import Features
-from polyjax.toy.models import Model, Redwood, activation_name, function_name, is_own, one_model
+from polyjax.toy.model import Model, n_neurons, one_model
+from polyjax.toy.models import Redwood, activation_name, function_name, is_own
 
 TOLD = ("n_features", "n_neurons", "activation")  # of every model
 NUMBER = jax.ShapeDtypeStruct((), np.float32)
@@ -35,9 +36,10 @@ def of_model(model: Model) -> dict[str, Any]:
     told = {
         "name": type(model).__name__,
         "n_features": int(model.n_features),
-        "n_neurons": int(model.n_neurons),
-        "activation": activation_name(model),
+        "n_neurons": n_neurons(model),
     }
+    if hasattr(model, "activation"):
+        told["activation"] = activation_name(model)
     others = {} if is_own(model) else {name: plain(value) for name, value in _held(model).items() if name not in TOLD}
     return told | ({"fields": others} if others else {})
 

@@ -1,7 +1,7 @@
 """Results as labelled arrays of xarray, and in a few words."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,21 +12,24 @@ if TYPE_CHECKING:
 Names = tuple[str, ...]
 
 # Axes after those of the grid and the restart.
-OF_NETWORK: dict[str, Names] = {"capacity": ("feature",), "W": ("neuron", "feature"), "spectrum": ("parameter",)}
+OF_NETWORK: dict[str, Names] = {
+    "capacity": ("feature",),
+    "embedding": ("neuron", "feature"),
+    "spectrum": ("parameter",),
+}
 
 
-def to_xarray(results: "Results", of_networks: Sequence[str]) -> Any:
-    """Return an `xarray.Dataset` of results, whose arrays of networks have these names (see `Results.to_xarray`)."""
+def to_xarray(results: "Results") -> Any:
+    """Return an `xarray.Dataset` of results (see `Results.to_xarray`)."""
     try:
         import xarray
     except ImportError as error:
         raise ImportError("to_xarray needs xarray: pip install 'polyjax[xarray]'") from error
     axes = tuple(results.axes)
-    arrays = {name: _labelled(results, name, (*axes, "restart"), getattr(results, name)) for name in of_networks}
+    arrays = {name: _labelled(results, name, (*axes, "restart"), a) for name, a in results.arrays().items()}
     if results.refined is not None:
-        for name, a in results.refined._asdict().items():
-            if a is not None:
-                arrays[f"refined_{name}"] = _labelled(results, name, axes, a)
+        of_cells = results.refined.arrays().items()
+        arrays |= {f"refined_{name}": _labelled(results, name, axes, a) for name, a in of_cells}
     coordinates = {name: np.asarray(values) for name, values in results.axes.items()}
     return xarray.Dataset(arrays, coordinates, {"config": json.dumps(results.config)})
 
@@ -34,8 +37,12 @@ def to_xarray(results: "Results", of_networks: Sequence[str]) -> Any:
 def _labelled(results: "Results", name: str, before: Names, a: np.ndarray) -> tuple[Names, np.ndarray]:
     """Return the names of an array's axes, and the array."""
     after = OF_NETWORK.get(name, ())
-    if name == "b" and a.ndim > len(before):
-        after = ("feature",) if a.shape[-1] == results.capacity.shape[-1] else ("bias",)
+    if name in results.params and name != "embedding":
+        *_, N = results.capacity.shape
+        *_, D, _ = results.embedding.shape
+        axes = a.shape[len(before) :]
+        known = {(D,): ("neuron",), (N,): ("feature",), (N, D): ("feature", "neuron"), (D, N): ("neuron", "feature")}
+        after = known.get(axes) or tuple(f"{name}_{i}" for i in range(len(axes)))
     return (*before, *after), a
 
 
@@ -43,7 +50,7 @@ def summary(results: "Results") -> str:
     """Return what results are, in a few words."""
     *_, R, N = results.capacity.shape
     made = results.config.get("model", {})
-    model = f"{made.get('name', 'a model')}, {N} features in {results.W.shape[-2]} neurons"
+    model = f"{made.get('name', 'a model')}, {N} features in {results.embedding.shape[-2]} neurons"
     refined = results.refined
     kinds = ["refined"] * (refined is not None) + ["polished"] * (refined is not None and refined.excess is not None)
     settled = f"{results.settled.mean():.1%} of the networks settled"

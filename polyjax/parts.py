@@ -8,6 +8,7 @@ import numpy as np
 
 from polyjax.checks import require
 from polyjax.engine.cells import OfAxes
+from polyjax.toy.model import Model
 
 MOST_AXES = 4
 
@@ -34,7 +35,7 @@ def part(name: str, value: Any, coordinates: Coordinates) -> Any:
 
     Raises ValueError for a function with a parameter that is no axis and has no default.
     """
-    if not callable(value) or isinstance(value, type) or hasattr(value, "loss"):
+    if not callable(value) or isinstance(value, type | Model):
         return value
     parameters = inspect.signature(value).parameters.values()
     names = tuple(p.name for p in parameters if p.name in coordinates)

@@ -19,13 +19,26 @@ from numpy.typing import ArrayLike
 from polyjax import files, labels
 from polyjax.axes import Axes
 from polyjax.checks import known, require
+from polyjax.toy.model import EMBEDDING
 
 # 1 had no "attempt", 2 no "rank_loss" (`loss` chose the restarts), 3 called `settled` "converged", and all of them had
 # the axes density and importance alone.
 FORMAT = 5
 RULES = ("best", "mean", "drop_worst", "refined")
-OF_LANES = ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt")  # [*axes, R, ...]
-AXIS = "axis_"  # before the name of an axis, in a file
+OF_LANES = ("capacity", "rank_loss", "loss", "loss_se", "settled", "attempt")  # [*axes, R, ...]
+AXIS, REFINED = "axis_", "refined_"  # before the names of axes and of the refined diagram's arrays, in a file
+
+
+def parameter(params: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Return a parameter by name. Raises AttributeError, with the names of those that are there, for another one."""
+    if name not in params:
+        raise AttributeError(f"these networks have no parameter {name}, but {', '.join(params)}")
+    return params[name]
+
+
+def embedding_of(params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the embeddings [..., D, N] among parameters: the parameter W, unless the model has others."""
+    return parameter(params, EMBEDDING if EMBEDDING in params else "W")
 
 
 class Selection(NamedTuple):
@@ -36,8 +49,22 @@ class Selection(NamedTuple):
     loss: np.ndarray  # [*axes]
     loss_se: np.ndarray  # [*axes]; of the one loss (best), or the mean of the standard errors (an upper bound)
     settled: np.ndarray  # [*axes], bool: every restart that was used had settled
-    W: np.ndarray | None  # [*axes, D, N]; None where the rule averages, since weights have no mean
-    b: np.ndarray | None  # [*axes] or [*axes, N]; None where the rule averages
+    params: dict[str, np.ndarray] | None  # by name, [*axes, ...]; None where the rule averages: weights have no mean
+
+    @property
+    def W(self) -> np.ndarray | None:
+        """The parameter of this name, [*axes, D, N] in the paper's models."""
+        return None if self.params is None else parameter(self.params, "W")
+
+    @property
+    def b(self) -> np.ndarray | None:
+        """The parameter of this name, the bias, [*axes] or [*axes, N] in the paper's models."""
+        return None if self.params is None else parameter(self.params, "b")
+
+    @property
+    def embedding(self) -> np.ndarray | None:
+        """The embedding of every network, [*axes, D, N]; W in the paper's models."""
+        return None if self.params is None else embedding_of(self.params)
 
 
 class Refined(NamedTuple):
@@ -49,15 +76,40 @@ class Refined(NamedTuple):
     loss: np.ndarray  # [*axes]
     loss_se: np.ndarray  # [*axes]
     settled: np.ndarray  # [*axes], bool; of polished cells: a certified minimum (see `certificate`)
-    W: np.ndarray  # [*axes, D, N]
-    b: np.ndarray  # [*axes] or [*axes, N]
+    params: dict[str, np.ndarray]  # by name, [*axes, ...]
     gain: np.ndarray  # [*axes]: by how much `rank_loss` fell; 0 in the cells that did not change
     excess: np.ndarray | None = None  # [*axes], of polished cells (see `certificate.Certificate`)
     spectrum: np.ndarray | None = None  # [*axes, n], likewise
 
+    @property
+    def W(self) -> np.ndarray:
+        """The parameter of this name, [*axes, D, N] in the paper's models."""
+        return parameter(self.params, "W")
+
+    @property
+    def b(self) -> np.ndarray:
+        """The parameter of this name, the bias, [*axes] or [*axes, N] in the paper's models."""
+        return parameter(self.params, "b")
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """The embedding of every network, [*axes, D, N]; W in the paper's models."""
+        return embedding_of(self.params)
+
     def each(self, f: Callable[[np.ndarray], np.ndarray]) -> "Refined":
         """Return the same with `f` of every array."""
-        return self._replace(**{name: f(a) for name, a in self._asdict().items() if a is not None})
+        return Refined.of({name: f(a) for name, a in self.arrays().items()})
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all arrays that are known by name, those of parameters too."""
+        own = self._asdict()
+        return {name: a for name, a in (own | own.pop("params")).items() if a is not None}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Refined":
+        """Return the diagram whose `arrays` these are."""
+        own = {name: a for name, a in arrays.items() if name in cls._fields}
+        return cls(**own, params={name: a for name, a in arrays.items() if name not in own})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,12 +121,27 @@ class Results:
     rank_loss: np.ndarray  # [*axes, R], on one large common batch after training: by which restarts are chosen
     loss: np.ndarray  # [*axes, R], on another, independent one
     loss_se: np.ndarray  # [*axes, R], the standard error of `loss`
-    W: np.ndarray  # [*axes, R, D, N]
-    b: np.ndarray  # [*axes, R] or [*axes, R, N]
     settled: np.ndarray  # [*axes, R], bool: finite and settled
     attempt: np.ndarray  # [*axes, R], uint8: 0, or which retry it was (see `attempts`)
+    # The model's parameters by name, [*axes, R, ...], such as W [*axes, R, D, N], and the "embedding" if that is none.
+    params: Mapping[str, np.ndarray]
     config: dict[str, Any]  # what was run, JSON-serialisable (see `Sweep.describe`), and its provenance
     refined: Refined | None = None  # where the sweep was told to refine
+
+    @property
+    def W(self) -> np.ndarray:
+        """The parameter of this name, [*axes, R, D, N] in the paper's models."""
+        return parameter(self.params, "W")
+
+    @property
+    def b(self) -> np.ndarray:
+        """The parameter of this name, the bias, [*axes, R] or [*axes, R, N] in the paper's models."""
+        return parameter(self.params, "b")
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """The embedding of every network, [*axes, R, D, N]; W in the paper's models."""
+        return embedding_of(self.params)
 
     @classmethod
     def of_run(
@@ -83,7 +150,24 @@ class Results:
         """Return the results of a run whose arrays are [P, V, ...], row by row and column by column."""
         values = {name: np.asarray(value, np.float64) for name, value in axes.values.items()}
         unfolded = {name: axes.unfolded(a) for name, a in arrays.items()}
-        return cls(values, **unfolded, config=config, refined=refined and refined.each(axes.unfolded))
+        return cls.of(values, unfolded, config, refined and refined.each(axes.unfolded))
+
+    @classmethod
+    def of(
+        cls,
+        axes: Mapping[str, np.ndarray],
+        arrays: Mapping[str, np.ndarray],
+        config: dict[str, Any],
+        refined: Refined | None,
+    ) -> "Results":
+        """Return the results whose `arrays` these are."""
+        own = {name: arrays[name] for name in OF_LANES}
+        params = {name: a for name, a in arrays.items() if name not in own}
+        return cls(axes, **own, params=params, config=config, refined=refined)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all arrays of networks by name, those of parameters too."""
+        return {name: getattr(self, name) for name in OF_LANES} | {**self.params}
 
     @property
     def density(self) -> np.ndarray:
@@ -107,7 +191,7 @@ class Results:
         """Return the arrays as an `xarray.Dataset` (extra `xarray`): dimensions are the axes by name, "restart",
         "neuron" and "feature"; the refined diagram's arrays begin with "refined_". Raises ImportError without
         xarray."""
-        return labels.to_xarray(self, OF_LANES)
+        return labels.to_xarray(self)
 
     def nearest(self, **coordinates: float) -> tuple[int, ...]:
         """Return the place of the cell that is nearest to the coordinates, one for every axis. Raises ValueError where
@@ -144,8 +228,8 @@ class Results:
             empty = False if a.dtype == bool else np.nan
             return np.where(found.reshape(*r.shape, *(1,) * (chosen.ndim - r.ndim)), chosen, empty)
 
-        fields = (self.capacity, self.rank_loss, self.loss, self.loss_se, self.settled, self.W, self.b)
-        return Selection(*map(pick, fields))
+        of_networks = {name: pick(getattr(self, name)) for name in Selection._fields if name != "params"}
+        return Selection(**of_networks, params={name: pick(a) for name, a in self.params.items()})
 
     def _mean(self, used: np.ndarray) -> Selection:
         count = used.sum(-1)
@@ -159,13 +243,13 @@ class Results:
 
         means = (mean(a) for a in (self.capacity, self.rank_loss, self.loss, self.loss_se))
         capacity, rank_loss, loss, loss_se = means
-        return Selection(capacity, rank_loss, loss, loss_se, count > 0, None, None)
+        return Selection(capacity, rank_loss, loss, loss_se, count > 0, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the `.npz` in one step: a reader sees the old file or the whole new one, never a part."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {name: Parts.of(getattr(self, name)) for name in OF_LANES}
+        arrays = {name: Parts.of(a) for name, a in self.arrays().items()}
         write(path, self.config, self.axes, [*self.axes], arrays, self.refined)
 
 
@@ -192,11 +276,12 @@ def write(
 ) -> None:
     """Write a results file in one step. The axes of all arrays are in the order `stored`; `beside` is where the file is
     until it is whole (see `files.write`)."""
+    params = [name for name in arrays if name not in OF_LANES]
     values = {f"{AXIS}{name}": Parts.of(np.asarray(a, np.float64)) for name, a in axes.items()}
     arrays = values | {**arrays}
     if refined is not None:
-        arrays |= {f"refined_{name}": Parts.of(a) for name, a in refined._asdict().items() if a is not None}
-    order = {"format": FORMAT, "arrays": [*arrays], "order": [*axes], "stored": [*stored]}
+        arrays |= {f"{REFINED}{name}": Parts.of(a) for name, a in refined.arrays().items()}
+    order = {"format": FORMAT, "arrays": [*arrays], "order": [*axes], "stored": [*stored], "parameters": params}
     text = np.array(json.dumps(order | {**config}, sort_keys=True))
 
     def content(file: BinaryIO) -> None:
@@ -222,7 +307,6 @@ def _write_parts(member: IO[bytes], parts: Parts) -> None:
 
 # Of the arrays in a file beside the axes; `settled` was "converged" before format 4, and two axes had their names.
 _BEFORE = {"converged", "refined_converged", "density", "importance"}
-_NAMES = {"config", *_BEFORE, *OF_LANES, *(f"refined_{name}" for name in Refined._fields)}
 
 
 def load(path: str | os.PathLike[str]) -> Results:
@@ -230,24 +314,30 @@ def load(path: str | os.PathLike[str]) -> Results:
     not a polyjax results file, has another format, or holds arrays whose shapes do not fit together."""
     with _whole(path):
         config = _read_config(files.arrays(path, ["config"]))
-        order = [str(name) for name in config.pop("order", [])]
-        file = files.arrays(path, [*_NAMES, *(f"{AXIS}{name}" for name in order)])
-        missing = [
-            name for name in config.pop("arrays", []) if name in _NAMES and name not in file
-        ]  # zip has no checksum of its list
-        version, stored = config.pop("format"), [str(name) for name in config.pop("stored", [])]
+        order, stored, params = (
+            [str(name) for name in config.pop(key, [])] for key in ("order", "stored", "parameters")
+        )
+        params = params or ["W", "b"]  # of the paper's models, whose were the only ones
+        of_cells = [*(name for name in Refined._fields if name != "params"), *params]
+        names = {*_BEFORE, *OF_LANES, *params, *(f"{REFINED}{name}" for name in of_cells)}
+        file = files.arrays(path, [*names, *(f"{AXIS}{name}" for name in order)])
+        # zip has no checksum of its list
+        missing = [name for name in config.pop("arrays", []) if name in names and name not in file]
+        version = config.pop("format")
         if version < 5:
             order = stored = ["density", "importance"]
         _update(version, config, file)
-        names = [*(f"{AXIS}{name}" for name in order), *OF_LANES]
-        if missing := missing or [name for name in names if name not in file]:
+        needed = [*(f"{AXIS}{name}" for name in order), *OF_LANES, *params]
+        if missing := missing or [name for name in needed if name not in file]:
             raise ValueError(f"it has no {', '.join(missing)}")
-        results = _in_order(order, stored, config, file)
+        results = _in_order(order, stored, params, config, file)
         _check_shapes(results)
     return results
 
 
-def _in_order(order: list[str], stored: list[str], config: dict[str, Any], file: dict[str, np.ndarray]) -> Results:
+def _in_order(
+    order: list[str], stored: list[str], params: list[str], config: dict[str, Any], file: dict[str, np.ndarray]
+) -> Results:
     """Return the results in a file, with the axes of its arrays in their order."""
     if sorted(order) != sorted(stored) or not order:
         raise ValueError("its axes do not fit together")
@@ -255,10 +345,10 @@ def _in_order(order: list[str], stored: list[str], config: dict[str, Any], file:
     def moved(a: np.ndarray) -> np.ndarray:
         return np.moveaxis(a, range(len(order)), [order.index(name) for name in stored])
 
-    arrays = {name: moved(file[name]) for name in OF_LANES}
-    of_cells = {name: moved(file[f"refined_{name}"]) for name in Refined._fields if f"refined_{name}" in file}
+    arrays = {name: moved(file[name]) for name in (*OF_LANES, *params)}
+    of_cells = {name.removeprefix(REFINED): moved(a) for name, a in file.items() if name.startswith(REFINED)}
     axes = {name: file[f"{AXIS}{name}"] for name in order}
-    return Results(axes, **arrays, config=config, refined=Refined(**of_cells) if of_cells else None)
+    return Results.of(axes, arrays, config, Refined.of(of_cells) if of_cells else None)
 
 
 def _update(version: int, config: dict[str, Any], file: dict[str, np.ndarray]) -> None:
@@ -284,7 +374,9 @@ def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
     with _whole(path):
         config = _read_config(files.arrays(path, ["config"]))
     _update(config["format"], config, {})
-    return {key: value for key, value in config.items() if key not in ("format", "arrays", "order", "stored")}
+    return {
+        key: value for key, value in config.items() if key not in ("format", "arrays", "order", "stored", "parameters")
+    }
 
 
 @contextmanager
@@ -325,16 +417,17 @@ def _worst(loss: np.ndarray, finite: np.ndarray) -> np.ndarray:
 def _check_shapes(results: Results) -> None:
     cells = tuple(n for values in results.axes.values() for n in values.shape)
     *_, R, N = results.capacity.shape
-    lanes, D = (*cells, R), results.W.shape[-2] if results.W.ndim == len(cells) + 3 else None
-    expected = dict.fromkeys(("rank_loss", "loss", "loss_se", "settled", "attempt"), lanes)
-    expected |= {"capacity": (*lanes, N), "W": (*lanes, D, N)}
-    shapes = {name: getattr(results, name).shape for name in expected}
-    if shapes != expected or results.b.shape[: len(lanes)] != lanes:
+    lanes, W = (*cells, R), results.embedding
+    expected = dict.fromkeys(("rank_loss", "loss", "loss_se", "settled", "attempt"), lanes) | {"capacity": (*lanes, N)}
+    fit = all(getattr(results, name).shape == shape for name, shape in expected.items())
+    fit &= W is not None and W.ndim == len(lanes) + 2 and W.shape[-1] == N
+    if not fit or any(a.shape[: len(lanes)] != lanes for a in results.params.values()):
         raise ValueError("its arrays do not fit together")
     if results.refined is not None:
         best = results.select("best")
-        of_best = [a.shape for a in (*best, best.loss) if a is not None]
-        of_refined = [a.shape for a in results.refined[: len(of_best)] if a is not None]
-        of_polish = [a.shape[: len(cells)] for a in results.refined[len(of_best) :] if a is not None]
-        if of_refined != of_best or any(shape != cells for shape in of_polish):
+        expected = {name: a.shape for name, a in (best._asdict() | (best.params or {})).items() if name != "params"}
+        expected |= {"gain": cells}
+        shapes = {name: a.shape for name, a in results.refined.arrays().items()}
+        of_polish = [shapes.pop(name)[: len(cells)] for name in ("excess", "spectrum") if name in shapes]
+        if shapes != expected or any(shape != cells for shape in of_polish):
             raise ValueError("its refined arrays do not fit the others")

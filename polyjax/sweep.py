@@ -18,9 +18,11 @@ from polyjax.checks import is_number, known, require, whole
 from polyjax.engine import cells, training
 from polyjax.engine.cells import at, names_of
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
+from polyjax.toy.contract import check_model
 from polyjax.toy.distributions import Distribution, by_name
 from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
-from polyjax.toy.models import Anthropic, Model, Redwood, has_closed_form, n_parameters
+from polyjax.toy.model import Model, n_parameters, one_model
+from polyjax.toy.models import Anthropic, Redwood, has_closed_form
 from polyjax.toy.sampling import Sampler, default_sampler
 
 # Fields that are whole numbers, and the least of each.
@@ -63,8 +65,8 @@ class Sweep:
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
 
     def __post_init__(self) -> None:
-        of_axes = callable(self.model) and not isinstance(self.model, type)
-        require(of_axes or is_model(self.model), "model", "be a model, such as Redwood(6, 3)", self.model)
+        if not callable(self.model) or isinstance(self.model, type):
+            check_model(self.model)
         for name in ("density", "importance"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, parts.axis(name, getattr(self, name)))
@@ -178,11 +180,6 @@ def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model
     return models[name](n_features, n_neurons, activation)
 
 
-def is_model(value: Any) -> bool:
-    """Say whether a value has what a model must have."""
-    return not isinstance(value, type) and all(hasattr(value, name) for name in ("init", "loss", "n_features"))
-
-
 def _check_parts(sweep: Sweep) -> None:
     """Raise ValueError unless the parts are what they must be, and every axis is of some part."""
     twice = set(sweep.axes or {}) & {name for name in ("density", "importance") if getattr(sweep, name) is not None}
@@ -190,7 +187,9 @@ def _check_parts(sweep: Sweep) -> None:
     coordinates = sweep.coordinates
     model = parts.part("model", sweep.model, coordinates)
     example = at(model, {})
-    require(is_model(example), "model", "be a function that returns a model, such as Redwood(6, 3)", example)
+    check_model(example)
+    clash = set(one_model(example)._fields) & set(coordinates)
+    require(not clash, "axes", "have other names than the model's parameters", ", ".join(sorted(clash)))
     if sweep.features is None:
         require("density" in coordinates, "features", "be given where no axis is the density", None)
         p, v = (np.asarray(coordinates.get(name, 1)) for name in ("density", "importance"))

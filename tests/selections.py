@@ -12,7 +12,7 @@ def selection(failed=0, unsettled=0):
     settled[12 - unsettled :] = False
     capacity = np.where(np.isnan(loss)[:, None], np.nan, np.full((12, 6), 0.5))
     loss = loss.reshape(3, 4)
-    return Selection(capacity.reshape(3, 4, 6), loss, loss, loss, settled.reshape(3, 4), None, None)
+    return Selection(capacity.reshape(3, 4, 6), loss, loss, loss, settled.reshape(3, 4), None)
 
 
 def marked(patch, density, importance):

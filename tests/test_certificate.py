@@ -5,7 +5,8 @@ import pytest
 import scipy.linalg
 
 from polyjax.engine.certificate import has_rotations, spectrum
-from polyjax.toy.models import Anthropic, Redwood
+from polyjax.toy.model import one_model
+from polyjax.toy.models import Anthropic, Params, Redwood
 
 ROUNDING = 1e-10  # of small matrices in double precision
 
@@ -27,6 +28,14 @@ def test_rotations_are_found_where_the_loss_does_not_notice_them(model, expected
     assert has_rotations(model) is expected
 
 
+RELU, AUTOENCODER = Redwood(3, 2, "relu"), Anthropic(3, 2)
+
+
+def params(model, W):
+    """Parameters [L, ...] with embeddings W [L, D, N] and biases of 0."""
+    return Params(W, np.zeros((len(W), *one_model(model).b.shape)))
+
+
 def symmetric(rng, n, cells=1):
     a = rng.normal(size=(cells, n, n))
     return a + np.swapaxes(a, 1, 2)
@@ -37,7 +46,7 @@ def test_the_spectrum_is_beside_the_loss_and_in_the_scale_of_each_feature():
     W = np.array([[[3.0, 1.0]], [[2.0, 0.5]]])
     scale = np.array([[4.0, 1.0], [0.0, 1.0]])  # a feature of importance 0 is measured as it is
     hessian = np.array([np.diag([2.0, 8.0, -6.0]), [[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0]]])
-    found = spectrum(model, W, scale, np.array([0.5, 2.0]), hessian)
+    found = spectrum(model, params(model, W), scale, np.array([0.5, 2.0]), hessian)
     # Curvatures 2 x 4^2, 8 and -6 over 0.5; and 1 + 2, 1 - 2 and 5 over 2.
     np.testing.assert_allclose(found, [[-12, 16, 64], [-0.5, 1.5, 2.5]], atol=ROUNDING)
 
@@ -61,7 +70,7 @@ def test_rotations_are_left_out_and_their_places_at_the_end_hold_nan(rank):
     W = rng.normal(size=(D, rank)) @ rng.normal(size=(rank, N))
     tangents, n = rotations(W), D * N + N
     hessian = symmetric(rng, n)[0]
-    found = spectrum(model, W[None], np.ones((1, N)), np.array([2.0]), hessian[None])[0]
+    found = spectrum(model, params(model, W[None]), np.ones((1, N)), np.array([2.0]), hessian[None])[0]
     # D (D - 1) / 2 rotations, without those of the D - rank dimensions in which nothing is.
     left_out = D * (D - 1) // 2 - (D - rank) * (D - rank - 1) // 2
     rest = scipy.linalg.null_space(tangents, rcond=1e-9) if rank else np.eye(n)
@@ -69,7 +78,7 @@ def test_rotations_are_left_out_and_their_places_at_the_end_hold_nan(rank):
     assert np.isnan(found).tolist() == [False] * (n - left_out) + [True] * left_out
     np.testing.assert_allclose(found[: n - left_out], np.linalg.eigvalsh(rest.T @ hessian @ rest) / 2, atol=ROUNDING)
     stiff = hessian + 1e3 * tangents.T @ tangents
-    again = spectrum(model, W[None], np.ones((1, N)), np.array([2.0]), stiff[None])[0]
+    again = spectrum(model, params(model, W[None]), np.ones((1, N)), np.array([2.0]), stiff[None])[0]
     np.testing.assert_allclose(again, found, atol=1e3 * ROUNDING)  # of what is left out
 
 
@@ -80,7 +89,7 @@ def test_rotations_are_left_out_in_units():
     units = np.concatenate([np.tile(scale[0], 2), [1]])
     tangent = np.concatenate([np.array([W[1], -W[0]]).ravel(), [0]])
     hessian = symmetric(rng, 7)[0]
-    found = spectrum(model, W[None], scale, np.ones(1), hessian[None])[0]
+    found = spectrum(model, params(model, W[None]), scale, np.ones(1), hessian[None])[0]
     rest = scipy.linalg.null_space((tangent / units)[None])
     expected = np.linalg.eigvalsh(rest.T @ (hessian * np.outer(units, units)) @ rest)
     np.testing.assert_allclose(found, [*expected, np.nan], atol=ROUNDING)
@@ -89,7 +98,7 @@ def test_rotations_are_left_out_in_units():
 def test_models_that_notice_rotations_keep_all_of_the_spectrum():
     rng = np.random.default_rng(6)
     W, hessian = rng.normal(size=(2, 2, 3)), symmetric(rng, 7, 2)
-    found = spectrum(Redwood(3, 2, "relu"), W, np.ones((2, 3)), np.ones(2), hessian)
+    found = spectrum(RELU, params(RELU, W), np.ones((2, 3)), np.ones(2), hessian)
     np.testing.assert_allclose(found, np.linalg.eigvalsh(hessian), atol=ROUNDING)
 
 
@@ -98,7 +107,7 @@ def broken(what, bad):
     rng = np.random.default_rng(7)
     W, loss, hessian = rng.normal(size=(3, 2, 3)), np.ones(3), symmetric(rng, 9, 3)
     {"hessian": hessian[1, 2], "loss": loss[1:2], "W": W[1, 0], "nothing": loss[:0]}[what][:1] = bad
-    return spectrum(Anthropic(3, 2), W, np.ones((3, 3)), loss, hessian)
+    return spectrum(AUTOENCODER, params(AUTOENCODER, W), np.ones((3, 3)), loss, hessian)
 
 
 @pytest.mark.parametrize(

@@ -144,15 +144,15 @@ def test_every_field_of_a_users_model_is_recorded():
     assert differ(*(replace(SWEEP, model=model) for model in scaled)) == ["given.model.loss"]
 
 
-class Plain:
+class Plain(polyjax.Model):
     """Neither a dataclass, nor has it an activation."""
 
-    n_features, n_neurons, distribution = 2, 1, UNIFORM_SIGNED
+    n_features, n_neurons = 2, 1
 
     def __init__(self, rate):
         self.rate = rate
 
-    init, scale = Redwood.init, Anthropic.scale
+    init = Redwood.init
 
     def loss(self, params, x, importance):
         return self.rate * ((params.W @ x) ** 2).sum() + params.b**2

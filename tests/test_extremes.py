@@ -92,7 +92,7 @@ def test_retries_and_refining_stay_finite_in_every_corner():
     assert results.attempt.any()
     assert_finite(results)
     refined = results.refined
-    assert all(np.isfinite(a).all() for a in refined if a is not None)
+    assert all(np.isfinite(a).all() for a in refined.arrays().values())
     assert (refined.gain >= 0).all()
     assert (refined.gain > 0).any()
 
@@ -134,7 +134,7 @@ def lanes(*lengths, b=0.0):
 def test_weights_have_settled_when_they_keep_their_length_also_that_of_zero(before, end, settled):
     # Beside ordinary lanes, which stay what they are.
     trained = Trained(end=lanes(1.0, end, 3.0), half_way=lanes(1.0, before, 1.0))
-    capacity, found = execution.measure(trained)
+    capacity, found = execution.measure(Redwood(3, 2), trained, {})
     assert np.asarray(found).tolist() == [[True, settled, False]]
     assert np.asarray(capacity[0, 0]).tolist() == [1, 1, 0]
     if end == 0:
@@ -143,7 +143,7 @@ def test_weights_have_settled_when_they_keep_their_length_also_that_of_zero(befo
 
 @pytest.mark.parametrize("b", [np.nan, np.inf, -np.inf])
 def test_a_bias_that_is_not_finite_has_not_settled(b):
-    assert not execution.measure(Trained(end=lanes(1.0, b=b), half_way=lanes(1.0)))[1].any()
+    assert not execution.measure(Redwood(3, 2), Trained(end=lanes(1.0, b=b), half_way=lanes(1.0)), {})[1].any()
 
 
 # Steps to where there are no weights at all: minus what is there.

@@ -62,10 +62,9 @@ def synthetic(size=24, importance=(0.1, 10), **changes):
         loss,
         loss,
         0.01 * loss,
-        W,
-        b,
         settled,
         0 * settled,
+        {"W": W, "b": b},
         config | changes,
     )
 

@@ -47,9 +47,10 @@ def results(name, rows, size=8, noise=0.0):
     config |= {"distribution": "uniform_signed", "provenance": {"versions": {"polyjax": "0.1.0"}}}
     axes = np.geomspace(0.01, 1, size), np.geomspace(0.01, 100, size)
     loss, one = np.ones((size, size)), np.ones((size, size), bool)
-    refined = Refined(C, loss, loss, 0.01 * loss, one, W, np.zeros_like(loss), 0 * loss)
-    lone = [a[:, :, None] for a in (C, loss, loss, 0.01 * loss, W, 0 * loss, one, 0 * one)]
-    return Results(dict(zip(("density", "importance"), axes, strict=True)), *lone, config, refined)
+    refined = Refined(C, loss, loss, 0.01 * loss, one, {"W": W, "b": 0 * loss}, 0 * loss)
+    C, loss, se, one, attempt, W, b = (a[:, :, None] for a in (C, loss, 0.01 * loss, one, 0 * one, W, 0 * loss))
+    named = dict(zip(("density", "importance"), axes, strict=True))
+    return Results(named, C, loss, loss, se, one, attempt, {"W": W, "b": b}, config, refined)
 
 
 @pytest.fixture(scope="module")

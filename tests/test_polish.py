@@ -11,7 +11,8 @@ import scipy.optimize
 from polyjax import theory
 from polyjax.engine import descent, polish
 from polyjax.toy.distributions import UNIFORM_SIGNED
-from polyjax.toy.models import Anthropic, Params, Redwood, n_parameters, one_model
+from polyjax.toy.model import n_parameters, one_model
+from polyjax.toy.models import Anthropic, Params, Redwood
 from tests import paper
 
 EPS = float(np.finfo(np.float32).eps)

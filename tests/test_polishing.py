@@ -19,7 +19,7 @@ from polyjax.runs.stages import Run
 from polyjax.runs.store import Memory
 from polyjax.runs.verification import verify
 from polyjax.toy.distributions import UNIFORM_SIGNED
-from polyjax.toy.models import n_parameters
+from polyjax.toy.model import n_parameters
 
 SWEEP = polyjax.Sweep(
     polyjax.Anthropic(3, 2, "relu"),
@@ -63,7 +63,9 @@ def test_the_arrays_of_a_polished_diagram_belong_together(results):
 
 
 def same_bits(a, b):
-    for name, x, y in zip(a._fields, a, b, strict=True):
+    assert a.arrays().keys() == b.arrays().keys()
+    for name, x in a.arrays().items():
+        y = b.arrays()[name]
         assert (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes()), name
 
 
@@ -152,7 +154,7 @@ def test_a_neighbours_embeddings_take_the_lengths_that_they_would_have_here(mode
     rng = np.random.default_rng(0)
     one = jax.eval_shape(model.init, jax.random.key(0))
     W, b = (rng.normal(size=(2, 3, *leaf.shape)).astype(np.float32) for leaf in one)
-    given = jobs.solutions(Outcome(np.zeros((2, 3, 3)), *(np.zeros((2, 3)),) * 4, W, b))
+    given = jobs.solutions(Outcome(np.zeros((2, 3, 3)), *(np.zeros((2, 3)),) * 4, {"W": W, "b": b}))
     of_all = jobs.neighbours(sweep.layout, np.ones((2, 3), bool))
     chunk = Chunk(np.array([0, 1]), np.stack([np.flatnonzero(of_all.row == row) for row in (0, 1)]))
     fixed = choice.with_engine(sweep.training)
@@ -181,7 +183,7 @@ def test_near_importance_1_every_other_feature_changes_places_with_feature_0(mod
     capacity = rng.random((2, 4, 3)).astype(np.float32)
     sweep = polyjax.Sweep(model, [0.2, 0.5], importance, restarts=1, steps=2)
     features = features_of_cells(sweep.layout, sweep.training)
-    given, more = candidates.exchanged(Outcome(capacity, *(np.zeros((2, 4)),) * 4, W, b), features)
+    given, more = candidates.exchanged(Outcome(capacity, *(np.zeros((2, 4)),) * 4, {"W": W, "b": b}), features)
     cells = [(row, column) for row in range(2) for column in (1, 2)]
     assert sorted(zip(more.row.tolist(), more.column.tolist(), strict=True)) == sorted(cells * 2)
     for row, column, origin in zip(*more, strict=True):
@@ -189,10 +191,10 @@ def test_near_importance_1_every_other_feature_changes_places_with_feature_0(mod
         of_1 = importance[column] if isinstance(model, polyjax.Redwood) else 1  # lengths for importances V and 1
         lengths = {0: of_1, places[0]: 1 / of_1}
         expected = W[row, column][:, places] * [lengths.get(i, 1) for i in range(3)]
-        np.testing.assert_allclose(given.W[origin], expected, rtol=1e-6)  # a product in float32
+        np.testing.assert_allclose(given.params["W"][origin], expected, rtol=1e-6)  # a product in float32
         np.testing.assert_array_equal(given.capacity[origin], capacity[row, column][places])
         of_features = b[row, column] if np.ndim(b[row, column]) == 0 else b[row, column][places]
-        np.testing.assert_array_equal(given.b[origin], of_features)
+        np.testing.assert_array_equal(given.params["b"][origin], of_features)
         assert (given.row[origin], given.column[origin]) == (row, column)
 
 
@@ -202,17 +204,17 @@ def test_every_embedding_is_reversed_in_every_eighth_row_and_column_from_the_las
     one = jax.eval_shape(model.init, jax.random.key(0))
     W, b = (rng.normal(size=(P, V, *leaf.shape)).astype(np.float32) for leaf in one)
     capacity = rng.random((P, V, 3)).astype(np.float32)
-    given, more = candidates.reversed_embeddings(Outcome(capacity, *(np.zeros((P, V)),) * 4, W, b))
+    given, more = candidates.reversed_embeddings(Outcome(capacity, *(np.zeros((P, V)),) * 4, {"W": W, "b": b}))
     cells = [(row, column) for row in (1, 9) for column in (0, 8, 16)]
     assert sorted(zip(more.row.tolist(), more.column.tolist(), strict=True)) == sorted(cells * 3)
     for row, column, origin in zip(*more, strict=True):
-        ratio = given.W[origin] / W[row, column]
+        ratio = given.params["W"][origin] / W[row, column]
         assert sorted(ratio[0].tolist()) == [-1, 1, 1]
         assert (ratio == ratio[0]).all()  # one column
         of_bias = ratio[0] if b.ndim == 3 else 1
-        np.testing.assert_array_equal(given.b[origin], b[row, column] * of_bias)
+        np.testing.assert_array_equal(given.params["b"][origin], b[row, column] * of_bias)
         np.testing.assert_array_equal(given.capacity[origin], capacity[row, column])
-    assert len({given.W[origin].tobytes() for origin in more.origin}) == len(cells) * 3
+    assert len({given.params["W"][origin].tobytes() for origin in more.origin}) == len(cells) * 3
 
 
 def test_a_reversed_embedding_is_mended():
@@ -222,7 +224,7 @@ def test_a_reversed_embedding_is_mended():
     run = Run(sweep, choice.with_engine(sweep.training), keys(3), Memory(), (1, 1), progress=False)
     best = polyjax.run(sweep, progress=False).refined
     sign = np.float32([1, -1, 1])
-    broken = Outcome(*best[:4], best.settled, best.W * sign, best.b * sign)
+    broken = Outcome(*best[:5], {"W": best.W * sign, "b": best.b * sign})
     broken = broken._replace(rank_loss=best.rank_loss * 10, loss=best.loss * 10)
     stages = polishing.Stages(run, polish.of_cells(run.training, True))
     mended, _ = stages.improved_by(broken, *candidates.reversed_embeddings(broken))

@@ -1,4 +1,4 @@
-"""The examples of docs/questions.md, each on a grid of two cells a side."""
+"""The examples of docs/questions.md and docs/models.md, each on a grid of two cells a side."""
 
 import re
 from dataclasses import replace
@@ -9,16 +9,25 @@ import pytest
 
 import polyjax
 
-TEXT = (Path(__file__).parents[1] / "docs" / "questions.md").read_text()
-BEGINNING, *EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: re.sub(r"\W+", " ", text)[:60])
-def test_the_example_trains(example):
+def examples(name):
+    """The code of a page: what all examples begin with, and each of them."""
+    beginning, *others = re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
+    return [pytest.param(beginning, text, id=re.sub(r"\W+", " ", text)[:60].strip()) for text in others]
+
+
+def sweep_of(beginning, example):
     names = {}
-    exec(BEGINNING.replace("n = 40", "n = 2") + example, names)  # our own documentation
-    sweep = replace(names["sweep"], steps=6, restarts=1, retries=0)
-    found = polyjax.run(sweep, progress=False)
+    exec(beginning.replace("n = 40", "n = 2") + example, names)  # our own documentation
+    return names["sweep"]
+
+
+@pytest.mark.parametrize(("beginning", "example"), [*examples("questions.md"), *examples("models.md")])
+def test_the_example_trains(beginning, example):
+    sweep = sweep_of(beginning, example)
+    found = polyjax.run(replace(sweep, steps=6, restarts=1, retries=0), progress=False)
     assert found.loss.shape == (2, 2, 1)
     assert list(found.axes) == list(sweep.coordinates)
     assert np.isfinite(found.loss).all()

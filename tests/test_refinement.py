@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -93,7 +94,7 @@ def test_a_failed_cell_is_taken_over_by_a_neighbour(results):
         tuple(results.config["shape"]),
         progress=False,
     )
-    refined = refinement.refine(run, Outcome(*best))
+    refined = refinement.refine(run, Outcome(**best._asdict()))
     assert np.isfinite(refined.loss).all()
     assert np.isfinite(refined.W).all()
 
@@ -136,6 +137,11 @@ def test_capacities_differ_up_to_the_order_of_the_features_that_are_alike():
     assert jobs.differ(a, a[[0, 2, 3, 1]], np.arange(4))
 
 
+def taken(outcome, index):
+    """The lanes of an outcome at an index, all arrays of them."""
+    return jax.tree.map(lambda a: a[index], outcome)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_of_all_starts_in_a_cell_the_best_is_accepted_and_none_that_is_worse_than_what_is_there(seed):
     rng = np.random.default_rng(seed)
@@ -145,14 +151,14 @@ def test_of_all_starts_in_a_cell_the_best_is_accepted_and_none_that_is_worse_tha
         loss = rng.integers(1, 9, shape).astype(np.float32)  # with ties
         loss[rng.random(shape) < 0.2] = np.nan
         of_lane = [rng.random((*shape, N)), loss, rng.random(shape), rng.random(shape), rng.random(shape) < 0.5]
-        return Outcome(*of_lane, rng.normal(size=(*shape, D, N)), rng.normal(size=shape))
+        return Outcome(*of_lane, {"W": rng.normal(size=(*shape, D, N)), "b": rng.normal(size=shape)})
 
     now = outcomes(P, V)
     given = jobs.neighbours(axes(P, V), rng.random((P, V)) < 0.7)
     of_job = outcomes(given.row.size)
-    found = [(block, Outcome(*(a[block.lane] for a in of_job))) for block in scattered(given.row, (2, WIDTH))]
+    found = [(block, taken(of_job, block.lane)) for block in scattered(given.row, (2, WIDTH))]
     assert len(found) > 1
-    before = Outcome(*(a.copy() for a in now))
+    before = jax.tree.map(np.copy, now)
     then, news = jobs.accept(now, given, iter(found), refinement.IMPROVED)
     for p, v in np.ndindex(P, V):
         here = [j for j in range(given.row.size) if (given.row[j], given.column[j]) == (p, v)]
@@ -166,9 +172,9 @@ def test_of_all_starts_in_a_cell_the_best_is_accepted_and_none_that_is_worse_tha
         better = np.isnan(losses[0]) or min(finite) < losses[0]
         assert news[p, v] == better
         # All arrays are of the same lane, of one of those that are best.
-        sources = [Outcome(*(a[j] for a in of_job)) for j in here if of_job.rank_loss[j] == min(finite)]
-        sources = sources if better else [Outcome(*(a[p, v] for a in before))]
-        same = [all(np.array_equal(a[p, v], b) for a, b in zip(then, one, strict=True)) for one in sources]
-        assert any(same)
-    for a, b in zip(now, before, strict=True):
-        np.testing.assert_array_equal(a, b)  # what was there is left as it was
+        sources = [taken(of_job, j) for j in here if of_job.rank_loss[j] == min(finite)]
+        sources = sources if better else [taken(before, (p, v))]
+        found_here = taken(then, (p, v)).arrays()
+        assert any(all(np.array_equal(a, one.arrays()[k]) for k, a in found_here.items()) for one in sources)
+    for name, a in now.arrays().items():
+        np.testing.assert_array_equal(a, before.arrays()[name])  # what was there is left as it was

@@ -40,8 +40,8 @@ def made_up(rng, restarts=R, bias=(), **changes):
         "attempt": rng.integers(0, 3, shape).astype(np.uint8),
     }
     config = {"model": {"name": "Redwood"}, "seed": 3, "learning_rate": 0.02, "note": "κ = 9/5p", "nothing": None}
-    arrays = {**arrays, "config": config, **changes}
-    return Results(**{"rank_loss": arrays["loss"]} | arrays)
+    arrays = {"rank_loss": arrays["loss"], **arrays, **changes}
+    return Results.of(arrays.pop("axes"), arrays, arrays.pop("config", config), arrays.pop("refined", None))
 
 
 def failures(rng, results):
@@ -56,7 +56,9 @@ def failures(rng, results):
     loss[0, 1] = np.nan
     broken = rng.random(loss.shape) < 0.1
     capacity[broken, 0], W[broken] = np.nan, np.nan
-    return dataclasses.replace(results, rank_loss=rank_loss, loss=loss, capacity=capacity, W=W)
+    return dataclasses.replace(
+        results, rank_loss=rank_loss, loss=loss, capacity=capacity, params={"W": W, "b": results.b}
+    )
 
 
 def refined(results):
@@ -480,7 +482,7 @@ def test_a_file_in_which_arrays_are_hidden_is_refused(path):
         path.write_bytes(bytes(damaged))
         try:
             with zipfile.ZipFile(path) as archive:
-                hidden += len(archive.namelist()) < len(ARRAYS) + 1 + len(Refined._fields)
+                hidden += len(archive.namelist()) < len(ARRAYS) + 1 + len(Refined._fields) + 1
             found = load(path)
         except (ValueError, zipfile.BadZipFile, NotImplementedError):
             continue

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.toy.models import Model, Params, one_model
+from polyjax.toy.model import Model, Parameters, embeds_by_parameter, n_neurons, one_model
 
 SETTLED = 1e-3  # the largest fraction by which the loss of a minimum still falls when it is polished further
 FLATTEST = 0.04  # curvatures below count as flat: a step of 0.1 changes the loss by less than 0.02 %
@@ -51,27 +51,37 @@ def uncertainty(excess: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     return np.sqrt(2 * np.maximum(excess, 0) / flattest)
 
 
-def spectrum(model: Model, W: np.ndarray, scale: np.ndarray, loss: np.ndarray, hessian: np.ndarray) -> np.ndarray:
-    """Return the spectrum [L, n] of solutions with embeddings W [L, D, N], of this loss [L] and Hessian [L, n, n].
+def spectrum(
+    model: Model, params: Parameters, scale: np.ndarray | None, loss: np.ndarray, hessian: np.ndarray
+) -> np.ndarray:
+    """Return the spectrum [L, n] of solutions, params [L, ...], of this loss [L] and Hessian [L, n, n].
 
-    `scale` [L, N] is the model's scale of every feature. NaN where a solution is not finite.
+    `scale` [L, N] is the model's scale of every feature, if it has one. NaN where a solution is not finite.
     """
-    units = _units(W, scale, hessian.shape[1])
+    units = _units(params, scale)
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = (
             hessian.astype(np.float64) * units[:, :, None] * units[:, None, :] / loss.astype(np.float64)[:, None, None]
         )
-    finite = np.isfinite(scaled).all((1, 2)) & np.isfinite(W).all((1, 2))
+    flat = _flat(params)
+    finite = np.isfinite(scaled).all((1, 2)) & np.isfinite(flat).all(1)
     scaled = np.where(finite[:, None, None], scaled, 0)
-    turned = _rotations(np.where(finite[:, None, None], W, 0), units)
-    values = _eigenvalues(scaled, turned if has_rotations(model) else turned[:, :, :0])
-    return np.where(finite[:, None], values, np.nan)
+    turned = np.zeros((*flat.shape, 0))
+    if has_rotations(model):
+        turned = _rotations(params._replace(W=np.where(finite[:, None, None], params.W, 0))) / units[:, :, None]
+    return np.where(finite[:, None], _eigenvalues(scaled, turned), np.nan)
 
 
-def _units(W: np.ndarray, scale: np.ndarray, n: int) -> np.ndarray:
-    """Return the size that each parameter is measured in, [L, n]: that of its feature, `scale` [L, N], for weights."""
-    of_weights = np.broadcast_to(np.where(scale > 0, scale, 1)[:, None], W.shape).reshape(len(W), -1)
-    return np.pad(of_weights, [(0, 0), (0, n - of_weights.shape[1])], constant_values=1)
+def _flat(params: Parameters) -> np.ndarray:
+    """Return parameters [L, ...] as one array [L, n]."""
+    return np.concatenate([np.asarray(leaf, float).reshape(len(leaf), -1) for leaf in params], axis=1)
+
+
+def _units(params: Parameters, scale: np.ndarray | None) -> np.ndarray:
+    """Return the size that each parameter is measured in, [L, n]: for the columns of W the model's `scale` [L, N] of
+    their features, else 1."""
+    ones = jax.tree.map(np.ones_like, params)
+    return _flat(ones if scale is None else ones._replace(W=ones.W * np.where(scale > 0, scale, 1)[:, None]))
 
 
 def _eigenvalues(hessian: np.ndarray, rotations: np.ndarray) -> np.ndarray:
@@ -85,26 +95,29 @@ def _eigenvalues(hessian: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     return np.where(np.arange(hessian.shape[1]) < hessian.shape[1] - real.sum(1)[:, None], values, np.nan)
 
 
-def _rotations(W: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Return the changes of parameters that rotate the neurons, [L, n, G], in the parameters' units."""
-    L, D, N = W.shape
-    turned = np.zeros((L, units.shape[1], D * (D - 1) // 2))
-    for g, (i, j) in enumerate(combinations(range(D), 2)):
-        change = np.zeros((L, D, N))
+def _rotations(params: Parameters) -> np.ndarray:
+    """Return the changes of parameters [L, ...] that rotate the neurons, [L, n, G]."""
+    W, zeros = np.asarray(params.W, float), jax.tree.map(lambda a: np.zeros(a.shape), params)
+    turned = []
+    for i, j in combinations(range(W.shape[1]), 2):
+        change = np.zeros(W.shape)
         change[:, i], change[:, j] = W[:, j], -W[:, i]
-        turned[:, : D * N, g] = change.reshape(L, -1)
-    return turned / units[:, :, None]
+        turned.append(_flat(zeros._replace(W=change)))
+    return np.stack(turned, axis=-1)
 
 
 @lru_cache(maxsize=32)
 def has_rotations(model: Model) -> bool:
-    """Say whether the loss is unchanged when the neurons are rotated, by trying it."""
-    one, D = one_model(model), model.n_neurons
+    """Say whether the loss is unchanged when the neurons are rotated, the rows of a parameter W that is the embedding,
+    by trying it."""
+    one, D = one_model(model), n_neurons(model)
+    if not embeds_by_parameter(model) or D == 1:
+        return False
     rng = np.random.default_rng(0)
-    params = Params(*(jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in one))
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), one)
     Q = jnp.asarray(np.linalg.qr(rng.normal(size=(D, D)))[0], jnp.float32)
     x, v = (jnp.asarray(rng.random((8, model.n_features)) + 0.1, jnp.float32) for _ in range(2))
     loss = jax.vmap(model.loss, (None, 0, 0))
     with jax.default_matmul_precision("float32"):
         before, after = loss(params, x, v), loss(params._replace(W=Q @ params.W), x, v)
-    return D > 1 and bool(np.allclose(before, after, rtol=1e-3))
+    return bool(np.allclose(before, after, rtol=1e-3))

@@ -24,11 +24,11 @@ from polyjax.engine import devices, lanes
 from polyjax.engine.cells import Coordinates, over_rows
 from polyjax.engine.keys import of_coordinates
 from polyjax.engine.lattice import tile
-from polyjax.engine.training import Training, lane_shapes
+from polyjax.engine.training import Training, lane_shapes, n_rows
 from polyjax.engine.unroll import Staged
 from polyjax.toy.distributions import Batch
 from polyjax.toy.features import Features
-from polyjax.toy.models import Params
+from polyjax.toy.model import Parameters, n_neurons
 from polyjax.toy.sampling import allocate, can_enumerate, masks, sequence
 
 
@@ -117,7 +117,7 @@ def _parts(batch: Batch, most: int) -> Batch:
     return Batch(split(batch.x), split(batch.weight))
 
 
-def evaluate(training: Training, params: Params, lane: Coordinates, row: Coordinates, key: Array) -> Evaluated:
+def evaluate(training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Evaluated:
     """Evaluate params [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows. The expected objective is known
     without error."""
     if training.objective == "expected":
@@ -125,17 +125,17 @@ def evaluate(training: Training, params: Params, lane: Coordinates, row: Coordin
         return Evaluated(loss, loss, jnp.zeros_like(loss))
     report = _batches(training).report
     form = partial(report_batch, quadrature=report)
-    batch = _batch(training, row, len(params.W), jax.random.fold_in(key, 1), form)
+    batch = _batch(training, row, n_rows(params), jax.random.fold_in(key, 1), form)
     losses = _losses(training, params, lane, batch)
     loss_se = losses.std(0, ddof=1) / report.shifts**0.5
     return Evaluated(rank(training, params, lane, row, key), losses.mean(0), loss_se)
 
 
-def rank(training: Training, params: Params, lane: Coordinates, row: Coordinates, key: Array) -> Array:
+def rank(training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Array:
     """Return the `rank_loss` of `evaluate` alone."""
     if training.objective == "expected":
-        return _each_lane(training)(params, lane, over_rows(training.exact_data, row, len(params.W)))
-    batch = _batch(training, row, len(params.W), key, partial(ranking_batch, tiles=_batches(training).tiles))
+        return _each_lane(training)(params, lane, over_rows(training.exact_data, row, n_rows(params)))
+    batch = _batch(training, row, n_rows(params), key, partial(ranking_batch, tiles=_batches(training).tiles))
     return _losses(training, params, lane, batch).mean(0)
 
 
@@ -150,10 +150,10 @@ def _batches(training: Training) -> Batches:
     return COARSE if training.polished else FINE
 
 
-def _losses(training: Training, params: Params, lane: Coordinates, batch: Batch) -> Array:
+def _losses(training: Training, params: Parameters, lane: Coordinates, batch: Batch) -> Array:
     """Return the loss by every part of a batch of x [P, S, B, N]: [S, P, L]."""
     model, (P, L) = training.one_model, jax.tree.leaves(params)[0].shape[:2]
-    numbers = model.n_features + model.n_neurons if training.engine == "arrays" else 1
+    numbers = model.n_features + n_neurons(model) if training.engine == "arrays" else 1
     most = max(64, LOSSES // (P * L * numbers))
     batch = _parts(batch, most)
     prepare, total = (_arrays_loss if training.engine == "arrays" else _lanes_loss)(training)
@@ -162,7 +162,7 @@ def _losses(training: Training, params: Params, lane: Coordinates, batch: Batch)
     return lax.map(of_shift, batch)
 
 
-def _each_lane(training: Training) -> Callable[[Params, Coordinates, Any], Array]:
+def _each_lane(training: Training) -> Callable[[Parameters, Coordinates, Any], Array]:
     return jax.vmap(jax.vmap(training.loss, (0, 0, None)))
 
 
@@ -189,7 +189,7 @@ def compiled_rank(training: Training) -> Callable[..., Array]:
 
 @lru_cache(maxsize=32)
 def _compiled(f: Callable[..., Any], training: Training) -> Callable[..., Any]:
-    def evaluated(params: Params, lane: Coordinates, row: Coordinates, key: Array) -> Any:
+    def evaluated(params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Any:
         with jax.default_matmul_precision("float32"):
             return f(training, params, training.that_matter(lane), row, key)
 

@@ -20,22 +20,31 @@ from jax.typing import ArrayLike
 
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import certificate, devices, evaluation, lanes, polish, training
-from polyjax.engine.cells import Coordinates, at
+from polyjax.engine.cells import Coordinates, OfAxes, at
 from polyjax.engine.devices import Program
+from polyjax.engine.evaluation import Evaluated
 from polyjax.engine.fused import training as fused
 from polyjax.engine.keys import Keys, of_coordinates
-from polyjax.engine.outcome import Outcome
-from polyjax.engine.training import SETTLED, Trained, Training, argument_shapes, train_arrays, train_lanes
-from polyjax.toy.models import Params
+from polyjax.engine.outcome import Outcome, by_name
+from polyjax.engine.training import (
+    SETTLED,
+    Trained,
+    Training,
+    argument_shapes,
+    embeddings,
+    train_arrays,
+    train_lanes,
+)
+from polyjax.toy.model import Model, Parameters, embeds_by_parameter
 
 ENGINES: dict[str, Callable[..., Trained]] = {"arrays": train_arrays, "lanes": train_lanes, "fused": fused.train}
 
 
 @lru_cache(maxsize=32)
-def compiled(fixed: Training) -> Callable[[Params, Coordinates, Coordinates, Array], Trained]:
+def compiled(fixed: Training) -> Callable[[Parameters, Coordinates, Coordinates, Array], Trained]:
     """Return the jitted training of lanes; the same object for the same configuration, so compiled once."""
 
-    def training(start: Params, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
+    def training(start: Parameters, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
         with jax.default_matmul_precision("float32"):  # accelerators would otherwise round the inputs of products
             return ENGINES[fixed.engine](fixed, start, lane, row, draw_key)
 
@@ -44,16 +53,16 @@ def compiled(fixed: Training) -> Callable[[Params, Coordinates, Coordinates, Arr
 
 
 @lru_cache(maxsize=32)
-def compiled_initial(fixed: Training) -> Callable[[Array, Coordinates, ArrayLike], Params]:
+def compiled_initial(fixed: Training) -> Callable[[Array, Coordinates, ArrayLike], Parameters]:
     """Return the jitted `initial`, compiled in a hurry since there is little to do."""
     return jax.jit(partial(initial, fixed), compiler_options=devices.on_cpu({"xla_backend_optimization_level": 1}))
 
 
-def initial(fixed: Training, key: Array, cell: Coordinates, restart: Array) -> Params:
+def initial(fixed: Training, key: Array, cell: Coordinates, restart: Array) -> Parameters:
     """Return parameters [P, L, ...] at the start of restarts [P, L], from all coordinates [P, L] of their cells. The
     keys are made from values, so that a cell does not depend on the grid around it."""
 
-    def one(cell: Coordinates, restart: Array) -> Params:
+    def one(cell: Coordinates, restart: Array) -> Parameters:
         params = at(fixed.model, cell).init(jax.random.fold_in(of_coordinates(key, cell), restart))
         return training.in_weights(params, fixed.scale(cell))
 
@@ -63,7 +72,7 @@ def initial(fixed: Training, key: Array, cell: Coordinates, restart: Array) -> P
 def train(
     fixed: Training,
     keys: Keys,
-    start: Params,
+    start: Parameters,
     lane: Coordinates,
     row: Coordinates,
     polished: Training | None = None,
@@ -71,18 +80,36 @@ def train(
     """Train and evaluate lanes from parameters [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows; with
     `polished`, lanes are polished so before they are evaluated."""
     trained = compiled(fixed)(start, lane, row, keys.draw)
-    capacity, settled = measure(trained)
+    capacity, settled = measure(fixed.model, trained, lane)
     end = trained.end
     if polished is not None:
         end, settled = _polished(polished, end, lane, row, keys.polish)
-        capacity = capacities(end.W)
+        capacity = capacities(compiled_embeddings(fixed.model, end, lane))
     evaluated = evaluation.compiled(polished or fixed)(end, lane, row, keys.evaluate)
-    finite = jnp.isfinite(evaluated.loss) & jnp.isfinite(evaluated.rank_loss)
-    settled &= finite & (polished is not None or fixed.steps > 1)  # one step tells nothing of what others would do
-    return Outcome(*jax.device_get((capacity, *evaluated, settled, *end)))
+    settled &= polished is not None or fixed.steps > 1  # one step tells nothing of what others would do
+    return outcome(fixed, end, lane, evaluated, settled, capacity)
 
 
-def _polished(fixed: Training, start: Params, lane: Coordinates, row: Coordinates, key: Array) -> tuple[Params, Array]:
+def outcome(
+    fixed: Training,
+    end: Parameters,
+    lane: Coordinates,
+    evaluated: Evaluated,
+    settled: ArrayLike = True,
+    capacity: Array | None = None,
+) -> Outcome:
+    """Return the outcome of parameters [P, L, ...] that were evaluated, on the host; their capacity is computed unless
+    it is given. Lanes whose loss is not finite have not settled."""
+    W = compiled_embeddings(fixed.model, end, lane)
+    settled &= jnp.isfinite(evaluated.loss) & jnp.isfinite(evaluated.rank_loss)
+    params = by_name(end, None if embeds_by_parameter(fixed.one_model) else W)
+    capacity = capacities(W) if capacity is None else capacity
+    return Outcome(*jax.device_get((capacity, *evaluated, settled, params)))
+
+
+def _polished(
+    fixed: Training, start: Parameters, lane: Coordinates, row: Coordinates, key: Array
+) -> tuple[Parameters, Array]:
     """Polish lanes in two attempts, the second of which tells whether the first ended in a minimum."""
     once = polish.polish(fixed, start, lane, row, key, 0)
     again = polish.polish(fixed, once.end, lane, row, key, 1)
@@ -103,14 +130,18 @@ def fresh_programs(fixed: Training, axes: Sequence[str], shape: tuple[int, int])
     return [*training_programs(fixed, shape), (compiled_initial(fixed), (key, dict.fromkeys(axes, number), restart))]
 
 
-@jax.jit
-def measure(trained: Trained) -> tuple[Array, Array]:
-    """Return capacities [..., N], and whether a lane is finite and has settled: in the second half of training no
-    capacity moved by more than SETTLED, and the length of all weights together by no more than that, relatively."""
-    end, half_way = capacities(trained.end.W), capacities(trained.half_way.W)
-    length, before = (jnp.sqrt((params.W**2).sum((-2, -1))) for params in trained)
-    finite = jnp.isfinite(end).all(-1) & jnp.isfinite(trained.end.b).reshape(*end.shape[:2], -1).all(-1)
+compiled_embeddings = jax.jit(embeddings, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def measure(model: Model | OfAxes, trained: Trained, lane: Coordinates) -> tuple[Array, Array]:
+    """Return capacities [P, L, N], and whether a lane is finite and has settled: in the second half of training no
+    capacity moved by more than SETTLED, and the length of the whole embedding by no more than that, relatively."""
+    both = [embeddings(model, params, lane) for params in trained]
+    end, half_way = map(capacities, both)
+    length, before = (jnp.sqrt((W**2).sum((-2, -1))) for W in both)
     longest = jnp.maximum(length, before)
     stretched = jnp.where(longest > 0, jnp.abs(length - before) / longest, 0)  # a model may do best with no weights
     moved = jnp.maximum(jnp.abs(end - half_way).max(-1), stretched)
-    return end, finite & (moved <= SETTLED)
+    finite = [jnp.isfinite(a).reshape(*a.shape[:2], -1).all(-1) for a in (end, *trained.end)]
+    return end, jnp.stack(finite).all(0) & (moved <= SETTLED)

@@ -24,7 +24,7 @@ from polyjax.engine.descent import Objective
 from polyjax.engine.lattice import tile
 from polyjax.engine.training import Training, lane_shapes
 from polyjax.toy.distributions import Batch
-from polyjax.toy.models import Params
+from polyjax.toy.model import Parameters
 
 STEPS = 60  # most of an attempt on the closed form
 PARTS = 2  # in which a tile is read
@@ -55,14 +55,14 @@ ATTEMPTS = (
 class Polished(NamedTuple):
     """End of an attempt from solutions [P, L, ...], and their loss and Hessian on its own samples."""
 
-    end: Params
+    end: Parameters
     before: np.ndarray  # [P, L], the loss of the solutions
     after: np.ndarray  # [P, L], the loss at the end
     hessian: np.ndarray  # [P, L, n, n], at the solutions
 
 
 def polish(
-    training: Training, start: Params, lane: Coordinates, row: Coordinates, key: Array, attempt: int
+    training: Training, start: Parameters, lane: Coordinates, row: Coordinates, key: Array, attempt: int
 ) -> Polished:
     """Minimise the objective from params [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows.
 
@@ -112,8 +112,8 @@ def _in_rounds(many: Objective, few: Objective, now: descent.State, how: Attempt
 
 
 def mean_loss(
-    training: Training, params: Params, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
-) -> tuple[Array, Params]:
+    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
+) -> tuple[Array, Parameters]:
     """Return the loss [P, L] of params [P, L, ...] and its gradient, at the coordinates [P, L] of lanes and [P] of
     rows: the population's, or that on so many tiles of a batch."""
     shape, n = jax.tree.leaves(params)[0].shape[:2], training.one_model.n_features
@@ -131,17 +131,17 @@ def mean_loss(
     return loss, lanes.first(gradient)
 
 
-def _value_and_gradient(training: Training) -> Callable[[Params, Coordinates, Any], tuple[Array, Params]]:
+def _value_and_gradient(training: Training) -> Callable[[Parameters, Coordinates, Any], tuple[Array, Parameters]]:
     """Return the loss of params [..., P, L] and its gradient, of data [P, ...]."""
     if training.objective == "sampled" and training.engine == "lanes":
         of_sample = training.sample_loss, training.one, lane_shapes(training), training.one_model.n_features
         prepare, both = lanes.sampled_value_and_gradient(*of_sample)
 
-        def total(params: Params, lane: Coordinates, batch: Batch) -> tuple[Array, Params]:
+        def total(params: Parameters, lane: Coordinates, batch: Batch) -> tuple[Array, Parameters]:
             # Read in a loop, the samples are in memory; else XLA draws them again in every kernel, which takes two to
             # three times as long.
             parts = [jnp.moveaxis(a.reshape(len(a), PARTS, -1), 1, 0) for a in prepare(batch)]
-            zero = jnp.zeros(params.W.shape[-2:]), jax.tree.map(jnp.zeros_like, params)
+            zero = jnp.zeros(jax.tree.leaves(params)[0].shape[-2:]), jax.tree.map(jnp.zeros_like, params)
             add = lambda sums, part: (jax.tree.map(jnp.add, sums, both(params, lane, part)), None)  # noqa: E731
             return lax.scan(add, zero, parts)[0]
 
@@ -151,17 +151,17 @@ def _value_and_gradient(training: Training) -> Callable[[Params, Coordinates, An
     return jax.vmap(of_lanes, (-2, 0, 0), (0, -2))
 
 
-def flatten(params: Params) -> np.ndarray:
+def flatten(params: Parameters) -> np.ndarray:
     """Return parameters [P, L, ...] as one array [P, L, n]."""
     return np.concatenate([np.asarray(leaf).reshape(*leaf.shape[:2], -1) for leaf in params], axis=-1)
 
 
-def unflatten(x: np.ndarray, one: Params) -> Params:
+def unflatten(x: np.ndarray, one: Parameters) -> Parameters:
     """Return the inverse of `flatten`, in the shapes of `one` model."""
     ends = np.cumsum([leaf.size for leaf in one])
     parts = (x[..., end - leaf.size : end] for leaf, end in zip(one, ends, strict=True))
-    W, b = (jnp.asarray(part).reshape(*x.shape[:2], *leaf.shape) for part, leaf in zip(parts, one, strict=True))
-    return Params(W, b)
+    arrays = (jnp.asarray(part).reshape(*x.shape[:2], *leaf.shape) for part, leaf in zip(parts, one, strict=True))
+    return jax.tree.unflatten(jax.tree.structure(one), arrays)
 
 
 def of_restarts(training: Training, choice: bool | str) -> Training | None:
@@ -187,10 +187,12 @@ _ANY = optax.identity()  # in place of the optimiser, which polishing does not u
 
 
 @lru_cache(maxsize=32)
-def compiled(training: Training) -> Callable[..., tuple[Array, Params]]:
+def compiled(training: Training) -> Callable[..., tuple[Array, Parameters]]:
     """Return the jitted `mean_loss`; the same object for the same configuration, so compiled once."""
 
-    def of_block(params: Params, lane: Coordinates, row: Coordinates, key: Array, tiles: Array) -> tuple[Array, Params]:
+    def of_block(
+        params: Parameters, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
+    ) -> tuple[Array, Parameters]:
         with jax.default_matmul_precision("float32"):
             spread = devices.spread(lambda *block: mean_loss(training, *block, tiles))  # type: ignore[call-arg]
             return spread(params, lane, row, key)

@@ -22,7 +22,8 @@ from polyjax.engine.unroll import Staged, dependent, variables
 from polyjax.toy.activity import Independent
 from polyjax.toy.distributions import Moments
 from polyjax.toy.features import Features
-from polyjax.toy.models import Model, Params, has_closed_form, one_model
+from polyjax.toy.model import Model, Parameters, embeds_by_parameter, has_scale, one_model
+from polyjax.toy.models import has_closed_form
 from polyjax.toy.sampling import Sampler, can_enumerate, masks
 
 ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
@@ -49,7 +50,7 @@ class Training:
         return cells.example(self.model)
 
     @property
-    def one(self) -> Params:
+    def one(self) -> Parameters:
         """The shapes of one network's parameters."""
         return one_model(self.one_model)
 
@@ -88,21 +89,21 @@ class Training:
         """Return v [N] of a cell."""
         return self.features_at(lane).importances(self.one_model.n_features)
 
-    def scale(self, lane: Coordinates) -> Array:
-        """Return the model's scale [N] in a cell."""
-        return at(self.model, lane).scale(self.importances(lane))
+    def scale(self, lane: Coordinates) -> Array | None:
+        """Return the model's scale [N] in a cell; None for a model that has none."""
+        return at(self.model, lane).scale(self.importances(lane)) if has_scale(self.one_model) else None
 
-    def sample_loss(self, params: Params, x: Array, lane: Coordinates) -> Array:
+    def sample_loss(self, params: Parameters, x: Array, lane: Coordinates) -> Array:
         """Return the loss of one network on one sample x [N]."""
         return at(self.model, lane).loss(params, x, self.importances(lane))
 
-    def loss(self, params: Params, lane: Coordinates, data: Any) -> Array:
+    def loss(self, params: Parameters, lane: Coordinates, data: Any) -> Array:
         """Return the objective of one network: the weighted batch mean, or the population loss from `exact_data`."""
         if self.objective == "expected":
             return self._expected_loss(params, lane, data)
         return data.weight @ jax.vmap(self.sample_loss, (None, 0, None))(params, data.x, lane)
 
-    def _expected_loss(self, params: Params, lane: Coordinates, data: Any) -> Array:
+    def _expected_loss(self, params: Parameters, lane: Coordinates, data: Any) -> Array:
         model, v = at(self.model, lane), self.importances(lane)
         if isinstance(data, Moments):
             return model.expected_loss(params, v, data)
@@ -152,30 +153,38 @@ def _dependencies(f: Callable[[Coordinates], Any], names: Sequence[str]) -> tupl
     return tuple(name for name, found in zip(sorted(names), reached, strict=True) if found)
 
 
-def in_weights(units: Params, scale: Array) -> Params:
-    """Return the parameters whose columns of W are given in units of the model's scale [N] (and more axes, as W
-    has)."""
-    return units._replace(W=units.W * scale[None])
+def in_weights(units: Parameters, scale: Array | None) -> Parameters:
+    """Return the parameters whose columns of W are given in units of the model's scale [N] (and more axes, as W has),
+    if it has one."""
+    return units if scale is None else units._replace(W=units.W * scale[None])
 
 
-def in_units(params: Params, scale: Array) -> Params:
+def in_units(params: Parameters, scale: Array | None) -> Parameters:
     """Return the inverse of `in_weights`. A scale of 0, for a feature of importance 0, leaves its column as it is."""
-    return params._replace(W=params.W / jnp.where(scale > 0, scale, 1)[None])
+    return params if scale is None else params._replace(W=params.W / jnp.where(scale > 0, scale, 1)[None])
+
+
+def embeddings(model: Model | OfAxes, params: Parameters, lane: Coordinates) -> Array:
+    """Return the embeddings [P, L, D, N] of parameters [P, L, ...] at the coordinates [P, L] of lanes."""
+    if embeds_by_parameter(cells.example(model)):
+        return params.W
+    lane = {name: lane[name] for name in names_of(model)}
+    return jax.vmap(jax.vmap(lambda params, lane: at(model, lane).embedding(params)))(params, lane)
 
 
 class Trained(NamedTuple):
     """Parameters at the end and, to see whether they had settled, about half way."""
 
-    end: Params
-    half_way: Params
+    end: Parameters
+    half_way: Parameters
 
 
 def fit(
-    gradient: Callable[[Params, Any], Params],
+    gradient: Callable[[Parameters, Any], Parameters],
     optimizer: optax.GradientTransformation,
     draw: Callable[[Array], Any],
     steps: int,
-    params: Params,
+    params: Parameters,
 ) -> Trained:
     """Run the training loop: `gradient(params, data)` at the data that `draw(step)` gives, through the optimiser."""
 
@@ -210,11 +219,13 @@ def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, steps: int
     return carry, half_way
 
 
-def train_arrays(training: Training, start: Params, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
+def train_arrays(
+    training: Training, start: Parameters, lane: Coordinates, row: Coordinates, draw_key: Array
+) -> Trained:
     """Train lanes from parameters [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows; leaves
     [P, L, ...]."""
 
-    def run(start: Params, lane: Coordinates, row: Coordinates) -> Trained:
+    def run(start: Parameters, lane: Coordinates, row: Coordinates) -> Trained:
         scale = training.scale(lane)
         gradient = jax.grad(lambda units, data: training.loss(in_weights(units, scale), lane, data))
         draw = lambda step: training.draw(draw_key, step, row)  # noqa: E731
@@ -224,15 +235,15 @@ def train_arrays(training: Training, start: Params, lane: Coordinates, row: Coor
     return jax.vmap(jax.vmap(run, (0, 0, None)))(start, lane, row)
 
 
-def train_lanes(training: Training, start: Params, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
+def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
     """Do the same as `train_arrays`, up to rounding."""
     prepare, lane_gradient = lane_objective(training)
     scale = lanes.last(scales(training, start, lane))
 
     def draw(step: Array) -> Any:
-        return prepare(over_rows(partial(training.draw, draw_key, step), row, len(start.W)))
+        return prepare(over_rows(partial(training.draw, draw_key, step), row, n_rows(start)))
 
-    def gradient(units: Params, data: Any) -> Params:
+    def gradient(units: Parameters, data: Any) -> Parameters:
         weights, pull_back = jax.vjp(lambda units: in_weights(units, scale), units)
         return pull_back(lane_gradient(weights, lane, data))[0]
 
@@ -242,12 +253,20 @@ def train_lanes(training: Training, start: Params, lane: Coordinates, row: Coord
     return Trained(*(lanes.first(in_weights(units, scale)) for units in trained))
 
 
-def scales(training: Training, params: Params, lane: Coordinates) -> Array:
-    """Return the model's scale [P, L, N] in the lanes of params [P, L, ...]."""
+def scales(training: Training, params: Parameters, lane: Coordinates) -> Array | None:
+    """Return the model's scale [P, L, N] in the lanes of params [P, L, ...]; None for a model that has none."""
+    if not has_scale(training.one_model):
+        return None
     if not lane:
-        n = training.one_model.n_features
-        return jnp.broadcast_to(training.scale({}), (*params.W.shape[:2], n))
+        return jnp.broadcast_to(
+            at(training.model, {}).scale(training.importances({})), (*params.W.shape[:2], training.one_model.n_features)
+        )
     return jax.vmap(jax.vmap(training.scale))(lane)
+
+
+def n_rows(params: Parameters) -> int:
+    """Return the number P of rows of params [P, L, ...]."""
+    return len(jax.tree.leaves(params)[0])
 
 
 def lane_objective(training: Training) -> Staged:

@@ -47,7 +47,7 @@ def trainer(
         row, column, restart = Grid(*sweep.shape).place(chunk.lane if lanes is None else lanes[chunk.lane])
         start = initial(of_attempt.start, axes.of_cells(row, column), restart)
         lane = axes.of_cells(row, column, fixed.lane_axes)
-        return execution.train(now, of_attempt, start, lane, axes.of_row(chunk.row), polished)._asdict()
+        return execution.train(now, of_attempt, start, lane, axes.of_row(chunk.row), polished).arrays()
 
     return train
 

@@ -30,14 +30,19 @@ def rivals(
     with np.errstate(divide="ignore", invalid="ignore"):
         most = trained.rank_loss * np.maximum(trained.rank_loss / now.rank_loss, 1 + near_by)
     parts, first = [], 0
-    for W, b, capacity, loss in zip(*map(restarts, ("W", "b", "capacity", "rank_loss")), strict=True):
+    for capacity, loss, *params in zip(*map(restarts, ("capacity", "rank_loss", *now.params)), strict=True):
         rows = slice(first, first := first + len(loss))
         other = differ(np.broadcast_to(now.capacity[rows][:, :, None], capacity.shape), capacity, kinds)
         which = np.nonzero(other & (loss <= most[rows][..., None]))
-        parts.append((which[0] + rows.start, which[1], W[which], b[which], capacity[which], loss[which]))
-    row, column, W, b, capacity, loss = map(np.concatenate, zip(*parts, strict=True))
-    others, jobs = Solutions(W, b, capacity, row, column), Jobs(row, column, np.arange(row.size))
-    return others, unlike(jobs, loss, others, kinds)
+        parts.append((which[0] + rows.start, which[1], *(a[which] for a in (capacity, loss, *params))))
+    row, column, capacity, loss, *of_names = map(np.concatenate, zip(*parts, strict=True))
+    others = Solutions(dict(zip(now.params, of_names, strict=True)), capacity, row, column)
+    return others, unlike(jobs_of(others), loss, others, kinds)
+
+
+def jobs_of(given: Solutions) -> Jobs:
+    """Return a job for every solution, in its own cell."""
+    return Jobs(given.row, given.column, np.arange(given.row.size))
 
 
 def exchanged(now: Outcome, features: FeaturesOfCells) -> tuple[Solutions, Jobs]:
@@ -57,15 +62,11 @@ def exchanged(now: Outcome, features: FeaturesOfCells) -> tuple[Solutions, Jobs]
         return np.take_along_axis(a, order.reshape(len(order), *(1,) * (a.ndim - 2), n), -1)
 
     scale = features.scale[row, column]
-    W, b, capacity = (a[row, column] for a in (now.W, now.b, now.capacity))
-    swapped = Solutions(
-        placed(W) * (scale / np.where(placed(scale) > 0, placed(scale), 1))[:, None],
-        placed(b) if b.shape[1:] == (n,) else b,
-        placed(capacity),
-        row,
-        column,
-    )
-    return swapped, Jobs(row, column, np.arange(row.size))
+    W, b, capacity = (a[row, column] for a in (now.params["W"], now.params["b"], now.capacity))
+    W = placed(W) * (scale / np.where(placed(scale) > 0, placed(scale), 1))[:, None]
+    b = placed(b) if b.shape[1:] == (n,) else b
+    swapped = Solutions({"W": W, "b": b}, placed(capacity), row, column)
+    return swapped, jobs_of(swapped)
 
 
 def _nearly_alike(features: FeaturesOfCells) -> tuple[np.ndarray, ...]:
@@ -93,9 +94,10 @@ def reversed_embeddings(now: Outcome) -> tuple[Solutions, Jobs]:
     some = np.arange(n), np.arange(P - 1, -1, -STRIDE), np.arange(V - 1, -1, -STRIDE)
     feature, row, column = (a.ravel() for a in np.meshgrid(*some, indexing="ij"))
     sign = np.where(np.arange(n) == feature[:, None], -1, 1).astype(np.float32)  # [S, N]
-    W, b, capacity = (a[row, column] for a in (now.W, now.b, now.capacity))
-    given = Solutions(W * sign[:, None], b * sign if b.shape[1:] == (n,) else b, capacity, row, column)
-    return given, Jobs(row, column, np.arange(row.size))
+    W, b, capacity = (a[row, column] for a in (now.params["W"], now.params["b"], now.capacity))
+    params = {"W": W * sign[:, None], "b": b * sign if b.shape[1:] == (n,) else b}
+    given = Solutions(params, capacity, row, column)
+    return given, jobs_of(given)
 
 
 def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions, kinds: np.ndarray) -> Jobs:

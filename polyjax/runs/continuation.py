@@ -6,17 +6,19 @@ Axis letters: J jobs, G rows of a chunk, L jobs in each, N features.
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from polyjax.engine import evaluation
 from polyjax.engine.devices import Program
+from polyjax.engine.outcome import of_names
 from polyjax.engine.training import Training, argument_shapes, scales
 from polyjax.runs.grid import Chunk, like, packed
 from polyjax.runs.jobs import Jobs, Solutions
 from polyjax.runs.stages import Run, Size
 from polyjax.runs.store import Arrays, outcomes
-from polyjax.toy.models import Params
+from polyjax.toy.model import Parameters
 
 SHAPE = (8, 32)  # [G, L] of the chunks in which jobs are evaluated and polished
 FEW, NARROW = 128, (8, 2)  # so few jobs are packed in narrower chunks, in which few lanes are idle
@@ -37,7 +39,7 @@ def shapes(run: Run, jobs: int) -> list[tuple[int, int]]:
 
 def start(
     run: Run, fixed: Training, given: Solutions, jobs: Jobs, chunk: Chunk
-) -> tuple[Params, dict[str, np.ndarray], dict[str, np.ndarray]]:
+) -> tuple[Parameters, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the parameters [G, L, ...] from which a chunk of jobs starts, and the coordinates [G, L] of its lanes and
     [G] of its rows.
 
@@ -45,12 +47,14 @@ def start(
     can be hundreds of times worse than the optimum for the next where a feature is important.
     """
     origin, axes = jobs.origin[chunk.lane], run.sweep.layout
-    W, b = (jnp.asarray(a[origin]) for a in (given.W, given.b))
+    params = of_names(jax.tree.map(lambda a: jnp.asarray(a[origin]), given.params), fixed.one)
     here = coordinates(run, fixed, chunk.row, jobs.column[chunk.lane])
     there = axes.of_cells(given.row[origin], given.column[origin], fixed.lane_axes)
-    a, scale = scales(fixed, Params(W, b), there), scales(fixed, Params(W, b), here[0])
-    ratio = jnp.where((a > 0) & (scale > 0), scale / jnp.where(a > 0, a, 1), 1)
-    return Params(W * ratio[..., None, :], b), *here
+    a, scale = scales(fixed, params, there), scales(fixed, params, here[0])
+    if a is not None and scale is not None:
+        ratio = jnp.where((a > 0) & (scale > 0), scale / jnp.where(a > 0, a, 1), 1)
+        params = params._replace(W=params.W * ratio[..., None, :])
+    return params, *here
 
 
 def coordinates(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from polyjax.axes import Axes
-from polyjax.engine.cells import over_rows
+from polyjax.engine.cells import at, over_rows
 from polyjax.engine.training import Training
 from polyjax.toy.features import LARGEST_IMPORTANCE
 from polyjax.toy.sampling import can_enumerate, masks
@@ -33,7 +33,7 @@ def features_of_cells(axes: Axes, fixed: Training) -> FeaturesOfCells:
 
     def one(cell: dict[str, jax.Array]) -> tuple[jax.Array, ...]:
         features = fixed.features_at(cell)
-        return features.importances(n), features.densities(n), fixed.scale(cell)
+        return features.importances(n), features.densities(n), at(fixed.model, cell).scale(features.importances(n))
 
     found = jax.vmap(one)({name: jnp.asarray(a) for name, a in cells.items()})
     importance, density, scale = (np.asarray(a).reshape(P, V, n) for a in found)

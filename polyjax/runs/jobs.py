@@ -22,17 +22,16 @@ DIFFERENT = 0.05  # capacities that differ by more belong to solutions that may 
 class Solutions(NamedTuple):
     """Solutions from which jobs start."""
 
-    W: np.ndarray  # [S, D, N]
-    b: np.ndarray  # [S, ...]
+    params: dict[str, np.ndarray]  # by name, each [S, ...] (see `Outcome`)
     capacity: np.ndarray  # [S, N]
-    row: np.ndarray  # [S], of the cell for which W is a solution
+    row: np.ndarray  # [S], of the cell of which it is a solution
     column: np.ndarray  # [S]
 
 
 def solutions(now: Outcome) -> Solutions:
     """Return the solutions of a diagram [P, V, ...], row by row."""
-    W, b, capacity = (a.reshape(-1, *a.shape[2:]) for a in (now.W, now.b, now.capacity))
-    return Solutions(W, b, capacity, *(a.ravel() for a in np.indices(now.loss.shape)))
+    params, capacity = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (now.params, now.capacity))
+    return Solutions(params, capacity, *(a.ravel() for a in np.indices(now.loss.shape)))
 
 
 class Jobs(NamedTuple):
@@ -85,22 +84,30 @@ def differ(a: np.ndarray, b: np.ndarray, kinds: np.ndarray, by: float = DIFFEREN
     return ~(np.stack([*map(apart, np.unique(kinds))]).max(0) <= by)  # true for NaN
 
 
+def put(
+    diagram: Outcome, cells: tuple[np.ndarray, np.ndarray], outcome: Outcome, which: np.ndarray | slice = np.s_[:]
+) -> None:
+    """Put values of an outcome, or `which` of them, into the cells of a diagram [P, V, ...] at these rows and
+    columns."""
+    for everywhere, values in zip(*map(jax.tree.leaves, (diagram, outcome)), strict=True):
+        everywhere[cells] = values[which]
+
+
 def accept(
     now: Outcome, jobs: Jobs, found: Iterator[tuple[Chunk, Outcome]], improved: float
 ) -> tuple[Outcome, np.ndarray]:
     """Return the diagram with the outcomes of lower ranking loss, and which cells [P, V] have news for their
     neighbours: those whose loss fell by more than the fraction `improved`."""
-    then = Outcome(*(np.array(a) for a in now))
+    then = jax.tree.map(np.array, now)
     loss = np.where(np.isnan(now.rank_loss), np.inf, now.rank_loss)
     before = loss.copy()
     for chunk, outcome in found:
-        job, lanes = chunk.lane.ravel(), Outcome(*(a.reshape(-1, *a.shape[2:]) for a in outcome))
+        job, lanes = chunk.lane.ravel(), jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), outcome)
         cell = jobs.row[job], jobs.column[job]
         better = np.flatnonzero(lanes.rank_loss < loss[cell])
         # Of several jobs of a cell, the best comes last.
         order = better[np.argsort(-lanes.rank_loss[better], kind="stable")]
         of_cell = jobs.row[job[order]], jobs.column[job[order]]
         loss[of_cell] = lanes.rank_loss[order]
-        for everywhere, values in zip(then, lanes, strict=True):
-            everywhere[of_cell] = values[order]
+        put(then, of_cell, lanes, order)
     return then, loss < before * (1 - improved)

@@ -17,20 +17,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.embedding.capacity import capacities
-from polyjax.engine import certificate, evaluation, polish
+from polyjax.engine import certificate, evaluation, execution, polish
 from polyjax.engine.cells import Coordinates
 from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.devices import Program
-from polyjax.engine.outcome import Outcome
+from polyjax.engine.outcome import Outcome, array_names, of_names
 from polyjax.engine.training import Training, argument_shapes, scales
 from polyjax.runs.candidates import Bands, exchanged, reversed_embeddings, rivals, unlike
 from polyjax.runs.continuation import coordinates, packing, run_jobs, shapes, start, transplanted
 from polyjax.runs.grid import Chunk
-from polyjax.runs.jobs import Jobs, Solutions, accept, differ, extended, neighbours, solutions, themselves
+from polyjax.runs.jobs import Jobs, Solutions, accept, differ, extended, neighbours, put, solutions, themselves
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Arrays
-from polyjax.toy.models import Params, n_parameters
+from polyjax.toy.model import Parameters, embeds_by_parameter, n_parameters
+from polyjax.toy.models import Params
 
 DISTANCES = (16, 8, 4, 2, 1, 1, 1, 1, 1)  # of the neighbours that are looked at, round by round: news travel fast
 NEAR = {"expected": 0.1, "sampled": 0.005}  # other solutions whose loss is above the cell's by more are not tried
@@ -40,7 +40,7 @@ IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, rela
 NEWS = {"expected": 1e-6, "sampled": 1e-3}  # one that fell by less is not shown to the neighbours
 CERTAIN = 5e-4  # a solution whose loss falls by more, relatively, on other samples is polished further
 
-Evaluate = Callable[[Jobs, np.ndarray, np.ndarray], Iterator[tuple[Chunk, Outcome]]]  # of parameters W and b [J, ...]
+Evaluate = Callable[[Jobs, dict[str, np.ndarray]], Iterator[tuple[Chunk, Outcome]]]  # of parameters [J, ...] by name
 
 
 def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome, Certificate]:
@@ -51,7 +51,8 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
     news = np.isfinite(trained.loss)
     stages.compile(int(news.sum()))
     now = stages.settle(trained, found, range(1), stages.ranked)
-    now, _ = stages.improved_by(now, *reversed_embeddings(now))
+    if stages.has_columns:
+        now, _ = stages.improved_by(now, *reversed_embeddings(now))
     for round, distance in enumerate(DISTANCES):
         given, seen = solutions(now), distance in DISTANCES[:round]
         jobs = neighbours(axes, news if seen else np.isfinite(now.loss), distance)
@@ -61,7 +62,8 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
         if round == 0:
             given, jobs = extended(given, jobs, *rivals(trained, now, kinds, restarts, stages.near_by))
         now, news = stages.improved_by(now, given, jobs)
-    now = stages.exchanged(now)
+    if stages.has_columns:
+        now = stages.exchanged(now)
     now = stages.settle(now, found, range(1, len(polish.ATTEMPTS)), stages.evaluated)
     return now._replace(settled=found.excess <= SETTLED), found
 
@@ -72,6 +74,8 @@ class Stages:
     def __init__(self, run: Run, fixed: Training) -> None:
         self.run, self.fixed, self.number = run, fixed, 0
         self.improved, self.near_by = IMPROVED[fixed.objective], NEAR[fixed.objective]
+        # Whether a feature's parameters are known: a column of W, and an entry of b if that has one for each.
+        self.has_columns = isinstance(fixed.one, Params) and embeds_by_parameter(fixed.one_model)
 
     def _name(self, what: str) -> str:
         self.number += 1
@@ -90,7 +94,7 @@ class Stages:
         cells = np.isfinite(now.loss)
         if not cells.any():
             return now
-        now, left = Outcome(*(a.copy() for a in now)), cells.copy()
+        now, left = jax.tree.map(np.copy, now), cells.copy()
         for attempt in attempts:
             if not left.any():
                 break
@@ -101,14 +105,14 @@ class Stages:
                 if attempt > 0:
                     found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
                 settled = (excess <= CERTAIN) & (attempt > 0)
-                finite = np.isfinite(tried["W"]).all((-2, -1))
-                where = tuple(index[finite] for index in cell)
-                now.W[where], now.b[where] = tried["W"][finite], tried["b"][finite]
+                params = {name: tried[name] for name in self.fixed.one._fields}
+                finite = np.stack([np.isfinite(a).reshape(*chunk.shape, -1).all(-1) for a in params.values()]).all(0)
+                for name, a in params.items():
+                    now.params[name][tuple(index[finite] for index in cell)] = a[finite]
                 left[cell] = ~settled
         jobs = themselves(cells)
-        for chunk, outcome in evaluate(jobs, now.W[cells], now.b[cells]):
-            for everywhere, values in zip(now, outcome, strict=True):
-                everywhere[jobs.row[chunk.lane], jobs.column[chunk.lane]] = values
+        for chunk, outcome in evaluate(jobs, {name: a[cells] for name, a in now.params.items()}):
+            put(now, (jobs.row[chunk.lane], jobs.column[chunk.lane]), outcome)
         return now
 
     def _attempt(self, given: Solutions, jobs: Jobs, attempt: int) -> Iterator[tuple[Chunk, Arrays]]:
@@ -121,7 +125,7 @@ class Stages:
             return arrays if attempt == 0 else arrays | {"spectrum": _spectra(fixed, params, lane, polished)}
 
         name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
-        fields = ["before", "after", "W", "b", *(["spectrum"] if attempt > 0 else [])]
+        fields = ["before", "after", *fixed.one._fields, *(["spectrum"] if attempt > 0 else [])]
         return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, packing(run, jobs))
 
     def _programs(self, shape: tuple[int, int]) -> list[Program]:
@@ -155,15 +159,17 @@ class Stages:
     def _polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...] after a first attempt from other solutions; without a loss where
         it is not clearly better than the cell's own."""
-        W, b = (np.empty((jobs.row.size, *a.shape[2:]), np.float32) for a in (now.W, now.b))
+        one = self.fixed.one._asdict()
+        params = {name: np.empty((jobs.row.size, *leaf.shape), np.float32) for name, leaf in one.items()}
         for chunk, found in self._attempt(given, jobs, 0):
-            W[chunk.lane], b[chunk.lane] = found["W"], found["b"]
-        for chunk, outcome in self.ranked(jobs, W, b):
+            for name, a in params.items():
+                a[chunk.lane] = found[name]
+        for chunk, outcome in self.ranked(jobs, params):
             here = now.rank_loss[jobs.row[chunk.lane], jobs.column[chunk.lane]]
             better = outcome.rank_loss < here * (1 - self.improved)
             yield chunk, outcome._replace(rank_loss=np.where(better, outcome.rank_loss, np.nan))
 
-    def ranked(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Chunk, Outcome]]:
+    def ranked(self, jobs: Jobs, params: dict[str, np.ndarray]) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...], of parameters [J, ...] in the cells of jobs. What is polished
         further has only a ranking loss, which stands for the other as well."""
         rank = evaluation.compiled_rank(self.fixed)
@@ -172,35 +178,37 @@ class Stages:
             loss = rank(*arguments)
             return evaluation.Evaluated(loss, loss, jnp.zeros_like(loss))
 
-        return self._outcomes("rank", rank, ranked, jobs, W, b)
+        return self._outcomes("rank", rank, ranked, jobs, params)
 
-    def evaluated(self, jobs: Jobs, W: np.ndarray, b: np.ndarray) -> Iterator[tuple[Chunk, Outcome]]:
+    def evaluated(self, jobs: Jobs, params: dict[str, np.ndarray]) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield the same with the loss that is reported."""
         evaluate = evaluation.compiled(self.fixed)
-        return self._outcomes("judge", evaluate, evaluate, jobs, W, b)
+        return self._outcomes("judge", evaluate, evaluate, jobs, params)
 
     def _outcomes(
-        self, stage: str, program: Any, losses: Callable[..., evaluation.Evaluated], jobs: Jobs, *params: np.ndarray
+        self,
+        stage: str,
+        program: Any,
+        losses: Callable[..., evaluation.Evaluated],
+        jobs: Jobs,
+        params: dict[str, np.ndarray],
     ) -> Iterator[tuple[Chunk, Outcome]]:
-        key = self.run.keys.evaluate
+        fixed, key = self.fixed, self.run.keys.evaluate
 
         def do(chunk: Chunk) -> Arrays:
-            of_chunk = Params(*(jnp.asarray(a[chunk.lane]) for a in params))
-            found = losses(of_chunk, *coordinates(self.run, self.fixed, chunk.row, jobs.column[chunk.lane]), key)
-            finite = jnp.isfinite(found.loss) & jnp.isfinite(found.rank_loss)
-            return Outcome(*jax.device_get((capacities(of_chunk.W), *found, finite, *of_chunk)))._asdict()
+            of_chunk = of_names({name: jnp.asarray(a[chunk.lane]) for name, a in params.items()}, fixed.one)
+            lane, row = coordinates(self.run, fixed, chunk.row, jobs.column[chunk.lane])
+            return execution.outcome(fixed, of_chunk, lane, losses(of_chunk, lane, row, key)).arrays()
 
-        programs = lambda shape: [(program, argument_shapes(self.fixed, shape))]  # noqa: E731
+        programs = lambda shape: [(program, argument_shapes(fixed, shape))]  # noqa: E731
         named, shape = (self._name(stage), "evaluating"), packing(self.run, jobs)
-        for chunk, outcome in run_jobs(self.run, *named, jobs, do, 0, programs, Outcome._fields, shape):
-            yield chunk, Outcome(**outcome)
+        for chunk, found in run_jobs(self.run, *named, jobs, do, 0, programs, array_names(fixed.one_model), shape):
+            yield chunk, Outcome.of(found)
 
 
-def _spectra(fixed: Training, params: Params, lane: Coordinates, polished: polish.Polished) -> np.ndarray:
+def _spectra(fixed: Training, params: Parameters, lane: Coordinates, polished: polish.Polished) -> np.ndarray:
     """Return the spectra [G, L, n] of a chunk of solutions."""
-    shape = params.W.shape[:2]
-    W = np.asarray(params.W, np.float64).reshape(prod(shape), *params.W.shape[2:])
-    scale = np.asarray(scales(fixed, params, lane)).reshape(prod(shape), -1)
-    hessian = np.asarray(polished.hessian).reshape(prod(shape), *polished.hessian.shape[2:])
-    values = certificate.spectrum(fixed.one_model, W, scale, np.asarray(polished.before).ravel(), hessian)
-    return values.reshape(*shape, -1).astype(np.float32)
+    shape, loss, hessian = polished.before.shape, polished.before, polished.hessian
+    of_cells = (params, scales(fixed, params, lane), loss, hessian)
+    flat = jax.tree.map(lambda a: np.asarray(a).reshape(prod(shape), *a.shape[2:]), of_cells)
+    return certificate.spectrum(fixed.one_model, *flat).reshape(*shape, -1).astype(np.float32)

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from polyjax.engine import execution, training
-from polyjax.engine.outcome import Outcome
+from polyjax.engine.outcome import Outcome, array_names
 from polyjax.engine.training import Training
 from polyjax.runs.continuation import run_jobs, start, transplanted
 from polyjax.runs.grid import Chunk
@@ -66,8 +66,8 @@ def _trained(run: Run, fixed: Training, round: int, given: Solutions, jobs: Jobs
     """Yield chunks and the outcome [G, L, ...] of continuing the neighbours' solutions in the cells."""
 
     def train(chunk: Chunk) -> Arrays:
-        return execution.train(fixed, run.keys, *start(run, fixed, given, jobs, chunk))._asdict()
+        return execution.train(fixed, run.keys, *start(run, fixed, given, jobs, chunk)).arrays()
 
     name, title, programs = f"refine{round}", f"refining, round {round}", partial(execution.training_programs, fixed)
-    for chunk, found in run_jobs(run, name, title, jobs, train, fixed.steps, programs, Outcome._fields):
-        yield chunk, Outcome(**found)
+    for chunk, found in run_jobs(run, name, title, jobs, train, fixed.steps, programs, array_names(fixed.one_model)):
+        yield chunk, Outcome.of(found)

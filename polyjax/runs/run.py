@@ -14,13 +14,14 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+import jax
 import numpy as np
 
 from polyjax import results
 from polyjax.checks import require
 from polyjax.engine import choice, devices
 from polyjax.engine.keys import keys
-from polyjax.engine.outcome import Outcome
+from polyjax.engine.outcome import Outcome, parameter_names
 from polyjax.results import OF_LANES, Parts, Refined, Results, Selection
 from polyjax.runs import attempts, provenance
 from polyjax.runs.features import check_features
@@ -43,7 +44,7 @@ def run(sweep: Sweep, progress: bool = True) -> Results:
     _check(sweep)
     trained = _begin(sweep, Memory(), progress)
     lanes, refined = _train(trained)
-    arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in OF_LANES}
+    arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in _of_lanes(sweep)}
     config = _config(trained, provenance.provenance(trained.training.engine))
     return Results.of_run(sweep.layout, arrays, config, refined)
 
@@ -141,7 +142,7 @@ def _train_to_file(sweep: Sweep, path: Path, store: Directory, progress: bool) -
     config = _config(trained, made[0] | ({"other_sessions": made[1:]} if made[1:] else {}))
     axes = sweep.layout
     lengths = axes.size(axes.stored)
-    arrays = {name: Parts(_bands(lanes, name), lengths, 2) for name in OF_LANES}
+    arrays = {name: Parts(_bands(lanes, name), lengths, 2) for name in _of_lanes(sweep)}
     refined = refined and refined.each(lambda a: a.reshape(*lengths, *a.shape[2:]))
     store.writing(lambda: results.write(path, config, axes.values, axes.stored, arrays, refined, beside=store.folder))
     store.remove()
@@ -175,12 +176,17 @@ def _train(run: Run) -> tuple[Lanes, Refined | None]:
 
 def _finished(run: Run, best: Selection, lanes: Lanes) -> Refined:
     """Refine and polish the diagram of the best restarts, as the sweep says."""
-    now = refine(run, Outcome(*(np.array(a) for a in best)))
+    now = refine(run, jax.tree.map(np.array, Outcome(**best._asdict())))
     certificate = None
     if run.sweep.polish:
         now, certificate = polish_diagram(run, now, partial(_bands, lanes))
     gain = np.where(np.isnan(best.rank_loss), 0, best.rank_loss - now.rank_loss)
     return Refined(*now, gain, *(certificate or ()))
+
+
+def _of_lanes(sweep: Sweep) -> tuple[str, ...]:
+    """Return the names of the arrays of all networks in the results."""
+    return *OF_LANES, *parameter_names(sweep.training.one_model)
 
 
 def _warn(lanes: Lanes, refined: Refined | None) -> None:
@@ -206,12 +212,11 @@ def _bands(lanes: Lanes, name: str) -> Iterator[np.ndarray]:
 
 def _best(sweep: Sweep, lanes: Lanes) -> Selection:
     """Return the diagram by the rule `best`, band by band, so that not all restarts are in memory."""
-    columns, found = np.arange(sweep.layout.n_columns), []
-    for parts in zip(*(_bands(lanes, name) for name in OF_LANES), strict=True):
+    columns, found, names = np.arange(sweep.layout.n_columns), [], _of_lanes(sweep)
+    for parts in zip(*(_bands(lanes, name) for name in names), strict=True):
         axes = {"row": np.arange(len(parts[0])), "column": columns}
-        band = Results(axes, **dict(zip(OF_LANES, parts, strict=True)), config={})
-        found.append(band.select("best"))
-    return Selection(*map(np.concatenate, zip(*found, strict=True)))
+        found.append(Results.of(axes, dict(zip(names, parts, strict=True)), {}, None).select("best"))
+    return jax.tree.map(lambda *bands: np.concatenate(bands), *found)
 
 
 def _config(run: Run, made: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,22 +15,20 @@ import numpy as np
 
 from polyjax.axes import Axes
 from polyjax.checks import require
-from polyjax.embedding.capacity import capacities
-from polyjax.engine import choice, evaluation, polish
+from polyjax.engine import choice, evaluation, execution, polish
 from polyjax.engine.keys import keys
-from polyjax.engine.outcome import Outcome
+from polyjax.engine.outcome import Outcome, of_names
 from polyjax.engine.training import Training
 from polyjax.results import Results, load
 from polyjax.runs.attempts import trainer
 from polyjax.runs.grid import Chunk, Grid, holder, rectangles
 from polyjax.sweep import Sweep
-from polyjax.toy.models import Params
 
 # Of capacities, and of losses relatively. On the machine that trained a file the bits are the same; other devices and
 # versions round differently, which training contracts to far less than this except next to a phase boundary.
 CAPACITY, LOSS = 1e-3, 1e-2
-_LANES = attrgetter("capacity", "rank_loss", "loss", "W", "b")
-_COMPARED = attrgetter("attempt", "W", "b", "capacity", "loss")
+_LANES = attrgetter("capacity", "rank_loss", "loss", "params")
+_COMPARED = attrgetter("attempt", "capacity", "loss", "params")
 
 
 class Cell(NamedTuple):
@@ -59,9 +57,10 @@ def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -
     row, column = np.divmod(np.sort(some), V)
     fixed = choice.with_engine(sweep.training)
     trained = polish.of_restarts(fixed, sweep.polish) or fixed
-    weights = _of_weights(sweep, trained, row, column, *(axes.folded(a)[row, column] for a in _LANES(results)))
+    stored = jax.tree.map(lambda a: axes.folded(a)[row, column], _LANES(results))
+    weights = _of_weights(sweep, trained, row, column, *stored)
     if results.refined is not None:
-        refined = (axes.folded(a)[row, column][:, None] for a in _LANES(results.refined))
+        refined = jax.tree.map(lambda a: axes.folded(a)[row, column][:, None], _LANES(results.refined))
         judged = polish.of_cells(fixed, sweep.polish) if sweep.polish else fixed
         weights = np.maximum(weights, _of_weights(sweep, judged, row, column, *refined))
     return [*_compared(axes, results, row, column, _again(sweep, fixed, results, row, column), weights)]
@@ -74,7 +73,7 @@ def _again(sweep: Sweep, fixed: Training, results: Results, row: np.ndarray, col
     whole = _first(sweep, fixed, results.config.get("shape") or (1, grid.a_row), lane)
     for number in np.unique(attempt[attempt > 0]):
         train = trainer(sweep, fixed, keys(sweep.seed), int(number))
-        whole = Outcome(*map(_where(attempt == number), Outcome(**train(Chunk(row, lane))), whole))
+        whole = jax.tree.map(_where(attempt == number), Outcome.of(train(Chunk(row, lane))), whole)
     return whole
 
 
@@ -82,14 +81,14 @@ def _first(sweep: Sweep, fixed: Training, shape: tuple[int, int], lane: np.ndarr
     """Return the first attempt at lanes [C, R], in the chunks in which the file's were trained, as only these give the
     same bits."""
     chunks, train = rectangles(Grid(*sweep.shape), shape), trainer(sweep, fixed, keys(sweep.seed))
-    trained = lru_cache(maxsize=None)(lambda number: Outcome(**train(chunks[number])))
+    trained = lru_cache(maxsize=None)(lambda number: Outcome.of(train(chunks[number])))
 
-    def outcome(lane: int) -> list[np.ndarray]:
+    def outcome(lane: int) -> Outcome:
         number, row, place = holder(chunks, lane)
-        return [a[row, place] for a in trained(number)]
+        return jax.tree.map(lambda a: a[row, place], trained(number))
 
-    arrays = map(np.stack, zip(*map(outcome, lane.ravel()), strict=True))
-    return Outcome(*(a.reshape(*lane.shape, *a.shape[1:]) for a in arrays))
+    together = lambda *a: np.stack(a).reshape(*lane.shape, *a[0].shape)  # noqa: E731
+    return jax.tree.map(together, *map(outcome, lane.ravel()))
 
 
 def _of_weights(
@@ -100,17 +99,16 @@ def _of_weights(
     capacity: np.ndarray,
     rank_loss: np.ndarray,
     loss: np.ndarray,
-    W: np.ndarray,
-    b: np.ndarray,
+    params: dict[str, np.ndarray],
 ) -> np.ndarray:
     """Return the largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of
-    weights that are evaluated as `judged` says."""
+    parameters that are evaluated as `judged` says."""
     axes = sweep.layout
     rows, columns = (np.repeat(a[:, None], loss.shape[1], axis=1) for a in (row, column))
     lane = axes.of_cells(rows, columns, judged.lane_axes)
-    params, key = Params(jnp.asarray(W), jnp.asarray(b)), keys(sweep.seed).evaluate
-    found = jax.device_get(evaluation.compiled(judged)(params, lane, axes.of_row(row), key))
-    of_capacity = _apart(capacity, np.asarray(capacities(params.W))).max((1, 2))
+    end, key = of_names(jax.tree.map(jnp.asarray, params), judged.one), keys(sweep.seed).evaluate
+    found = execution.outcome(judged, end, lane, evaluation.compiled(judged)(end, lane, axes.of_row(row), key))
+    of_capacity = _apart(capacity, found.capacity).max((1, 2))
     of_losses = (_apart(rank_loss, found.rank_loss, relative=True), _apart(loss, found.loss, relative=True))
     return np.maximum(of_capacity, np.maximum(*of_losses).max(1))
 
@@ -123,9 +121,9 @@ def _where(chosen: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
 def _compared(
     axes: Axes, results: Results, row: np.ndarray, column: np.ndarray, again: Outcome, of_weights: np.ndarray
 ) -> Iterator[Cell]:
-    attempt, W, b, capacity, loss = map(axes.folded, _COMPARED(results))
+    attempt, capacity, loss, params = jax.tree.map(axes.folded, _COMPARED(results))
     for i, (p, v) in enumerate(zip(row, column, strict=True)):
-        once, weights = attempt[p, v] == 0, ((W[p, v], again.W[i]), (b[p, v], again.b[i]))
+        once, weights = attempt[p, v] == 0, [(a[p, v], again.params[name][i]) for name, a in params.items()]
         yield Cell(
             axes.coordinates(p, v),
             all(a[once].tobytes() == b[once].tobytes() for a, b in weights) and bool(once.any()),

@@ -1,13 +1,13 @@
-"""The toy models: parameters, initialisation and loss of ONE model on ONE sample, in matrix notation.
+"""The paper's toy models (see `model` for what every model provides).
 
-Axis letters: N features, D neurons. No batch axes, no training: `training` adds both.
+Axis letters: N features, D neurons.
 """
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jax import Array
 from polyjax.checks import require
 from polyjax.toy.activations import Activation, find_activation, gelu, relu, square
 from polyjax.toy.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED, Distribution, Moments
+from polyjax.toy.model import Model
 
 
 class Params(NamedTuple):
@@ -25,7 +26,7 @@ class Params(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Redwood:
+class Redwood(Model):
     """One hidden layer whose activations are summed (section 3.1): y~ = sum_d f((W x)_d) + b, to match
     y = sum_i v_i f(x_i).
 
@@ -36,15 +37,11 @@ class Redwood:
     n_features: int  # N
     n_neurons: int  # D
     activation: str | Activation = "square"
+    distribution: ClassVar[Distribution] = UNIFORM_SIGNED  # the paper's: signed uniform values of unit variance
 
     def __post_init__(self) -> None:
         check_shape(self.n_features, self.n_neurons)
         find_activation(self.activation)
-
-    @property
-    def distribution(self) -> Distribution:
-        """Return the features that the paper gives this model: signed uniform values of unit variance."""
-        return UNIFORM_SIGNED
 
     def init(self, key: Array) -> Params:
         """Draw W ~ normal(0, 1 / N), so that every ||w_i||^2 is about D / N, as at the optimum for equal
@@ -78,7 +75,7 @@ class Redwood:
 
 
 @dataclass(frozen=True)
-class Anthropic:
+class Anthropic(Model):
     """The autoencoder of Elhage et al. 2022: x~ = f(W^T W x + b), to match x itself.
 
     `activation` and the errors are as for `Redwood`.
@@ -87,15 +84,11 @@ class Anthropic:
     n_features: int  # N
     n_neurons: int  # D
     activation: str | Activation = "relu"
+    distribution: ClassVar[Distribution] = UNIFORM_POSITIVE  # uniform on [0, 1] where active, as in Elhage et al. 2022
 
     def __post_init__(self) -> None:
         check_shape(self.n_features, self.n_neurons)
         find_activation(self.activation)
-
-    @property
-    def distribution(self) -> Distribution:
-        """Uniform on [0, 1] where active, as in Elhage et al. 2022."""
-        return UNIFORM_POSITIVE
 
     def init(self, key: Array) -> Params:
         """Draw W ~ normal(0, 1 / N), as for `Redwood`."""
@@ -124,31 +117,6 @@ class Anthropic:
         quartic = s4 + 3 * s2**2 + 4 * center * s3 + 6 * center**2 * s2 + center**4
         mixed = mean * (s2 + center**2) + third * own**2 + 2 * center * variance * own
         return importance @ (quartic - 2 * mixed + variance + mean**2)
-
-
-class Model(Protocol):
-    """A model as the engine needs it; a frozen dataclass, so that equal models are compiled once."""
-
-    def __hash__(self) -> int: ...
-    @property
-    def n_features(self) -> int: ...
-    @property
-    def n_neurons(self) -> int: ...
-    @property
-    def distribution(self) -> Distribution: ...
-    def init(self, key: Array) -> Params: ...
-    def scale(self, importance: Array) -> Array: ...
-    def loss(self, params: Params, x: Array, importance: Array) -> Array: ...
-
-
-def one_model(model: Model) -> Params:
-    """Return the shapes of one model's parameters."""
-    return jax.eval_shape(model.init, jax.random.key(0))
-
-
-def n_parameters(model: Model) -> int:
-    """Return the number of parameters of one model."""
-    return sum(leaf.size for leaf in jax.tree.leaves(one_model(model)))
 
 
 def is_own(model: Model) -> bool:

@@ -20,7 +20,7 @@ from polyjax.engine.fused.vectors import on_vectors
 from polyjax.engine.lanes import NUMBER, depends_on_lane, entries, exact_terms, gradient_terms
 from polyjax.engine.training import Training, lane_shapes, row_shapes
 from polyjax.engine.unroll import Staged, scalars_of, split, unroll
-from polyjax.toy.models import Params
+from polyjax.toy.model import Parameters, has_scale
 
 Entries = list[list[Any]]  # of every leaf
 
@@ -79,7 +79,7 @@ class Program:
 
         names = names_of(self.training.optimizer)
 
-        def update(gradient: Params, state: Any, params: Params, lane: Coordinates) -> Any:
+        def update(gradient: Parameters, state: Any, params: Parameters, lane: Coordinates) -> Any:
             updates, state = at(self.training.optimizer, lane).update(gradient, state, params)
             return optax.apply_updates(params, updates), state
 
@@ -96,7 +96,7 @@ class Program:
         return _for_kernel(split(scalars, shared, model), shared, model)
 
 
-def _gradient_stages(training: Training, one: Params) -> Staged:
+def _gradient_stages(training: Training, one: Parameters) -> Staged:
     """Return the gradient with respect to the weights, from the data of one sample, ([x_1, ..., x_N], weight), and from
     (the parameters, the lane's coordinates). For the expected objective the data are `entries` of the exact ones."""
     lane, n = lane_shapes(training), training.one_model.n_features
@@ -109,7 +109,9 @@ def _gradient_stages(training: Training, one: Params) -> Staged:
 
 def scale_entries(training: Training, lane: Coordinates) -> list[Any]:
     """Return the model's scale of every feature at coordinates of any shape: an array of that shape, or one number
-    where it does not depend on them."""
+    where it does not depend on them; nothing for a model that has none."""
+    if not has_scale(training.one_model):
+        return []
     shapes = lane_shapes(training)
     unrolled = unroll(training.scale, shapes)
     return on_vectors(lambda lane: unrolled(*entries(lane))[0], shapes)(lane)

@@ -22,7 +22,7 @@ from polyjax.engine.fused.kernels import LANES, Kernel, Step, sum_over
 from polyjax.engine.fused.step import Entries, Program, scale_entries
 from polyjax.engine.training import Trained, Training
 from polyjax.engine.unroll import scalars_of
-from polyjax.toy.models import Params
+from polyjax.toy.model import Parameters
 
 OLDEST_JAX = (0, 11)
 OLDEST_GPU = 9.0  # compute capability: Hopper, the first that Mosaic GPU compiles for
@@ -31,7 +31,7 @@ PLATFORM = {"gpu": "cuda", "tpu": "tpu"}
 
 def train(
     fixed: Training,
-    start: Params,
+    start: Parameters,
     lane: Coordinates,
     row: Coordinates,
     draw_key: Array,
@@ -42,9 +42,13 @@ def train(
 
     Raises NotImplementedError for a model or an optimiser that no kernel can run.
     """
-    kernel, program, (P, L) = kernel or Kernel(jax.default_backend()), Program(fixed), start.W.shape[:2]
+    kernel, program, (P, L) = (
+        kernel or Kernel(jax.default_backend()),
+        Program(fixed),
+        jax.tree.leaves(start)[0].shape[:2],
+    )
     scale, coordinates = scale_entries(fixed, lane), jax.tree.leaves(lane)
-    whole_scale = jnp.stack([jnp.broadcast_to(s, (P, L)) for s in scale])
+    whole_scale = jnp.stack([jnp.broadcast_to(s, (P, L)) for s in scale]) if scale else None
     units = training.in_units(lanes.last(start), whole_scale)
     state = jax.tree.leaves(lanes.per_lane(fixed.optimizer, program.one, lane).init(units))
     own_scale = [s for s in scale if np.ndim(s)]
@@ -59,10 +63,11 @@ def train(
         step = _step(program, constants, samples.shape[2])
         return _in_parts(kernel, step, samples, rates, inputs, carried), shared
 
-    def weights(carried: Array) -> Params:
+    def weights(carried: Array) -> Parameters:
         rows = carried.reshape(len(carried), P, -1)[:, :, :L]
         leaves = jnp.split(rows, np.cumsum([leaf.size for leaf in program.one]))
-        units = Params(*(a.reshape(*leaf.shape, P, L) for a, leaf in zip(leaves, program.one, strict=False)))
+        arrays = [a.reshape(*leaf.shape, P, L) for a, leaf in zip(leaves, program.one, strict=False)]
+        units = jax.tree.unflatten(jax.tree.structure(program.one), arrays)
         return lanes.first(training.in_weights(units, whole_scale))
 
     (end, _), half_way = training.in_blocks(several_steps, (carried, program.shared_leaves(state)), fixed.steps)
@@ -116,19 +121,23 @@ def _step(program: Program, scale: list[Any], n_samples: int) -> Step:
         lane, own_scale = dict(zip(sorted(program.lane), inputs[:n], strict=True)), iter(inputs[n:])
         every_scale = [next(own_scale) if s is None else s for s in scale]
         units, of_lane = jax.tree.unflatten(kept, carried)
-        weights = _scaled(units, every_scale)
+        weights = _scaled(program.one, units, every_scale)
         terms = lambda i: jax.tree.leaves(program.gradient.after(sample(i), (weights, lane)))  # noqa: E731
         sums = sum_over(terms, n_samples, [0 * inputs[0]] * size)
-        gradient = _scaled(jax.tree.unflatten(jax.tree.structure(one), sums), every_scale)
+        gradient = _scaled(program.one, jax.tree.unflatten(jax.tree.structure(one), sums), every_scale)
         return jax.tree.leaves(program.update.after(rates, (gradient, of_lane, units, lane)))
 
     return step
 
 
-def _scaled(params: Entries, scale: list[Any]) -> Entries:
-    """Return `training.in_weights` in entries, and its transpose, without multiplications by 1."""
-    W, *others = params
-    return [[w * s if np.ndim(s) or s != 1 else w for w, s in zip(W, cycle(scale), strict=False)], *others]
+def _scaled(one: Parameters, params: Entries, scale: list[Any]) -> Entries:
+    """Return `training.in_weights` in entries, and its transpose, without multiplications by 1; `scale` is empty for a
+    model that has none."""
+    if not scale:
+        return params
+    leaves = dict(zip(one._fields, params, strict=True))
+    leaves["W"] = [w * s if np.ndim(s) or s != 1 else w for w, s in zip(leaves["W"], cycle(scale), strict=False)]
+    return [*leaves.values()]
 
 
 def _in_parts(kernel: Kernel, step: Step, samples: Array, rates: Array, inputs: Array, carried: Array) -> Array:

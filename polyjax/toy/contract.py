@@ -1,0 +1,83 @@
+"""What a model must be, checked before any work starts, in words that name the method that breaks it (see `Model`)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polyjax.checks import require
+from polyjax.toy.distributions import Distribution
+from polyjax.toy.model import EMBEDDING, Model, Parameters, has_scale
+
+# Names of other arrays in results, or in the files that become results.
+TAKEN = ("config", "about", "capacity", "rank_loss", "loss", "loss_se", "settled", "converged", "attempt", EMBEDDING)
+TAKEN_BY_DIAGRAMS = ("gain", "excess", "spectrum", "before", "after", "params")
+
+WORDS: dict[type[Exception], str] = {  # of JAX's errors that say little to who has not read of tracing
+    jax.errors.TracerBoolConversionError: "branches on a value, where jnp.where would do",
+    jax.errors.TracerArrayConversionError: "needs NumPy arrays, where jax.numpy would do",
+    jax.errors.ConcretizationTypeError: "needs the value of an array, which is not known when it is compiled",
+}
+
+
+def check_model(model: Any) -> None:
+    """Raise ValueError, naming the method, unless a model keeps the contract of `Model`."""
+    require(isinstance(model, Model), "model", "be a model, such as Redwood(6, 3) or your own subclass of Model", model)
+    name = type(model).__name__
+    n = getattr(model, "n_features", None)
+    is_whole = isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1
+    require(is_whole, f"{name}.n_features", "be a whole number of at least 1", n)
+    has_distribution = isinstance(model.distribution, Distribution)
+    require(has_distribution, f"{name}.distribution", "be a Distribution", model.distribution)
+    params = traced(f"{name}.init", model.init, jax.eval_shape(lambda: jax.random.key(0)))
+    _check_params(name, params)
+    vector = jax.ShapeDtypeStruct((model.n_features,), np.float32)
+    _check_number(name, model, params, vector)
+    W = traced(f"{name}.embedding", model.embedding, params)
+    is_matrix = getattr(W, "ndim", 0) == 2 and W.shape[0] >= 1 and W.shape[1] == n
+    require(is_matrix, f"{name}.embedding", f"return W [D, {n}], a column for every feature", _shown(W))
+    scale = traced(f"{name}.scale", model.scale, vector)
+    require(getattr(scale, "shape", None) == (n,), f"{name}.scale", f"return [{n}], one a feature", _shown(scale))
+    if has_scale(model):
+        of_columns = getattr(getattr(params, "W", None), "shape", ())[1:] == (n,)
+        require(of_columns, f"{name}.scale", f"be left out where no parameter is W [D, {n}]", _shown(params))
+
+
+def _check_params(name: str, params: Parameters) -> None:
+    """Raise ValueError unless parameters are a NamedTuple of arrays of single precision, of names of their own."""
+    must, fields = "return a NamedTuple of arrays, at least one", getattr(params, "_fields", ())
+    require(isinstance(params, tuple) and bool(fields), f"{name}.init", must, _shown(params))
+    for field, leaf in params._asdict().items():
+        is_array = isinstance(leaf, jax.ShapeDtypeStruct)
+        require(is_array, f"{name}.init", f"return an array as {field}", _shown(leaf))
+        require(leaf.dtype == np.float32, f"{name}.init", f"return {field} in float32", leaf.dtype)
+        taken = field in (*TAKEN, *TAKEN_BY_DIAGRAMS) or field.startswith(("axis_", "refined_"))
+        require(not taken, f"{name}.init", "name no parameter as other arrays in the results", field)
+
+
+def _check_number(name: str, model: Model, params: Parameters, vector: Any) -> None:
+    """Raise ValueError unless the loss is one number that can be differentiated."""
+    loss = traced(f"{name}.loss", model.loss, params, vector, vector)
+    is_number = getattr(loss, "shape", None) == () and jnp.issubdtype(loss.dtype, jnp.floating)
+    require(is_number, f"{name}.loss", "return one real number", _shown(loss))
+    traced(f"{name}.loss", jax.grad(model.loss), params, vector, vector)
+
+
+def traced(what: str, f: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the shapes that a function of JAX returns. Raises ValueError in words that name it where it fails."""
+    try:
+        return jax.eval_shape(f, *arguments)
+    except Exception as error:  # whatever the user's code raises
+        words = next((words for kind, words in WORDS.items() if isinstance(error, kind)), None)
+        raised = f"raises {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        must = "must be made of jax.numpy operations, for shapes as the contract of Model has them"
+        raise ValueError(f"{what} {must}, but {words or raised}") from error
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as an error shows it: arrays by their shapes."""
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return f"an array {[*value.shape]} of {value.dtype}"
+    return jax.tree.map(lambda leaf: f"[{', '.join(map(str, leaf.shape))}]", value)
