@@ -6,6 +6,7 @@ that of feature 0, all others have importance 1.
 """
 
 from polyjax import embedding, theory
+from polyjax.cell import Cell
 from polyjax.embedding.capacity import capacities, isotropic_capacities
 from polyjax.results import Results, Selection, load
 from polyjax.runs.run import run, run_to_file
@@ -17,6 +18,7 @@ from polyjax.toy.models import Anthropic, Params, Redwood
 
 __all__ = [
     "Anthropic",
+    "Cell",
     "Features",
     "Model",
     "Params",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,8 +18,13 @@ from numpy.typing import ArrayLike
 
 from polyjax import files, labels
 from polyjax.axes import Axes
-from polyjax.checks import known, require
+from polyjax.cell import Cell, features_of
+from polyjax.checks import is_number, known, require
+from polyjax.toy.features import Features
 from polyjax.toy.model import EMBEDDING
+
+if TYPE_CHECKING:
+    from polyjax.sweep import Sweep
 
 # 1 had no "attempt", 2 no "rank_loss" (`loss` chose the restarts), 3 called `settled` "converged", and all of them had
 # the axes density and importance alone.
@@ -193,13 +198,29 @@ class Results:
         xarray."""
         return labels.to_xarray(self)
 
-    def nearest(self, **coordinates: float) -> tuple[int, ...]:
+    def nearest(self, /, **coordinates: float) -> tuple[int, ...]:
         """Return the place of the cell that is nearest to the coordinates, one for every axis. Raises ValueError where
         an axis is left out, or there is none of that name."""
         known(coordinates, [*self.axes], {}, "results")
         for name in self.axes:
             require(name in coordinates, name, "be given, as every axis", None)
+            value = coordinates[name]
+            require(is_number(value) and np.isfinite(value), name, "be a finite number", value)
         return tuple(int(np.argmin(abs(values - coordinates[name]))) for name, values in self.axes.items())
+
+    def sel(self, /, **coordinates: float) -> Cell:
+        """Return the cell that is nearest to the coordinates, such as `sel(density=0.1, decay=0.7)`; its own are in its
+        `coordinates`. Raises the errors of `nearest`."""
+        return Cell.of(self, self.nearest(**coordinates))
+
+    def features(self, cell: Cell, sweep: "Sweep | None" = None) -> Features:
+        """Return the features of a cell: their importance and density ([] where they have it in common, else [N]),
+        distribution and activity.
+
+        The sweep that the results were made of is needed where its features or distribution are the user's own. Raises
+        ValueError where it is left out then, or is another.
+        """
+        return features_of(cell, self.config, sweep)
 
     def select(self, rule: str = "best") -> Selection:
         """Return the diagram by one rule over restarts: `best` takes the restart of lowest loss, settled or not; `mean`

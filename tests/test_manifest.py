@@ -2,23 +2,14 @@
 
 import json
 
-import hypothesis
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 
 from polyjax import Redwood, Sweep
 from polyjax.runs.folder import manifest
 
-FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
 CONFIG = json.loads(json.dumps(Sweep(Redwood(6, 3), np.geomspace(0.01, 1, 7), [0.5, 1.0]).describe()))
 WHOLE = {"config": CONFIG, "command": "python -m sweeps.figure4", "shape": [3, 10], "room": None}
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.floats(0, 9), max_size=6),
-    lambda values: st.dictionaries(st.text(max_size=3), values, max_size=4),
-    max_leaves=8,
-)
-CONFIGS = st.dictionaries(st.text(max_size=3), JSON, max_size=5)
 
 
 @pytest.fixture
@@ -86,44 +77,3 @@ def test_another_format_is_refused_by_its_number(folder):
     path = manifest.path(folder)
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 9}))
     assert "is of format 9, from another version of polyjax" in refused(folder)
-
-
-# --- what differs
-
-
-@FEW
-@hypothesis.given(CONFIGS)
-def test_a_configuration_does_not_differ_from_itself(config):
-    assert manifest.differences(config, json.loads(json.dumps(config))) == []
-
-
-@FEW
-@hypothesis.given(CONFIGS, CONFIGS)
-def test_configurations_differ_in_the_fields_that_are_named_and_in_no_other(there, here):
-    # Null is as good as nothing: a field that a version does not know yet.
-    def fields(a, b, name=""):
-        for key in a.keys() | b.keys():
-            x, y = a.get(key), b.get(key)
-            if isinstance(x, dict) and isinstance(y, dict):
-                yield from fields(x, y, f"{name}{key}.")
-            elif x != y:
-                yield f"{name}{key}"
-
-    found = manifest.differences(there, here)
-    expected = sorted(fields(there, here))
-    assert len(found) == len(expected)
-    assert all(any(words.startswith(f"{name} (") for words in found) for name in expected)
-
-
-def test_what_differs_is_said_in_a_few_words():
-    here = json.loads(json.dumps(Sweep(Redwood(6, 4), np.geomspace(0.01, 1, 9), [0.5, 2.0], seed=3).describe()))
-    assert manifest.differences(CONFIG, here) == [
-        "axes.density (7 values from 0.01 to 1 there, 9 values from 0.01 to 1 here)",
-        "axes.importance ([0.5, 1.0] there, [0.5, 2.0] here)",
-        "model.n_neurons (3 there, 4 here)",
-        "seed (0 there, 3 here)",
-    ]
-    del here["retries"]
-    assert "retries (2 there, null here)" in manifest.differences(CONFIG, here)
-    words = [*"abcde"]  # no range of values
-    assert manifest.differences({"a": words}, {"a": 1}) == ['a (["a", "b", "c", "d", "e"] there, 1 here)']

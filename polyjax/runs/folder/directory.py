@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from polyjax import files
+from polyjax.configuration import differences
 from polyjax.runs import provenance
 from polyjax.runs.folder import manifest
 from polyjax.runs.folder.interruption import Interrupted, Requests
@@ -240,7 +241,7 @@ def _locked(folder: Path, name: str, shared: bool = False) -> Held:
 
 def refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
     """Raise ValueError, with the fields that differ, unless two configurations are the same."""
-    fields = manifest.differences(there, json.loads(json.dumps(here)))  # as it comes back from a file
+    fields = differences(there, json.loads(json.dumps(here)))  # as it comes back from a file
     if fields:
         raise ValueError(f"{what} is of another configuration: {'; '.join(fields)}. restart=True discards it")
 

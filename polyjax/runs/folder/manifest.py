@@ -50,21 +50,3 @@ def checksum(value: Any) -> str:
 
 def _refused(folder: Path, why: str) -> ValueError:
     return ValueError(f"{path(folder)} {why}; restart=True discards the run in {folder}")
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any], name: str = "") -> list[str]:
-    """Return the fields in which two configurations differ, in words."""
-    found = []
-    for key in sorted(there.keys() | here.keys()):
-        a, b = there.get(key), here.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += differences(a, b, f"{name}{key}.")
-        elif a != b:
-            found.append(f"{name}{key} ({_shown(a)} there, {_shown(b)} here)")
-    return found
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 4 and all(isinstance(v, int | float) for v in value):
-        return f"{len(value)} values from {value[0]:.6g} to {value[-1]:.6g}"
-    return json.dumps(value)

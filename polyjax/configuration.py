@@ -1,0 +1,38 @@
+"""Configurations, as results and runs hold them, against each other and against a sweep."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polyjax.sweep import Sweep
+
+
+def check_same(config: Mapping[str, Any], sweep: "Sweep") -> None:
+    """Raise ValueError, with the fields that differ, unless a sweep is the one that results were made of.
+
+    Fields that older files lack are not compared.
+    """
+    here = json.loads(json.dumps(sweep.describe()))  # as it comes back from a file
+    both = config.keys() & here.keys()
+    fields = differences({key: config[key] for key in both}, {key: here[key] for key in both})
+    if fields:
+        raise ValueError(f"sweep must be the one that the results were made of, but differs: {'; '.join(fields)}")
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], name: str = "") -> list[str]:
+    """Return the fields in which two configurations differ, in words."""
+    found = []
+    for key in sorted(there.keys() | here.keys()):
+        a, b = there.get(key), here.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += differences(a, b, f"{name}{key}.")
+        elif a != b:
+            found.append(f"{name}{key} ({_shown(a)} there, {_shown(b)} here)")
+    return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 4 and all(isinstance(v, int | float) for v in value):
+        return f"{len(value)} values from {value[0]:.6g} to {value[-1]:.6g}"
+    return json.dumps(value)
