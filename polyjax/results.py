@@ -335,9 +335,8 @@ def load(path: str | os.PathLike[str]) -> Results:
     not a polyjax results file, has another format, or holds arrays whose shapes do not fit together."""
     with _whole(path):
         config = _read_config(files.arrays(path, ["config"]))
-        order, stored, params = (
-            [str(name) for name in config.pop(key, [])] for key in ("order", "stored", "parameters")
-        )
+        order = [str(name) for name in config.get("order", [])]
+        stored, params = ([str(name) for name in config.pop(key, [])] for key in ("stored", "parameters"))
         params = params or ["W", "b"]  # of the paper's models, whose were the only ones
         of_cells = [*(name for name in Refined._fields if name != "params"), *params]
         names = {*_BEFORE, *OF_LANES, *params, *(f"{REFINED}{name}" for name in of_cells)}
@@ -345,9 +344,9 @@ def load(path: str | os.PathLike[str]) -> Results:
         # zip has no checksum of its list
         missing = [name for name in config.pop("arrays", []) if name in names and name not in file]
         version = config.pop("format")
-        if version < 5:
-            order = stored = ["density", "importance"]
         _update(version, config, file)
+        if version < 5:
+            order = stored = config["order"]
         needed = [*(f"{AXIS}{name}" for name in order), *OF_LANES, *params]
         if missing := missing or [name for name in needed if name not in file]:
             raise ValueError(f"it has no {', '.join(missing)}")
@@ -388,6 +387,7 @@ def _update(version: int, config: dict[str, Any], file: dict[str, np.ndarray]) -
         file |= {f"{AXIS}{name}": file.pop(name) for name in both if name in file}
         if all(name in config for name in both):
             config["axes"] = {name: config.pop(name) for name in both}
+        config["order"] = [*both]
 
 
 def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -395,9 +395,7 @@ def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
     with _whole(path):
         config = _read_config(files.arrays(path, ["config"]))
     _update(config["format"], config, {})
-    return {
-        key: value for key, value in config.items() if key not in ("format", "arrays", "order", "stored", "parameters")
-    }
+    return {key: value for key, value in config.items() if key not in ("format", "arrays", "stored", "parameters")}
 
 
 @contextmanager

@@ -126,9 +126,10 @@ class Sweep:
         try:
             model = _model(**config["model"])
             rate = config["learning_rate"]
-            given = {f.name: config[f.name] for f in fields(cls) if f.name in config} | {"axes": None}
+            given = {f.name: config[f.name] for f in fields(cls) if f.name in config}
             given |= {"model": model, "distribution": by_name(config["distribution"]), "optimizer": None}
-            given |= config["axes"]
+            axes = {name: config["axes"][name] for name in config["order"]}
+            given |= {"axes": None} | axes if [*axes] == ["density", "importance"] else {"axes": axes}
             sweep = cls(**given)
         except (KeyError, TypeError) as error:
             raise ValueError(f"config must describe a whole sweep, but lacks {error}") from error
@@ -143,6 +144,7 @@ class Sweep:
             "model": description.of_model(fixed.one_model),
             "distribution": description.of_distribution(fixed.features_at({})),
             "axes": {name: list(values) for name, values in self.coordinates.items()},
+            "order": [*self.coordinates],  # JSON has none
             "restarts": self.restarts,
             "steps": self.steps,
             "batch": self.batch,

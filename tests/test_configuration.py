@@ -77,6 +77,15 @@ def test_a_sweep_of_another_configuration_is_refused_with_the_fields_that_differ
     assert str(error.value) == f"{said}seed (0 there, 3 here); steps (2000 there, 5 here)"
 
 
+def test_axes_in_another_order_are_another_configuration():
+    axes = {"density": [0.1, 0.4], "importance": [0.5, 1.0]}
+    one, other = (Sweep(Redwood(3, 2), axes=dict(given)) for given in (axes.items(), reversed(axes.items())))
+    with pytest.raises(
+        ValueError, match=r'order \(\["density", "importance"\] there, \["importance", "density"\] here'
+    ):
+        check_same(json.loads(json.dumps(one.describe(), sort_keys=True)), other)
+
+
 def test_functions_of_another_program_are_told_apart():
     def of(power):
         return replace(SWEEP, importance=None, features=lambda density: Features(density, power ** jnp.arange(6)))

@@ -40,6 +40,7 @@ def made_up(rng, restarts=R, bias=(), **changes):
         "attempt": rng.integers(0, 3, shape).astype(np.uint8),
     }
     config = {"model": {"name": "Redwood"}, "seed": 3, "learning_rate": 0.02, "note": "κ = 9/5p", "nothing": None}
+    config["order"] = AXES
     arrays = {"rank_loss": arrays["loss"], **arrays, **changes}
     return Results.of(arrays.pop("axes"), arrays, arrays.pop("config", config), arrays.pop("refined", None))
 
@@ -257,9 +258,9 @@ def test_a_file_loads_in_plain_numpy_without_pickles(path, results):
 
 
 def test_saving_replaces_the_old_file_and_leaves_nothing_beside_it(path, results):
-    other = dataclasses.replace(results, config={"seed": 4})
+    other = dataclasses.replace(results, config={"seed": 4, "order": AXES})
     other.save(path)
-    assert load(path).config == {"seed": 4}
+    assert load(path).config == {"seed": 4, "order": AXES}
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -272,7 +273,7 @@ def test_a_failing_save_keeps_the_old_file_and_leaves_nothing_beside_it(step, pa
     before = path.read_bytes()
     monkeypatch.setattr(files.os if hasattr(os, step) else module.npy, step, fail)
     with pytest.raises(OSError, match="disk full"):
-        dataclasses.replace(results, config={"seed": 4}).save(path)
+        dataclasses.replace(results, config={"seed": 4, "order": AXES}).save(path)
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
@@ -295,7 +296,7 @@ class SmallDisk(io.FileIO):
 def test_a_disk_that_is_full_after_any_number_of_bytes_keeps_the_old_file_and_leaves_nothing_beside_it(
     path, results, monkeypatch
 ):
-    other, before = dataclasses.replace(results, config={"seed": 4}), path.read_bytes()
+    other, before = dataclasses.replace(results, config={"seed": 4, "order": AXES}), path.read_bytes()
     other.save(path.with_name("other.npz"))
     size = path.with_name("other.npz").stat().st_size
     path.with_name("other.npz").unlink()
@@ -308,7 +309,7 @@ def test_a_disk_that_is_full_after_any_number_of_bytes_keeps_the_old_file_and_le
         assert os.listdir(path.parent) == [path.name]
     monkeypatch.setattr(files, "open", lambda path, mode: io.BufferedWriter(SmallDisk(path, mode, size)), raising=False)
     other.save(path)  # there was no other reason
-    assert load(path).config == {"seed": 4}
+    assert load(path).config == {"seed": 4, "order": AXES}
 
 
 @pytest.mark.parametrize("name", [*ARRAYS, "refined_W"])

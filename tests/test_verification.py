@@ -72,6 +72,13 @@ def test_blocks_that_overlap_are_found_again(tmp_path, chunk):
     assert all(cell.same_bits for cell in verify(tmp_path / "r.npz", ALL))
 
 
+def test_axes_in_another_order_than_the_papers_are_found_again(tmp_path):
+    sweep = polyjax.Sweep(polyjax.Redwood(3, 2), axes={"importance": [0.5, 1.0, 2.0], "density": [0.1, 0.4]}, steps=5)
+    polyjax.run_to_file(sweep, tmp_path / "r.npz", progress=False)
+    assert polyjax.load(tmp_path / "r.npz").config["order"] == ["importance", "density"]
+    assert all(cell.same_bits and cell.agrees for cell in verify(tmp_path / "r.npz", 6))
+
+
 def test_the_cells_are_random_and_may_be_chosen_again(saved):
     path = saved()
     place = lambda cells: [tuple(cell.coordinates.values()) for cell in cells]  # noqa: E731

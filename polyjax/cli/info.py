@@ -39,10 +39,11 @@ def _in_python(path: str, config: Mapping[str, Any]) -> str:
 def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in config.items():
         if key == "axes":
-            yield from ((name, f"{len(a)} values from {min(a):.6g} to {max(a):.6g}") for name, a in value.items())
+            axes = {name: value[name] for name in config.get("order", value)}
+            yield from ((name, f"{len(a)} values from {min(a):.6g} to {max(a):.6g}") for name, a in axes.items())
         elif isinstance(value, Mapping) and value and key != "provenance":
             yield key, ", ".join(f"{name} {each}" for name, each in _flat(value))
-        elif value not in (None, {}) and key != "provenance":
+        elif value not in (None, {}) and key not in ("order", "provenance"):
             yield key, " x ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
