@@ -18,6 +18,7 @@ from polyjax.checks import is_number, known, require, whole
 from polyjax.engine import cells, training
 from polyjax.engine.cells import at, names_of
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
+from polyjax.sources import sources
 from polyjax.toy.contract import check_model
 from polyjax.toy.distributions import Distribution, by_name
 from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
@@ -78,6 +79,7 @@ class Sweep:
         _check_parts(self)
         _check(self)
         _ = self.training  # checks model, sampler and batch together
+        _ = self.sources  # which may be edited while the sweep is trained
 
     @property
     def coordinates(self) -> dict[str, tuple[float, ...]]:
@@ -115,6 +117,18 @@ class Sweep:
         optimizer = parts.part("optimizer", optimizer, self.coordinates)
         polished = self.polish in (True, "sampled")
         return Training(model, features, sampler, self.objective, optimizer, self.steps, self.engine, polished)
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """The source text of functions and classes of the user's, by the part of the sweep that they make."""
+        model, features = self.training.one_model, self.training.features_at({})
+        return sources(
+            {
+                "model": [self.model, model],
+                "features": [self.features, features],
+                "optimizer": [self.optimizer],
+            }
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Sweep":

@@ -8,11 +8,13 @@ import numpy as np
 from polyjax.results import Results
 from polyjax.sweep import Sweep
 
+APART = ("order", "provenance", "source")  # fields of the configuration that are shown elsewhere
+
 
 def describe(path: str, results: Results) -> str:
     """Return what `polyjax info` prints."""
     lines = [path, *_listed(_made(path, results.config)), "", *_listed(_configured(results.config)), ""]
-    return "\n".join([*lines, *_listed(_found(results))])
+    return "\n".join([*lines, *_listed(_found(results)), *_source(results.config)])
 
 
 def _made(path: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -41,10 +43,18 @@ def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if key == "axes":
             axes = {name: value[name] for name in config.get("order", value)}
             yield from ((name, f"{len(a)} values from {min(a):.6g} to {max(a):.6g}") for name, a in axes.items())
-        elif isinstance(value, Mapping) and value and key != "provenance":
+        elif key in APART:
+            continue
+        elif isinstance(value, Mapping) and value:
             yield key, ", ".join(f"{name} {each}" for name, each in _flat(value))
-        elif value not in (None, {}) and key not in ("order", "provenance"):
+        elif value not in (None, {}):
             yield key, " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _source(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of the source text of what is the user's."""
+    for name, text in config.get("source", {}).items():
+        yield from ("", f"  source of {name}", *(f"    {line}" for line in text.splitlines()))
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -220,8 +220,10 @@ def _best(sweep: Sweep, lanes: Lanes) -> Selection:
 
 
 def _config(run: Run, made: Mapping[str, Any]) -> dict[str, Any]:
+    texts = run.sweep.sources
     return {
         **run.sweep.describe(),
+        **({"source": texts} if texts else {}),
         "engine": run.training.engine,
         "shape": [*run.shape],
         "room": run.store.room,
