@@ -10,6 +10,7 @@ from polyjax.cell import Cell
 from polyjax.embedding.capacity import capacities, isotropic_capacities
 from polyjax.results import Results, Selection, load
 from polyjax.runs.run import run, run_to_file
+from polyjax.runs.verification import verify
 from polyjax.sweep import Sweep
 from polyjax.toy import activity, distributions
 from polyjax.toy.features import Features
@@ -35,4 +36,5 @@ __all__ = [
     "run",
     "run_to_file",
     "theory",
+    "verify",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from polyjax.cli.info import describe
 from polyjax.cli.parser import Parser
 from polyjax.results import load
-from polyjax.runs.verification import Cell, verify
+from polyjax.runs.verification import Comparison, verify
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -45,7 +45,7 @@ def compare(path: str, cells: int, seed: int | None) -> None:
         sys.exit(1)
 
 
-def _again(cell: Cell) -> str:
+def _again(cell: Comparison) -> str:
     differences = f"{max(cell.capacity, cell.loss):.1e}"
     return f"{differences}, same weights" if cell.same_bits else differences
 

@@ -135,7 +135,7 @@ class Sweep:
         """Return the sweep that a results file describes. Raises ValueError where a description does not suffice: for
         models, activations, distributions, features and optimizers of the user's own."""
         if own := sorted(config.get("given") or {}):
-            needed = f"its {' and '.join(own)} {'is' if len(own) == 1 else 'are'} of the user's own"
+            needed = f"needs the user's own {' and '.join(own)}"
             raise ValueError(f"config must describe a sweep that needs no code but polyjax's, but {needed}")
         try:
             model = _model(**config["model"])

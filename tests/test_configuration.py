@@ -94,3 +94,12 @@ def test_functions_of_another_program_are_told_apart():
     check_same(config, of(0.5))
     with pytest.raises(ValueError, match=r'given.features.program \("\w+" there, "\w+" here\)$'):
         check_same(config, of(0.6))
+    other = {"provenance": {"versions": {"jax": "0.0.1"}}}  # whose fingerprints say nothing here
+    check_same(config | other, of(0.6))
+    with pytest.raises(ValueError, match=r"differs: steps \(2000 there, 7 here\)$"):
+        check_same(config | other, replace(of(0.6), steps=7))
+
+
+def test_what_is_no_sweep_is_refused():
+    with pytest.raises(ValueError, match=r"^sweep must be a Sweep, but is 'r.npz'$"):
+        check_same(CONFIG, "r.npz")

@@ -326,11 +326,11 @@ def test_a_distribution_like_polyjaxs_is_polyjaxs():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"model": subclass(loss=halved)}, "its model is of the user's own"),
-        ({"model": subclass()}, "its model is of the user's own"),
-        ({"model": Redwood(2, 1, lambda z: z)}, "its activation is of the user's own"),
-        ({"model": Fields(2, 1, jnp.sin)}, "its activation and model are of the user's own"),
-        ({"distribution": replace(NORMAL, unit_variance=False)}, "its distribution is of the user's own"),
+        ({"model": subclass(loss=halved)}, "the user's own model"),
+        ({"model": subclass()}, "the user's own model"),
+        ({"model": Redwood(2, 1, lambda z: z)}, "the user's own activation"),
+        ({"model": Fields(2, 1, jnp.sin)}, "the user's own activation and model"),
+        ({"distribution": replace(NORMAL, unit_variance=False)}, "the user's own distribution"),
     ],
 )
 def test_a_sweep_that_needs_the_users_code_is_not_made_from_its_description(changes, told):

@@ -169,7 +169,7 @@ def test_info_says_what_a_file_lacks_to_be_made_again(saved):
     assert "model.init 4d5e6f, model.loss 1a2b3c" in out
     code, _, err = command("verify", saved(given))
     assert code == 2
-    assert "its model is of the user's own" in err
+    assert "needs the user's own model; polyjax.verify(path, sweep=...) takes the sweep itself" in err
 
 
 @pytest.mark.parametrize("retries", [0, 1, 2, 3])

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from polyjax.axes import Axes
-from polyjax.checks import require
+from polyjax.checks import whole
+from polyjax.configuration import check_same
 from polyjax.engine import choice, evaluation, execution, polish
 from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome, of_names
@@ -31,7 +32,7 @@ _LANES = attrgetter("capacity", "rank_loss", "loss", "params")
 _COMPARED = attrgetter("attempt", "capacity", "loss", "params")
 
 
-class Cell(NamedTuple):
+class Comparison(NamedTuple):
     """Comparison of one cell of the file, all restarts of it, with what is computed here."""
 
     coordinates: dict[str, float]
@@ -45,12 +46,22 @@ class Cell(NamedTuple):
         return max(self.capacity, self.of_weights) <= CAPACITY and self.loss <= LOSS
 
 
-def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -> list[Cell]:
-    """Train random cells of a results file again, by default other ones every time, and compare. Raises ValueError
-    where the file is not whole, or its sweep cannot be made from its description (see `Sweep.from_config`)."""
-    require(cells >= 1, "cells", "be at least 1", cells)
+def verify(
+    path: str | PathLike[str], cells: int = 5, seed: int | None = None, sweep: Sweep | None = None
+) -> list[Comparison]:
+    """Train random cells of a results file again, by default other ones every time, and compare.
+
+    The sweep that the file was made of is needed where its model, features or optimizer are the user's own (see
+    `Sweep.from_config`). Raises ValueError where it is left out then, or is another, naming the fields that differ, and
+    where the file is not whole.
+    """
+    cells = whole("cells", cells, 1)
+    seed = None if seed is None else whole("seed", seed, 0)
     results = load(path)
-    sweep = Sweep.from_config(results.config)
+    if sweep is None:
+        sweep = _described(results)
+    else:
+        check_same(results.config, sweep)
     axes = sweep.layout
     P, V = axes.n_rows, axes.n_columns
     some = np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False)
@@ -64,6 +75,13 @@ def verify(path: str | PathLike[str], cells: int = 5, seed: int | None = None) -
         judged = polish.of_cells(fixed, sweep.polish) if sweep.polish else fixed
         weights = np.maximum(weights, _of_weights(sweep, judged, row, column, *refined))
     return [*_compared(axes, results, row, column, _again(sweep, fixed, results, row, column), weights)]
+
+
+def _described(results: Results) -> Sweep:
+    try:
+        return Sweep.from_config(results.config)
+    except ValueError as error:
+        raise ValueError(f"{error}; polyjax.verify(path, sweep=...) takes the sweep itself") from error
 
 
 def _again(sweep: Sweep, fixed: Training, results: Results, row: np.ndarray, column: np.ndarray) -> Outcome:
@@ -120,11 +138,11 @@ def _where(chosen: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def _compared(
     axes: Axes, results: Results, row: np.ndarray, column: np.ndarray, again: Outcome, of_weights: np.ndarray
-) -> Iterator[Cell]:
+) -> Iterator[Comparison]:
     attempt, capacity, loss, params = jax.tree.map(axes.folded, _COMPARED(results))
     for i, (p, v) in enumerate(zip(row, column, strict=True)):
         once, weights = attempt[p, v] == 0, [(a[p, v], again.params[name][i]) for name, a in params.items()]
-        yield Cell(
+        yield Comparison(
             axes.coordinates(p, v),
             all(a[once].tobytes() == b[once].tobytes() for a, b in weights) and bool(once.any()),
             float(_apart(capacity[p, v], again.capacity[i]).max()),
