@@ -1,7 +1,6 @@
-"""Results as labelled arrays of xarray, and in a few words."""
+"""Results as labelled arrays of xarray."""
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,20 +43,3 @@ def _labelled(results: "Results", name: str, before: Names, a: np.ndarray) -> tu
         known = {(D,): ("neuron",), (N,): ("feature",), (N, D): ("feature", "neuron"), (D, N): ("neuron", "feature")}
         after = known.get(axes) or tuple(f"{name}_{i}" for i in range(len(axes)))
     return (*before, *after), a
-
-
-def summary(results: "Results") -> str:
-    """Return what results are, in a few words."""
-    *_, R, N = results.capacity.shape
-    made = results.config.get("model", {})
-    model = f"{made.get('name', 'a model')}, {N} features in {results.embedding.shape[-2]} neurons"
-    refined = results.refined
-    kinds = ["refined"] * (refined is not None) + ["polished"] * (refined is not None and refined.excess is not None)
-    settled = f"{results.settled.mean():.1%} of the networks settled"
-    return "; ".join([f"Results of {model}", grid(results.axes, R), settled, *kinds])
-
-
-def grid(axes: Mapping[str, Any], restarts: int) -> str:
-    """Return axes in words, such as "density (40: 0.01 to 1) x decay (3: 0.5 to 1) x 4 restarts"."""
-    words = [f"{name} ({len(values)}: {min(values):.3g} to {max(values):.3g})" for name, values in axes.items()]
-    return " x ".join([*words, f"{restarts} restarts"])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import ArrayLike
 
-from polyjax import files, labels
+from polyjax import files, labels, summary
 from polyjax.axes import Axes
 from polyjax.cell import Cell, features_of
 from polyjax.checks import is_number, known, require
@@ -190,7 +190,17 @@ class Results:
         return self.axes[name]
 
     def __repr__(self) -> str:
-        return labels.summary(self)
+        return summary.line("Results", summary.of_results(self))
+
+    def _repr_png_(self) -> bytes:
+        """Return a diagram for notebooks."""
+        from polyjax.draw import glance  # which loads matplotlib
+
+        return glance.png(self)
+
+    def _repr_html_(self) -> str:
+        """Return a table and the diagram for notebooks, most of which show one representation alone."""
+        return summary.html("Results", summary.of_results(self), self._repr_png_())
 
     def to_xarray(self) -> Any:
         """Return the arrays as an `xarray.Dataset` (extra `xarray`): dimensions are the axes by name, "restart",

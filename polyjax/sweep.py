@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from polyjax import description, parts
+from polyjax import description, parts, summary
 from polyjax.axes import Axes
 from polyjax.checks import is_number, known, require, whole
 from polyjax.engine import cells, training
@@ -33,7 +33,7 @@ LARGEST_POLISHED = 300  # parameters: the Hessian of every lane is kept
 LEARNING_RATE = {"sampled": 0.02, "expected": 0.1}  # without noise larger steps settle sooner
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """A phase diagram to train: `restarts` networks in every cell of a grid of one to four axes.
 
@@ -80,6 +80,13 @@ class Sweep:
         _check(self)
         _ = self.training  # checks model, sampler and batch together
         _ = self.sources  # which may be edited while the sweep is trained
+
+    def __repr__(self) -> str:
+        return summary.lines("Sweep", summary.of_sweep(self))
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        return summary.html("Sweep", summary.of_sweep(self))
 
     @property
     def coordinates(self) -> dict[str, tuple[float, ...]]:

@@ -1,4 +1,4 @@
-"""Results as labelled arrays, and in a few words."""
+"""Results as labelled arrays."""
 
 import json
 import sys
@@ -40,10 +40,3 @@ def test_without_xarray_the_error_says_what_to_install(results, monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(ImportError, match=r"^to_xarray needs xarray: pip install 'polyjax\[xarray\]'$"):
         results.to_xarray()
-
-
-def test_results_are_printed_in_a_few_words(results):
-    assert repr(results).startswith(
-        "Results of Redwood, 3 features in 2 neurons; decay (3: 0.5 to 1) x density (2: 0.1 to 0.4) x 2 restarts; "
-    )
-    assert repr(results).endswith("refined; polished")
