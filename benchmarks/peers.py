@@ -68,7 +68,7 @@ def grid(sweep: polyjax.Sweep, W: np.ndarray, b: np.ndarray) -> Params:
 
 def jax_vmap(sweep: polyjax.Sweep) -> Train:
     """`vmap` over models, each of which draws a batch of its own, with matrix products."""
-    model, batch = sweep.training.one_model, sweep.batch
+    model, batch = sweep.training.one_model, sweep.training.sampler.batch
     optimizer = optax.adam(optax.cosine_decay_schedule(sweep.rate, sweep.steps))
 
     def loss(params: Params, x: Array, v: Array) -> Array:
@@ -84,7 +84,7 @@ def jax_vmap(sweep: polyjax.Sweep) -> Train:
             return (optax.apply_updates(params, updates), state), None  # type: ignore[return-value]
 
         params = model.init(key)
-        return lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, sweep.steps))[0][0]
+        return lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, sweep.training.steps))[0][0]
 
     density, v = map(jnp.asarray, lanes(sweep))
     arguments = jax.random.split(jax.random.key(sweep.seed), len(density)), density, v

@@ -65,7 +65,7 @@ def of_polyjax(whole: polyjax.Sweep, repeats: int) -> dict[str, Any]:
     """Seconds of every run and of compiling: the first run, of a tenth of the rows where the whole is large, less what
     it takes again."""
     P = whole.shape[0]
-    rows = P if prod(whole.shape) * whole.steps < LARGE else max(1, P // 10)
+    rows = P if prod(whole.shape) * whole.training.steps < LARGE else max(1, P // 10)
     first = replace(whole, density=whole.coordinates["density"][:rows])
     compiled = seconds(lambda: polyjax.run(first, progress=False))
     runs = [seconds(lambda: polyjax.run(whole, progress=False)) for _ in range(repeats)]

@@ -48,9 +48,9 @@ def train_batched(sweep: polyjax.Sweep) -> Params:
     b = torch.nn.Parameter(torch.zeros((M,) if isinstance(model, polyjax.Redwood) else (M, N)))
     optimizer = torch.optim.AdamW([W, b], lr=sweep.rate, weight_decay=0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sweep.steps)
-    for _ in range(sweep.steps):
+    for _ in range(sweep.training.steps):
         optimizer.zero_grad()
-        batch_loss(model, W, b, samples(model, density, sweep.batch, generator), v).sum().backward()
+        batch_loss(model, W, b, samples(model, density, sweep.training.sampler.batch, generator), v).sum().backward()
         optimizer.step()
         schedule.step()
     return grid(sweep, W.detach().numpy(), b.detach().numpy())

@@ -60,9 +60,12 @@ def features_of(cell: Cell, config: Mapping[str, Any], sweep: "Sweep | None") ->
     """Return the features of a cell (see `Results.features`)."""
     if sweep is not None:
         check_same(config, sweep)
-        return sweep.training.features_at(cell.coordinates)
+        of_sizes = {name: cell.coordinates[name] for name in sweep.sizes}
+        of_cell = next((part for values, part in sweep.by_size if values == of_sizes), sweep)
+        return of_cell.training.features_at(cell.coordinates)
     given = sorted({"features", "distribution"} & (config.get("given") or {}).keys())
     if given:
         raise ValueError(f"sweep must be given, since the {given[0]} of these results are the user's own, but is None")
     of_axes = {name: cell.coordinates[name] for name in ("density", "importance") if name in cell.coordinates}
-    return FirstImportance(cell.capacity.shape[1], by_name(config["distribution"]))(**of_axes)
+    n = int(np.isfinite(cell.capacity).any(0).sum())  # without what is filled up beyond the cell's own size
+    return FirstImportance(n, by_name(config["distribution"]))(**of_axes)

@@ -1,7 +1,7 @@
 """The parts of a sweep: values, or functions of the axes that their parameters name."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from polyjax.toy.model import Model
 
 MOST_AXES = 4
 
-Coordinates = Mapping[str, tuple[float, ...]]  # the values of every axis
+Values = Mapping[str, tuple[float, ...]]  # of every axis, by name
 
 
 def axis(name: str, values: Any) -> tuple[float, ...]:
@@ -30,27 +30,37 @@ def named_axes(axes: Any) -> dict[str, tuple[float, ...]]:
     return {name: axis(name, values) for name, values in axes.items()}
 
 
-def part(name: str, value: Any, coordinates: Coordinates) -> Any:
+def is_function(part: Any) -> bool:
+    """Say whether a part of a sweep is a function of axes."""
+    return callable(part) and not isinstance(part, type | Model)
+
+
+def parameters(part: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a function's parameters."""
+    return tuple(inspect.signature(part).parameters)
+
+
+def part(name: str, value: Any, axes: Values) -> Any:
     """Return a part of a sweep: the value as it is, or a function of axes as `OfAxes`.
 
     Raises ValueError for a function with a parameter that is no axis and has no default.
     """
-    if not callable(value) or isinstance(value, type | Model):
+    if not is_function(value):
         return value
-    parameters = inspect.signature(value).parameters.values()
-    names = tuple(p.name for p in parameters if p.name in coordinates)
-    others = [p.name for p in parameters if p.name not in coordinates and p.default is p.empty]
+    taken = inspect.signature(value).parameters.values()
+    names = tuple(p.name for p in taken if p.name in axes)
+    others = [p.name for p in taken if p.name not in axes and p.default is p.empty]
     if others:
-        axes = ", ".join(coordinates) or "none"
-        raise ValueError(f"{name} must be a function of axes ({axes}), but has the parameter {others[0]}")
-    return OfAxes(value, names, tuple(_examples(coordinates[name]) for name in names))
+        words = ", ".join(axes) or "none"
+        raise ValueError(f"{name} must be a function of axes ({words}), but has the parameter {others[0]}")
+    return OfAxes(value, names, tuple(_examples(axes[name]) for name in names))
 
 
-def check_taken(coordinates: Coordinates, taken: Sequence[str]) -> None:
+def check_taken(axes: Values, taken: Collection[str]) -> None:
     """Raise ValueError for an axis that no part of the sweep is a function of, or for too many axes."""
-    require(1 <= len(coordinates) <= MOST_AXES, "axes", f"be 1 to {MOST_AXES}", len(coordinates))
-    for name in coordinates:
-        must = "hold names that features, model or optimizer have as a parameter"
+    require(len(axes) <= MOST_AXES, "axes", f"be at most {MOST_AXES}", len(axes))
+    for name in axes:
+        must = "hold names that features, model, optimizer, batch or steps have as a parameter"
         require(name in taken, "axes", must, name)
 
 

@@ -242,7 +242,8 @@ class Results:
             if self.refined is None:
                 raise ValueError("rule must not be refined for results of a sweep that did not refine")
             return Selection(**{name: getattr(self.refined, name) for name in Selection._fields})
-        finite = np.isfinite(self.loss) & np.isfinite(self.rank_loss) & np.isfinite(self.capacity).all(-1)
+        # Of capacities all are NaN or none, and where there are sizes only feature 0 is in every network.
+        finite = np.isfinite(self.loss) & np.isfinite(self.rank_loss) & np.isfinite(self.capacity[..., 0])
         if rule == "best":
             return self._best(finite)
         settled = finite & self.settled

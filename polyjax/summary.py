@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polyjax.engine.cells import names_of
+from polyjax.toy.model import n_neurons
 from polyjax.toy.models import activation_name
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def of_results(results: "Results") -> Facts:
     *_, R, N = results.capacity.shape
     made, refined = results.config.get("model", {}), results.refined
     done = ["refined"] * (refined is not None) + ["polished"] * (refined is not None and refined.excess is not None)
+    if results.config.get("sizes"):
+        done.append("arrays are filled up with NaN where networks are smaller than the largest")
     return [
         ("model", f"{made.get('name', 'a model')}, {N} features in {results.embedding.shape[-2]} neurons"),
         ("axes", grid(results.axes, R)),
@@ -40,11 +43,14 @@ def _range_of_loss(results: "Results") -> str:
 
 def of_sweep(sweep: "Sweep") -> Facts:
     """Return what a sweep asks for, likewise."""
+    if sweep.sizes:
+        _, first = sweep.by_size[0]
+        axes = ("axes", grid(sweep.coordinates, sweep.restarts))
+        return [("sizes", f"{' and '.join(sweep.sizes)}; below is the first"), axes, *of_sweep(first)]
     fixed, optimizer = sweep.training, f"Adam, cosine decay from {sweep.rate:g}"
     model = fixed.one_model
-    words = (
-        f"{type(model).__name__}, {model.n_features} features in {model.n_neurons} neurons, {activation_name(model)}"
-    )
+    words = f"{type(model).__name__}, {model.n_features} features in {n_neurons(model)} neurons"
+    words += f", {activation_name(model)}" if hasattr(model, "activation") else ""
     samples = "the expected loss" if sweep.objective == "expected" else f"{sweep.batch} samples, {fixed.sampler.name}"
     after = [f"at most {sweep.retries} retries"] * (sweep.retries > 0)
     after += [f"at most {sweep.refine} rounds of refining"] * (sweep.refine > 0) + ["polishing"] * bool(sweep.polish)

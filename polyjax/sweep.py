@@ -5,18 +5,18 @@ restarts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
 import optax
 
-from polyjax import description, parts, summary
+from polyjax import description, parts, sizes, summary
 from polyjax.axes import Axes
 from polyjax.checks import is_number, known, require, whole
 from polyjax.engine import cells, training
-from polyjax.engine.cells import at, names_of
+from polyjax.engine.cells import at
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
 from polyjax.sources import sources
 from polyjax.toy.contract import check_model
@@ -49,8 +49,8 @@ class Sweep:
     axes: Mapping[str, Sequence[float] | np.ndarray] | None = None  # others, by name, numbers of any kind
     features: Features | Callable[..., Features] | None = None  # None: the paper's, of these axes
     restarts: int = 4  # R
-    steps: int = 2000
-    batch: int = 64  # samples a step
+    steps: int | Callable[..., int] = 2000  # or a function of axes
+    batch: int | Callable[..., int] = 64  # samples a step; likewise
     distribution: Distribution | None = None  # None: the model's own
     learning_rate: float | None = None  # of the default optimiser, at the start; None: LEARNING_RATE
     optimizer: optax.GradientTransformation | Callable[..., optax.GradientTransformation] | None = None
@@ -74,8 +74,13 @@ class Sweep:
         if self.axes is not None:
             object.__setattr__(self, "axes", parts.named_axes(self.axes))
         for name, least in WHOLE.items():
-            if name != "chunk" or self.chunk is not None:
-                object.__setattr__(self, name, whole(name, getattr(self, name), least))
+            value = getattr(self, name)
+            if not (name == "chunk" and value is None) and not (name in sizes.ALWAYS and callable(value)):
+                object.__setattr__(self, name, whole(name, value, least))
+        _check_axes(self)
+        if self.sizes:
+            _ = self.by_size  # sweeps, which are checked like this one
+            return
         _check_parts(self)
         _check(self)
         _ = self.training  # checks model, sampler and batch together
@@ -95,6 +100,28 @@ class Sweep:
         given = {name: values for name, values in by_itself.items() if values is not None} | dict(self.axes or {})
         return {name: tuple(values) for name, values in given.items()}
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What may be a value or a function of axes, as it is given."""
+        return {name: getattr(self, name) for name in ("model", "features", "optimizer", *sizes.ALWAYS)}
+
+    @cached_property
+    def sizes(self) -> tuple[str, ...]:
+        """The axes that decide shapes, for each value of which a sweep is trained by itself (see `sizes`)."""
+        return sizes.size_axes(self.parts, self.coordinates)
+
+    @cached_property
+    def by_size(self) -> list[tuple[dict[str, float], "Sweep"]]:
+        """The sweeps for all values of `sizes` together, and these values."""
+        axes = self.coordinates
+        others = {name: values for name, values in (self.axes or {}).items() if name not in self.sizes}
+
+        def at(values: dict[str, float]) -> Sweep:
+            parts = {name: sizes.at_sizes(part, values, axes) for name, part in self.parts.items()}
+            return replace(self, axes=others or None, **parts)
+
+        return [(values, at(values)) for values in sizes.combinations(self.sizes, axes)]
+
     @cached_property
     def layout(self) -> Axes:
         """The axes as the rows and columns of what is trained."""
@@ -112,7 +139,9 @@ class Sweep:
 
     @property
     def training(self) -> Training:
-        """How every network is trained, with all defaults filled in."""
+        """How every network is trained, with all defaults filled in; where there are sizes, those of `by_size`."""
+        assert isinstance(self.steps, int)
+        assert isinstance(self.batch, int)
         model = parts.part("model", self.model, self.coordinates)
         n = cells.example(model).n_features
         of_paper = FirstImportance(n, self.distribution or cells.example(model).distribution)
@@ -141,6 +170,8 @@ class Sweep:
     def from_config(cls, config: Mapping[str, Any]) -> "Sweep":
         """Return the sweep that a results file describes. Raises ValueError where a description does not suffice: for
         models, activations, distributions, features and optimizers of the user's own."""
+        if config.get("sizes"):
+            raise ValueError(f"config must describe a sweep of one size, but has sizes ({', '.join(config['sizes'])})")
         if own := sorted(config.get("given") or {}):
             needed = f"needs the user's own {' and '.join(own)}"
             raise ValueError(f"config must describe a sweep that needs no code but polyjax's, but {needed}")
@@ -158,7 +189,12 @@ class Sweep:
         return sweep
 
     def describe(self) -> dict[str, Any]:
-        """Return the configuration as JSON-serialisable values, with all defaults filled in."""
+        """Return the configuration as JSON-serialisable values, with all defaults filled in; where there are sizes,
+        that of the first, with those of all as `parts`."""
+        if self.sizes:
+            each = [sweep.describe() for _, sweep in self.by_size]
+            axes = {name: list(values) for name, values in self.coordinates.items()}
+            return each[0] | {"axes": axes, "order": [*axes], "sizes": [*self.sizes], "parts": each}
         fixed = self.training
         rate = None if self.optimizer else self.rate
         return {
@@ -203,10 +239,17 @@ def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model
     return models[name](n_features, n_neurons, activation)
 
 
-def _check_parts(sweep: Sweep) -> None:
-    """Raise ValueError unless the parts are what they must be, and every axis is of some part."""
+def _check_axes(sweep: Sweep) -> None:
+    """Raise ValueError unless no axis is given twice, and every axis is of some part."""
     twice = set(sweep.axes or {}) & {name for name in ("density", "importance") if getattr(sweep, name) is not None}
     require(not twice, "axes", "leave out what is given by itself", ", ".join(sorted(twice)))
+    functions = [part for part in sweep.parts.values() if parts.is_function(part)]
+    of_paper = ("density", "importance") if sweep.features is None else ()
+    parts.check_taken(sweep.coordinates, {*of_paper, *(name for f in functions for name in parts.parameters(f))})
+
+
+def _check_parts(sweep: Sweep) -> None:
+    """Raise ValueError unless the parts are what they must be."""
     coordinates = sweep.coordinates
     model = parts.part("model", sweep.model, coordinates)
     example = at(model, {})
@@ -229,7 +272,6 @@ def _check_parts(sweep: Sweep) -> None:
     step = at(optimizer, {})
     must = "be an optax transformation, or a function of axes that returns one"
     require(isinstance(step, optax.GradientTransformation | None), "optimizer", must, step)
-    parts.check_taken(coordinates, [name for each in (model, features, optimizer) for name in names_of(each)])
 
 
 def _check(sweep: Sweep) -> None:

@@ -240,11 +240,11 @@ def test_the_expected_objective_of_a_law_is_what_samples_find(law):
         ),
         (
             {"axes": {"decay": [1.0], "density": [0.5], "rate": [0.1]}},
-            "axes must hold names that features, model or optimizer have as a parameter, but is 'rate'",
+            "axes must hold names that features, model, optimizer, batch or steps have as a parameter, but is 'rate'",
         ),
         (
             {"axes": {name: [0.5] for name in "abcde"}, "features": lambda a, b, c, d, e: Features(a)},
-            "axes must be 1 to 4, but is 5",
+            "axes must be at most 4, but is 5",
         ),
         ({"axes": {"decay": [], "density": [0.5]}}, r"decay must be one-dimensional and hold at least one value"),
         ({"axes": {"decay": ["x"], "density": [0.5]}}, r"decay must hold numbers, but is \['x'\]"),

@@ -35,7 +35,7 @@ def features_of_cells(axes: Axes, fixed: Training) -> FeaturesOfCells:
         features = fixed.features_at(cell)
         return features.importances(n), features.densities(n), at(fixed.model, cell).scale(features.importances(n))
 
-    found = jax.vmap(one)({name: jnp.asarray(a) for name, a in cells.items()})
+    found = jax.vmap(one, axis_size=P * V)({name: jnp.asarray(a) for name, a in cells.items()})
     importance, density, scale = (np.asarray(a).reshape(P, V, n) for a in found)
     example = fixed.features_at({})
     several = example.distributions if len(example.distributions) == n else example.distributions * n

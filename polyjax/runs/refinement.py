@@ -44,7 +44,7 @@ def continued(sweep: Sweep, fixed: Training) -> Training:
     """Half as many steps at a quarter of the learning rate; an optimiser of the caller's is used as it is."""
     if sweep.optimizer is not None:
         return fixed
-    rate, steps = sweep.rate / 4, max(1, sweep.steps // 2)
+    rate, steps = sweep.rate / 4, max(1, fixed.steps // 2)
     return replace(fixed, steps=steps, optimizer=training.adam(rate, steps))
 
 

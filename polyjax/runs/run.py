@@ -11,6 +11,7 @@ from itertools import chain
 from math import prod
 from os import PathLike
 from pathlib import Path
+from shutil import rmtree
 from time import sleep
 from typing import Any
 
@@ -33,6 +34,7 @@ from polyjax.runs.lanes import Lanes
 from polyjax.runs.polishing import polish_diagram
 from polyjax.runs.progress import say
 from polyjax.runs.refinement import refine
+from polyjax.runs.sizes import by_size
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Memory, Store
 from polyjax.sweep import Sweep
@@ -42,6 +44,8 @@ def run(sweep: Sweep, progress: bool = True) -> Results:
     """Train every lane of the sweep, evaluate it, train again what has not settled, and refine and polish the diagram
     if the sweep says so. The same sweep on the same machine gives the same bits."""
     _check(sweep)
+    if sweep.sizes:
+        return by_size(sweep, lambda _, part: run(part, progress))
     trained = _begin(sweep, Memory(), progress)
     lanes, refined = _train(trained)
     arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in _of_lanes(sweep)}
@@ -76,6 +80,9 @@ def run_to_file(
     if _is_done(path, sweep):
         _clear_up(path, sweep)
         return
+    if sweep.sizes:
+        _sizes_to_file(sweep, path, progress)
+        return
     try:
         with Directory(folder(path), sweep.describe(), *share) as store:
             if share.processes == 1 and _is_done(path, sweep):  # by another process, since we looked
@@ -87,12 +94,37 @@ def run_to_file(
             raise
 
 
+def _sizes_to_file(sweep: Sweep, path: Path, progress: bool) -> None:
+    """Train the sweeps of every size into files of their own beside the results file, which is put together from
+    them. These are all in memory in the end."""
+    beside = sizes_folder(path)
+    beside.mkdir(parents=True, exist_ok=True)
+
+    def train(values: Mapping[str, float], part: Sweep) -> Results:
+        name = ",".join(f"{name}={value}" for name, value in values.items())
+        file = beside / f"{name}.npz"
+        if progress:
+            say(f"{path}: {name}")
+        run_to_file(part, file, progress)
+        return results.load(file)
+
+    by_size(sweep, train).save(path)
+    rmtree(beside)
+
+
+def sizes_folder(path: Path) -> Path:
+    """Return the folder of the files of every size, from which the results file `path` is put together."""
+    return path.with_suffix(".sizes")
+
+
 def _check(sweep: Sweep) -> None:
     require(isinstance(sweep, Sweep), "sweep", "be a Sweep", sweep)
 
 
 def discard(path: Path) -> None:
     """Remove a results file, and the unfinished run that makes it. Raises ValueError where a process is at work."""
+    for part in [*sizes_folder(path).glob("*.npz")]:
+        discard(part)
     directory.discard(folder(path))
     path.unlink(missing_ok=True)
 
@@ -124,6 +156,7 @@ def _is_there(path: Path, sweep: Sweep) -> bool:
 
 def _clear_up(path: Path, sweep: Sweep) -> None:
     """Remove what is left of a run that was killed when its file was whole, unless other processes still need it."""
+    rmtree(sizes_folder(path), ignore_errors=True)
     if folder(path).exists():
         with suppress(ValueError, OSError), Directory(folder(path), sweep.describe()) as store:
             store.remove()

@@ -23,6 +23,7 @@ from polyjax.engine.training import Training
 from polyjax.results import Results, load
 from polyjax.runs.attempts import trainer
 from polyjax.runs.grid import Chunk, Grid, holder, rectangles
+from polyjax.runs.sizes import parts
 from polyjax.sweep import Sweep
 
 # Of capacities, and of losses relatively. On the machine that trained a file the bits are the same; other devices and
@@ -49,7 +50,8 @@ class Comparison(NamedTuple):
 def verify(
     path: str | PathLike[str], cells: int = 5, seed: int | None = None, sweep: Sweep | None = None
 ) -> list[Comparison]:
-    """Train random cells of a results file again, by default other ones every time, and compare.
+    """Train random cells of a results file again, by default other ones every time, and compare; of a sweep with sizes
+    as many of each, at least one.
 
     The sweep that the file was made of is needed where its model, features or optimizer are the user's own (see
     `Sweep.from_config`). Raises ValueError where it is left out then, or is another, naming the fields that differ, and
@@ -58,10 +60,19 @@ def verify(
     cells = whole("cells", cells, 1)
     seed = None if seed is None else whole("seed", seed, 0)
     results = load(path)
-    if sweep is None:
-        sweep = _described(results)
-    else:
+    if sweep is not None:
         check_same(results.config, sweep)
+    sizes = [*parts(results)]
+    sweeps = [None] * len(sizes) if sweep is None else [part for _, part in sweep.by_size] or [sweep]
+    found: list[Comparison] = []
+    for (values, part), of_part in zip(sizes, sweeps, strict=True):
+        compared = _verified(part, of_part or _described(part), -(-cells // len(sizes)), seed)
+        found += [cell._replace(coordinates=values | cell.coordinates) for cell in compared]
+    return found
+
+
+def _verified(results: Results, sweep: Sweep, cells: int, seed: int | None) -> list[Comparison]:
+    """Compare some cells of the results of a sweep of one size."""
     axes = sweep.layout
     P, V = axes.n_rows, axes.n_columns
     some = np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False)
