@@ -67,5 +67,7 @@ def features_of(cell: Cell, config: Mapping[str, Any], sweep: "Sweep | None") ->
     if given:
         raise ValueError(f"sweep must be given, since the {given[0]} of these results are the user's own, but is None")
     of_axes = {name: cell.coordinates[name] for name in ("density", "importance") if name in cell.coordinates}
-    n = int(np.isfinite(cell.capacity).any(0).sum())  # without what is filled up beyond the cell's own size
+    n = (
+        int(np.isfinite(cell.capacity).any(0).sum()) or cell.capacity.shape[1]
+    )  # without what is filled up beyond the cell's own size
     return FirstImportance(n, by_name(config["distribution"]))(**of_axes)

@@ -50,7 +50,7 @@ def worth(results):
 
 def assert_same_bits(found, reference, where):
     assert where.any()  # or this would show nothing
-    for name in OF_LANES:
+    for name in (*OF_LANES, "W", "b"):
         assert getattr(found, name)[where].tobytes() == getattr(reference, name)[where].tobytes(), name
 
 
@@ -150,7 +150,7 @@ def test_a_retry_has_fresh_weights_and_half_the_steps_of_the_attempt_before(two)
             cell = {"density": density[None], "importance": importance}
             start = execution.compiled_initial(fixed)(of_attempt, cell, np.array([[restart]]))
             alone = execution.train(fixed, of_sweep, start, *paper.coordinates(importance, density))
-            for name, a in alone._asdict().items():
+            for name, a in alone.arrays().items():
                 # A lane alone is vectorised otherwise, for 20 steps that settle. Measured: 2e-7.
                 expected = getattr(two, name)[row, column, restart]
                 rtol = 1e-4 if name == "loss_se" else 2e-5
@@ -176,7 +176,7 @@ def test_a_retried_lane_does_not_depend_on_the_grid_around_it(two):
         alone = replace(SWEEP, density=SWEEP.density[row : row + 1], importance=SWEEP.importance[column : column + 1])
         found = silent(alone)
         np.testing.assert_array_equal(found.attempt[0, 0], two.attempt[row, column])
-        for name in OF_LANES:
+        for name in (*OF_LANES, "W", "b"):
             rtol = 1e-4 if name == "loss_se" else 2e-5
             expected = getattr(two, name)[row, column]
             np.testing.assert_allclose(getattr(found, name)[0, 0], expected, rtol=rtol, atol=4e-6)

@@ -100,7 +100,7 @@ def test_an_embedding_that_wastes_capacity_is_not_efficient(panels):
 
 def test_failed_and_unsettled_cells_are_hatched_and_counted(panels):
     changed = results("redwood-square-6in3", ["block of six", "full"])
-    for a in changed.refined[:3] + changed.refined[4:6]:
+    for a in (*changed.refined[:3], changed.refined.W):
         a[0, :3] = np.nan
     changed.refined.settled[0, :3] = changed.refined.settled[4:6, 5] = False
     fig, drawn = rendered(lambda: figure8.draw(panels | {"redwood-square-6in3": changed}))
@@ -115,7 +115,7 @@ def test_failed_and_unsettled_cells_are_hatched_and_counted(panels):
 
 def test_failed_cells_have_no_blocks():
     found = results("redwood-square-6in3", ["pairs"])
-    for a in found.refined[:3] + found.refined[4:6]:
+    for a in (*found.refined[:3], found.refined.W):
         a[0, 0] = np.nan
     shapes = figure8.shapes(found.select("refined"))
     assert shapes.largest[0, 0] == shapes.number[0, 0] == 0

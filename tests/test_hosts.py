@@ -36,7 +36,7 @@ def ended(*processes):
 
 def assert_same(a, b):
     a, b = polyjax.load(a), polyjax.load(b)
-    for name in OF_LANES:
+    for name in (*OF_LANES, "W", "b"):
         assert getattr(a, name).tobytes() == getattr(b, name).tobytes()
 
 

@@ -120,7 +120,7 @@ def test_models_on_the_wrong_branch_give_no_jump(results):
     W = results.W.copy()
     left, right = drawing.sides(results.importance)
     W[:, left] = W[:, right]
-    swapped = replace(results, W=W, capacity=np.array(capacities(W)))
+    swapped = replace(results, params={"W": W, "b": results.b}, capacity=np.array(capacities(W)))
     order = drawing.at_one(swapped, p, drawing.trained(swapped, p, "best"))
     k = 9 / (5 * results.density)
     np.testing.assert_array_equal(np.isnan(drawing.jumps(order, k)), k < 3)
@@ -129,7 +129,9 @@ def test_models_on_the_wrong_branch_give_no_jump(results):
 def test_failed_cells_have_no_order_parameter(results):
     capacity, W = results.capacity.copy(), results.W.copy()
     capacity[3, 4], W[3, 4] = np.nan, np.nan
-    found = drawing.trained(replace(results, capacity=capacity, W=W), problem(results.config), "best")
+    found = drawing.trained(
+        replace(results, capacity=capacity, params={"W": W, "b": results.b}), problem(results.config), "best"
+    )
     assert np.isnan(found.embedded[3, 4])
     assert np.isnan(found.ignored[3, 4])
     estimators = np.isfinite(found.embedded).astype(int) + np.isfinite(found.ignored)

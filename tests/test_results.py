@@ -21,7 +21,7 @@ from polyjax.results import Parts, Refined, Results, load
 
 P, V, R, D, N = 2, 3, 4, 2, 3
 OVER_RESTARTS = ("best", "mean", "drop_worst")
-ARRAYS = ("capacity", "rank_loss", "loss", "loss_se", "W", "b", "settled", "attempt")
+ARRAYS = ("capacity", "rank_loss", "loss", "loss_se", "settled", "attempt", "W", "b")
 AXES = ["density", "importance"]
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = hypothesis.settings(deadline=None, max_examples=30, derandomize=True)
@@ -41,7 +41,8 @@ def made_up(rng, restarts=R, bias=(), **changes):
     }
     config = {"model": {"name": "Redwood"}, "seed": 3, "learning_rate": 0.02, "note": "κ = 9/5p", "nothing": None}
     config["order"] = AXES
-    arrays = {"rank_loss": arrays["loss"], **arrays, **changes}
+    arrays |= changes
+    arrays = {"rank_loss": arrays["loss"]} | arrays
     return Results.of(arrays.pop("axes"), arrays, arrays.pop("config", config), arrays.pop("refined", None))
 
 
@@ -230,8 +231,10 @@ def test_a_refined_diagram_is_kept_in_the_file(tmp_path, made):
     results = made(made_up(np.random.default_rng(0)))
     results.save(tmp_path / "sweep.npz")
     found = load(tmp_path / "sweep.npz").refined
-    for a, b in zip(found, results.refined, strict=True):
-        assert a is b is None or (a.dtype == b.dtype and a.tobytes() == b.tobytes())
+    assert found.arrays().keys() == results.refined.arrays().keys()
+    for name, a in found.arrays().items():
+        b = results.refined.arrays()[name]
+        assert (a.dtype, a.tobytes()) == (b.dtype, b.tobytes())
     assert (found.excess is None) == (found.spectrum is None) == (made is refined)
 
 
@@ -339,9 +342,16 @@ def test_an_array_written_in_parts_is_the_array_that_numpy_writes(tmp_path):
     arrays["capacity"] = arrays["capacity"][::-1]
     parts = {name: Parts(np.array_split(a, len(a)), a.shape[:1], 1) for name, a in arrays.items()}
     module.write(tmp_path / "parts.npz", whole.config, whole.axes, AXES, parts, whole.refined)
-    more = {f"refined_{name}": a for name, a in whole.refined._asdict().items()}
+    more = {f"refined_{name}": a for name, a in whole.refined.arrays().items()}
     arrays = {f"axis_{name}": a for name, a in whole.axes.items()} | arrays
-    words = {"format": module.FORMAT, "arrays": [*arrays, *more], "order": AXES, "stored": AXES, **whole.config}
+    words = {
+        "format": module.FORMAT,
+        "arrays": [*arrays, *more],
+        "order": AXES,
+        "stored": AXES,
+        "parameters": ["W", "b"],
+        **whole.config,
+    }
     config = np.array(json.dumps(words, sort_keys=True))
     np.savez(tmp_path / "numpy.npz", config=config, **{n: np.ascontiguousarray(a) for n, a in arrays.items()}, **more)
     with zipfile.ZipFile(tmp_path / "parts.npz") as found, zipfile.ZipFile(tmp_path / "numpy.npz") as expected:
@@ -595,7 +605,9 @@ def test_a_bare_pickle_is_refused_and_never_run(tmp_path):
 
 def test_biases_of_any_shape_come_back(tmp_path, results):
     D = results.W.shape[-2]
-    hidden = dataclasses.replace(results, b=np.random.default_rng(0).normal(size=(P, V, R, D)).astype(np.float32))
+    hidden = dataclasses.replace(
+        results, params={"W": results.W, "b": np.random.default_rng(0).normal(size=(P, V, R, D)).astype(np.float32)}
+    )
     hidden.save(tmp_path / "hidden.npz")
     assert load(tmp_path / "hidden.npz").b.tobytes() == hidden.b.tobytes()
 
