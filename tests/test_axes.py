@@ -152,8 +152,8 @@ def test_any_axes_survive_the_file_and_a_run_with_one(tmp_path):
             a, b = getattr(found, each), getattr(in_memory, each)
             assert a.shape == b.shape
             np.testing.assert_array_equal(a, b)
-        for a, b in zip(found.refined, in_memory.refined, strict=True):
-            np.testing.assert_array_equal(a, b)
+        for each, a in found.refined.arrays().items():
+            np.testing.assert_array_equal(a, in_memory.refined.arrays()[each])
 
 
 def test_three_axes_are_refined_and_polished():

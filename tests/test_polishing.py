@@ -11,6 +11,7 @@ from polyjax.engine import certificate, choice, polish
 from polyjax.engine.certificate import fall
 from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome
+from polyjax.results import Refined
 from polyjax.runs import candidates, continuation, jobs, polishing
 from polyjax.runs.features import features_of_cells
 from polyjax.runs.folder.directory import Directory
@@ -102,7 +103,8 @@ def test_a_polished_file_is_verified_and_a_changed_number_is_found_out(results, 
     for name in ("rank_loss", "loss", "capacity", "W", "b"):
         changed = getattr(results.refined, name).copy()
         changed[0, 0] = changed[0, 0] * 1.1 + 0.1
-        replace(results, refined=results.refined._replace(**{name: changed})).save(tmp_path / "r.npz")
+        refined = Refined.of(results.refined.arrays() | {name: changed})
+        replace(results, refined=refined).save(tmp_path / "r.npz")
         assert [cell.agrees for cell in verify(tmp_path / "r.npz", 36)] == [False] + [True] * 35
 
 

@@ -15,6 +15,7 @@ from diverging import DIVERGING
 
 import polyjax
 from polyjax.cli.info import _retried
+from polyjax.results import Refined, Results
 from polyjax.runs import attempts
 from polyjax.runs.verification import verify
 
@@ -42,8 +43,9 @@ def saved(results, tmp_path):
         path = tmp_path / "r.npz"
         refined = {k.removeprefix("refined_"): v for k, v in changed.items() if k.startswith("refined_")}
         own = {k: v for k, v in changed.items() if not k.startswith("refined_")}
-        other = replace(results, **own, refined=results.refined._replace(**refined))
-        replace(other, config={**results.config, **(config or {})}).save(path)
+        refined = Refined.of(results.refined.arrays() | refined)
+        config = {**results.config, **(config or {})}
+        Results.of(results.axes, results.arrays() | own, config, refined).save(path)
         return path
 
     return save
