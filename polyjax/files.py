@@ -12,12 +12,12 @@ import numpy as np
 from numpy.lib import format as npy
 
 
-def write(path: Path, content: Callable[[BinaryIO], None], beside: Path | None = None, prefix: str = "") -> None:
+def write(path: Path, content: Callable[[BinaryIO], None], beside: Path | None = None) -> None:
     """Writes what `content` puts into the open file. A reader sees the old file or the whole new one, never a part.
 
     `beside` is the folder, of the same file system, in which the unfinished file is, by default that of `path`.
     """
-    temporary = (beside or path.parent) / f".{prefix}{path.name}.{secrets.token_hex(8)}.tmp"
+    temporary = (beside or path.parent) / f".{path.name}.{secrets.token_hex(8)}.tmp"
     try:
         with open(temporary, "xb") as file:
             content(file)
@@ -57,6 +57,6 @@ def _size(file: IO[bytes]) -> int:
     return file.tell() + prod(shape) * dtype.itemsize
 
 
-def unfinished(folder: Path, prefix: str = "") -> list[Path]:
+def unfinished(folder: Path) -> list[Path]:
     """Return what processes that were killed left of files that they were writing."""
-    return list(folder.glob(f".{prefix}*.tmp"))
+    return list(folder.glob(".*.tmp"))

@@ -210,11 +210,11 @@ class MadeUp(Memory):
         }
         for i, chunk in enumerate(chunks):
             of_lanes = ((name, a.reshape(-1, *a.shape[2:])) for name, a in self.lanes.items())
-            self.keep(f"train-{i:06d}", {name: a[chunk.lane] for name, a in of_lanes})
+            self.keep(f"train-{i:06d}", {name: a[chunk.lane] for name, a in of_lanes}, {})
         for attempt, count in attempts.items():
             for i in range(count):
                 arrays = {name: rng.normal(size=(2, WIDTH, *more)).astype(np.float32) for name, more in FIELDS.items()}
-                self.keep(f"retry{attempt}-{i:06d}", arrays)
+                self.keep(f"retry{attempt}-{i:06d}", arrays, {})
 
 
 FIELDS = {"loss": (), "capacity": (3,), "W": (2, 3)}

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import prod
 
@@ -12,7 +13,7 @@ import pytest
 from legibility import assert_legible, rendered, words
 
 import polyjax
-from benchmarks import accuracy, peers, picture, point, throughput
+from benchmarks import accuracy, executors, peers, picture, point, throughput
 from benchmarks.peers import INSTALL, PEERS
 from benchmarks.plan import Point, plan, quick
 from polyjax.toy.models import Params
@@ -245,3 +246,11 @@ def test_the_quick_accuracy_writes_its_table(tmp_path, capsys):
 
 def missing(who):
     return PEERS[who].missing(polyjax.Redwood(6, 3))
+
+
+def test_a_cluster_that_sleeps_is_kept_busy_and_what_it_returns_is_saved():
+    with ThreadPoolExecutor(4) as threads:
+        found = executors.stage(chunks=8, size=4, work_s=0.05, inner=threads)
+    assert found.chunks == 8
+    assert found.wall_s >= 2 * 0.05
+    assert 0 < executors.busy(found, 4, 0.05) <= 1

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,6 @@ from polyjax import Redwood, Sweep
 from polyjax.cli import sweeps as command
 from polyjax.cli.parser import Parser
 from polyjax.cli.sweeps import SweepParser, results_path
-from polyjax.runs import hosts
 from polyjax.runs.folder.interruption import Interrupted
 from polyjax.runs.provenance import RUN_OPTIONS, without_options
 
@@ -85,11 +86,18 @@ def runs(monkeypatch):
 
 
 @pytest.fixture
-def joined(monkeypatch):
-    """What is asked of `hosts.join`; this is process 1 of 3."""
-    asked = []
-    monkeypatch.setattr(command.hosts, "join", lambda *args: asked.append(args) or hosts.Share(1, 3))
-    return asked
+def clusters(monkeypatch):
+    """The addresses of clusters, and whether they are in use; in place of their workers."""
+    seen = []
+
+    @contextmanager
+    def executor(address):
+        seen.append(address)
+        yield address
+        seen.append("closed")
+
+    monkeypatch.setattr(command, "executor", executor)
+    return seen
 
 
 def run(*arguments, paths):
@@ -100,31 +108,42 @@ def run(*arguments, paths):
 def test_every_sweep_is_run_into_its_file_and_its_name_printed(runs, tmp_path, capsys):
     paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
     run(paths=paths)
-    alone = {"share": hosts.Share(0, 1)}
-    assert runs == [(TINY, paths[0], alone), (TINY, paths[1], alone)]
+    here = {"executor": None}
+    assert runs == [(TINY, paths[0], here), (TINY, paths[1], here)]
     assert capsys.readouterr().out.split() == [*map(str, paths)]
     run(paths=paths[:1])
-    assert runs[2] == (TINY, paths[0], alone)
+    assert runs[2] == (TINY, paths[0], here)
     assert capsys.readouterr().out == ""
 
 
-def test_several_processes_meet_with_what_the_user_says_and_one_of_them_prints(runs, joined, tmp_path, capsys):
+def test_all_sweeps_are_run_by_the_workers_of_one_cluster(runs, clusters, tmp_path):
     paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
-    run("--coordinator", "host:1", "--num-processes=3", "--process-id", "1", "--cluster", paths=paths)
-    [(cluster, locks)] = joined
-    assert cluster == hosts.Cluster("host:1", 3, 1, True)
-    assert [*locks] == [tmp_path / "a.run" / "lock", tmp_path / "b.run" / "lock"]
-    assert [asked[-1]["share"] for asked in runs] == [hosts.Share(1, 3)] * 2
-    assert capsys.readouterr().out == ""
+    run("--dask", "tcp://host:8786", paths=paths)
+    assert [asked[-1] for asked in runs] == [{"executor": "tcp://host:8786"}] * 2
+    assert clusters == ["tcp://host:8786", "closed"]
 
 
-def test_processes_need_not_meet_where_everything_is_there(runs, joined, tmp_path):
+def test_no_cluster_is_needed_where_everything_is_there(runs, clusters, tmp_path):
     (tmp_path / "a.npz").touch()
-    run(paths=[tmp_path / "a.npz"])
-    assert not joined
+    run("--dask", "local:2", paths=[tmp_path / "a.npz"])
+    assert not clusters
     assert len(runs) == 1  # which compares the configurations
-    run(paths=[tmp_path / "a.npz", tmp_path / "b.npz"])
-    assert len(joined) == 1
+    run("--dask", "local:2", paths=[tmp_path / "a.npz", tmp_path / "b.npz"])
+    assert clusters == ["local:2", "closed"]
+
+
+@pytest.mark.parametrize("address", ["local:", "local:0", "local:x", "local:-1"])
+def test_an_address_that_is_none_is_refused(runs, tmp_path, capsys, address):
+    pytest.importorskip("distributed")
+    code, said = ended(capsys, lambda: run("--dask", address, paths=[tmp_path / "a.npz"]))
+    assert (code, said) == (2, f"p: --dask must be an address or local:N, but is {address!r}")
+    assert not runs
+
+
+def test_without_dask_the_command_says_what_to_install(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, said = ended(capsys, lambda: run("--dask", "local:2", paths=[tmp_path / "a.npz"]))
+    assert (code, said) == (2, "p: --dask needs Dask: pip install 'polyjax[dask]'")
 
 
 def test_a_restart_discards_all_results_before_it_makes_the_first(monkeypatch, tmp_path):
@@ -136,14 +155,6 @@ def test_a_restart_discards_all_results_before_it_makes_the_first(monkeypatch, t
         path.with_suffix(".run").mkdir()
     run("--restart", paths=paths)
     assert seen == [[], []]
-
-
-def test_several_processes_do_not_restart(runs, joined, tmp_path, capsys):
-    words = "--restart", "--coordinator", "host:1", "--num-processes", "3", "--process-id", "1"
-    code, said = ended(capsys, lambda: run(*words, paths=[tmp_path / "a.npz"]))
-    assert code == 2
-    assert said == "p: --restart must be left out where several processes share a run, but is True"
-    assert not runs
 
 
 @pytest.mark.parametrize("error", [ValueError("of another configuration"), Interrupted(signal.SIGTERM, "stopped")])
@@ -171,7 +182,7 @@ def test_options_of_the_run_are_those_that_the_provenance_leaves_out():
     assert without_options(words, RUN_OPTIONS) == []
 
 
-@pytest.mark.parametrize("short", ["--rest", "--coord=host:1", "--num=3"])
+@pytest.mark.parametrize("short", ["--rest", "--das=local:2"])
 def test_options_cannot_be_shortened(capsys, short):
     # Or the command that continues a run would not know them, and discard it with `--rest`.
     code, said = ended(capsys, lambda: SweepParser("p", "Trains.").parse_args([short]))

@@ -82,27 +82,25 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
     assert steps == [3, "there"]
 
 
-def test_an_unfinished_file_is_where_and_has_the_prefix_that_was_asked_for(path, tmp_path):
+def test_an_unfinished_file_is_where_it_was_asked_for(path, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     seen = []
 
     def content(file):
-        seen.extend((files.unfinished(tmp_path), files.unfinished(other), files.unfinished(other, "7-")))
-        seen.append(files.unfinished(other, "8-"))
+        seen.extend((files.unfinished(tmp_path), files.unfinished(other)))
 
-    files.write(path, content, beside=other, prefix="7-")
-    assert [len(found) for found in seen] == [0, 1, 1, 0]
+    files.write(path, content, beside=other)
+    assert [len(found) for found in seen] == [0, 1]
     assert not files.unfinished(other)
     assert path.read_bytes() == b""
 
 
-def test_what_a_killed_process_left_is_found_by_its_prefix_and_nothing_else_is(tmp_path):
-    names = [".1-a.npz.0123456789abcdef.tmp", ".11-a.npz.0123456789abcdef.tmp", ".a.npz.0123456789abcdef.tmp"]
+def test_what_a_killed_process_left_is_found_and_nothing_else_is(tmp_path):
+    names = [".1-a.npz.0123456789abcdef.tmp", ".a.npz.0123456789abcdef.tmp"]
     for name in [*names, "1-a.npz", "a.tmp", ".hidden"]:
         (tmp_path / name).touch()
     assert sorted(path.name for path in files.unfinished(tmp_path)) == sorted(names)
-    assert [path.name for path in files.unfinished(tmp_path, "1-")] == names[:1]
 
 
 def test_two_that_write_the_same_file_at_the_same_time_do_not_mix(path):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from polyjax.runs.folder import lock
-from polyjax.runs.folder.lock import Held, held
+from polyjax.runs.folder.lock import Held
 
 # Without the package, which would take a second to start.
 HOLDER = """
@@ -16,7 +16,7 @@ import sys, time
 from runpy import run_path
 module = run_path(sys.argv[1])
 try:
-    taken = module["Held"](sys.argv[2], shared=sys.argv[3] == "shared")
+    taken = module["Held"](sys.argv[2])
 except BlockingIOError as error:
     print("refused by", error, flush=True)
 else:
@@ -37,8 +37,8 @@ def other(path):
     """Starts another process that takes the lock; gives it, and what it says."""
     started = []
 
-    def start(kind="alone"):
-        command = [sys.executable, "-c", HOLDER, lock.__file__, str(path), kind]
+    def start():
+        command = [sys.executable, "-c", HOLDER, lock.__file__, str(path)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         return started[-1], started[-1].stdout.readline().strip()
 
@@ -58,20 +58,15 @@ def end(process, number):
 def test_a_lock_is_refused_while_its_holder_lives_and_free_when_it_dies(path, other, number):
     process, said = other()
     assert said == "held"
-    assert held(path)
     with pytest.raises(BlockingIOError, match=f"^process {process.pid} on "):
         Held(path)
-    with pytest.raises(BlockingIOError, match=f"^process {process.pid} on "):
-        Held(path, shared=True)
     end(process, number)
-    assert not held(path)
     Held(path).release()
 
 
 def test_our_lock_is_refused_to_others_until_it_is_released(path, other):
     ours = Held(path)
     assert other()[1].startswith(f"refused by process {os.getpid()} on ")
-    assert other("shared")[1].startswith(f"refused by process {os.getpid()} on ")
     ours.release()
     assert other()[1] == "held"
 
@@ -84,45 +79,12 @@ def test_one_process_cannot_take_a_lock_twice(path):
     Held(path).release()
 
 
-def test_a_shared_lock_is_shared_and_keeps_those_out_who_want_it_alone(path, other):
-    first, said = other("shared")
-    assert said == "held"
-    second, said = other("shared")
-    assert said == "held"
-    ours = Held(path, shared=True)
-    assert other()[1] == "refused by another process"
-    ours.release()
-    end(first, signal.SIGKILL)
-    assert held(path)
-    with pytest.raises(BlockingIOError):
-        Held(path)
-    end(second, signal.SIGKILL)
-    assert not held(path)
-    Held(path).release()
-
-
 def test_the_holder_is_named_anew(path, other):
     for _ in range(2):
         process, _ = other()
         with pytest.raises(BlockingIOError, match=f"^process {process.pid} on [^ ]+$"):
             Held(path)
         end(process, signal.SIGKILL)
-
-
-def test_nobody_holds_a_lock_that_is_not_there_and_asking_makes_none(path):
-    assert not held(path)
-    assert not path.exists()
-    path.touch()
-    assert not held(path)
-    Held(path).release()
-
-
-def test_asking_leaves_the_lock_to_its_holder(path, other):
-    other()
-    before = path.read_bytes()
-    assert held(path)
-    assert held(path)
-    assert path.read_bytes() == before
 
 
 def test_a_lock_that_was_removed_by_its_holder_is_not_taken_for_the_new_one(path, monkeypatch):
@@ -153,8 +115,6 @@ def test_a_file_system_without_locks_is_used_without(path, number, monkeypatch):
 
     monkeypatch.setattr(lock.fcntl, "flock", flock)
     Held(path).release()
-    Held(path, shared=True).release()
-    assert not held(path)
 
 
 def test_a_lock_in_a_folder_that_is_not_there_or_cannot_be_locked_is_an_error(tmp_path, monkeypatch):

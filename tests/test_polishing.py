@@ -5,20 +5,19 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from runner import in_memory
 
 import polyjax
-from polyjax.engine import certificate, choice, polish
+from polyjax.engine import certificate, choice
 from polyjax.engine.certificate import fall
-from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome
 from polyjax.results import Refined
 from polyjax.runs import candidates, continuation, jobs, polishing
 from polyjax.runs.features import features_of_cells
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.grid import Chunk
-from polyjax.runs.stages import Run
-from polyjax.runs.store import Memory
 from polyjax.runs.verification import verify
+from polyjax.runs.work import Setting
 from polyjax.toy.distributions import UNIFORM_SIGNED
 from polyjax.toy.model import n_parameters
 
@@ -79,10 +78,10 @@ def test_the_same_sweep_gives_the_same_bits_and_they_survive_the_file(results, t
 def test_an_interrupted_run_goes_on_to_the_same_bits(results, tmp_path, monkeypatch, most):
     keep, kept = Directory.keep, []
 
-    def interrupted(self, name, arrays):
+    def interrupted(self, name, arrays, made):
         if sum(name.startswith(("polish", "judge", "look")) for name in kept) >= most:
             raise KeyboardInterrupt
-        keep(self, name, arrays)
+        keep(self, name, arrays, made)
         kept.append(name)
 
     monkeypatch.setattr(Directory, "keep", interrupted)
@@ -159,9 +158,9 @@ def test_a_neighbours_embeddings_take_the_lengths_that_they_would_have_here(mode
     given = jobs.solutions(Outcome(np.zeros((2, 3, 3)), *(np.zeros((2, 3)),) * 4, {"W": W, "b": b}))
     of_all = jobs.neighbours(sweep.layout, np.ones((2, 3), bool))
     chunk = Chunk(np.array([0, 1]), np.stack([np.flatnonzero(of_all.row == row) for row in (0, 1)]))
-    fixed = choice.with_engine(sweep.training)
-    run = Run(sweep, fixed, keys(0), Memory(), (2, 3), progress=False)
-    params, lane, row = continuation.start(run, fixed, given, of_all, chunk)
+    setting = Setting(sweep, choice.with_engine(sweep.training).engine)
+    cells = continuation.of_jobs(given, of_all, chunk)
+    params, lane, row = continuation.start(setting, setting.training, cells)
     np.testing.assert_array_equal(row["density"], np.float32([0.2, 0.5]))
     for i, j in np.ndindex(chunk.lane.shape):
         job = chunk.lane[i, j]
@@ -223,12 +222,11 @@ def test_a_reversed_embedding_is_mended():
     """In a dense Anthropic ReLU cell three features in two dimensions make a triangle, all of whose products are
     negative; with one of them reversed it is a local minimum of higher loss."""
     sweep = polyjax.Sweep(polyjax.Anthropic(3, 2), [1.0], [1.0], restarts=1, steps=600, polish=True, seed=3)
-    run = Run(sweep, choice.with_engine(sweep.training), keys(3), Memory(), (1, 1), progress=False)
     best = polyjax.run(sweep, progress=False).refined
     sign = np.float32([1, -1, 1])
     broken = Outcome(*best[:5], {"W": best.W * sign, "b": best.b * sign})
     broken = broken._replace(rank_loss=best.rank_loss * 10, loss=best.loss * 10)
-    stages = polishing.Stages(run, polish.of_cells(run.training, True))
+    stages = polishing.Stages(in_memory(sweep, (1, 1)))
     mended, _ = stages.improved_by(broken, *candidates.reversed_embeddings(broken))
     np.testing.assert_allclose(mended.rank_loss, best.rank_loss, rtol=2e-3)  # a trial, which is polished further
 

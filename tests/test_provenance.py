@@ -53,11 +53,11 @@ def test_other_words_are_left_as_they_are(words):
     ("words", "kept"),
     [
         ("--seed 3 --restart", "--seed 3"),
-        ("--coordinator host:1 --seed 3", "--seed 3"),
-        ("--coordinator=host:1 --seed=3", "--seed=3"),
-        ("--num-processes 4 --process-id 0 --cluster", ""),
-        ("--restarts 3 --coordinators a", "--restarts 3 --coordinators a"),  # of other scripts
-        ("--seed --process-id", "--seed"),  # broken, but no reason to fail
+        ("--dask host:1 --seed 3", "--seed 3"),
+        ("--dask=host:1 --seed=3", "--seed=3"),
+        ("--dask local:4 --restart", ""),
+        ("--restarts 3 --dasks a", "--restarts 3 --dasks a"),  # of other scripts
+        ("--seed --dask", "--seed"),  # broken, but no reason to fail
     ],
 )
 def test_some_command_lines_without_the_options_of_the_run(words, kept):
@@ -65,12 +65,12 @@ def test_some_command_lines_without_the_options_of_the_run(words, kept):
 
 
 def test_the_command_can_be_pasted_into_a_shell(monkeypatch):
-    words = ["-m", "sweeps.figure4", "--out", "my results/it's.npz", "--coordinator", "a:1", "--restart", "--seed=3"]
+    words = ["-m", "sweeps.figure4", "--out", "my results/it's.npz", "--dask", "a:1", "--restart", "--seed=3"]
     monkeypatch.setattr(sys, "argv", ["/work/sweeps/figure4.py", *words[2:]])
     monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3.11", *words])
     without = ["-m", "sweeps.figure4", "--out", "my results/it's.npz", "--seed=3"]
     assert shlex.split(command()) == ["python", *without]
-    # To continue, the processes must still find each other.
+    # To continue, the workers must still be found.
     assert shlex.split(command(["--restart"])) == ["python", *words[:6], "--seed=3"]
 
 
@@ -81,9 +81,9 @@ def test_what_is_typed_at_a_prompt_or_in_a_notebook_is_no_command(program, monke
 
 
 def test_the_provenance_is_json_and_the_same_every_time():
-    found = provenance.provenance("lanes")
-    assert json.loads(json.dumps(found)) == found == provenance.provenance("lanes")
-    assert set(found) == {"command", "versions", "device", "engine", "revision"}
+    found = provenance.made("lanes")
+    assert json.loads(json.dumps(found)) == found == provenance.made("lanes")
+    assert set(found) == {"versions", "device", "engine", "revision"}
     assert set(found["versions"]) == {"python", *provenance.PACKAGES}
     assert found["device"].startswith("cpu, ")
 

@@ -5,16 +5,13 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from runner import in_memory
 
 import polyjax
 from polyjax.axes import Axes
-from polyjax.engine import choice
-from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome
 from polyjax.runs import jobs, refinement
 from polyjax.runs.grid import WIDTH, scattered
-from polyjax.runs.stages import Run
-from polyjax.runs.store import Memory
 from polyjax.theory import explicit_losses
 
 CELLS = 12
@@ -90,15 +87,7 @@ def test_a_failed_cell_is_taken_over_by_a_neighbour(results):
     for a in (best.rank_loss, best.loss, best.loss_se, best.capacity, best.W, best.b):
         a[3, 4] = np.nan
     best.settled[3, 4] = False
-    run = Run(
-        SPECKLED,
-        choice.with_engine(SPECKLED.training),
-        keys(SPECKLED.seed),
-        Memory(),
-        tuple(results.config["shape"]),
-        progress=False,
-    )
-    refined = refinement.refine(run, Outcome(**best._asdict()))
+    refined = refinement.refine(in_memory(SPECKLED, tuple(results.config["shape"])), Outcome(**best._asdict()))
     assert np.isfinite(refined.loss).all()
     assert np.isfinite(refined.params["W"]).all()
 

@@ -1,40 +1,70 @@
-"""The work of a stage: done by a few threads, in order, stopped when it is told to; and scattered lanes in chunks."""
+"""The work of a stage: handed out a little ahead, stopped when it is told to, and again where a worker is lost or must
+be told; and scattered lanes in chunks."""
 
 import threading
 import time
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from itertools import count
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from polyjax.runs import stages
+from polyjax.runs.executors import WorkersLost
 from polyjax.runs.grid import WIDTH, scattered
-from polyjax.runs.stages import in_parallel
+from polyjax.runs.handing import TRIES, answers
+from polyjax.runs.work import Done, Task
 
 FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
 LONG = 10  # seconds after which something hangs
 
 
+class Pool:
+    """Threads that do tasks by their numbers, as `workers` has them."""
+
+    def __init__(self, n):
+        self.executor, self.ahead = ThreadPoolExecutor(n), 2 * n
+
+    def submit(self, task):
+        return self.executor.submit(lambda: Done({}, {}, None, str(task.lanes(task.number))))
+
+
 @pytest.fixture(params=[1, 3])
-def workers(request, monkeypatch):
-    monkeypatch.setattr(stages.devices, "workers", lambda: request.param)
+def workers(request):
     return request.param
 
 
-# --- pieces of work
+def in_hand(n, do, numbers, stopping=lambda: False):
+    """Yields the number of every task that `do` has done, in the order in which they end."""
+    pool = Pool(n)
+    with pool.executor:
+        for number, done in answers(pool, (Task(i, None, do, None) for i in numbers), stopping, lambda _: None):
+            assert done.without_room == str(number)
+            yield number
 
 
-def test_results_come_in_order_whoever_is_first(workers):
+# --- tasks
+
+
+def test_what_every_task_gave_comes_back_with_its_number(workers):
     def slow_at_first(i):
         time.sleep(0.02 if i % 4 == 0 else 0)
-        return i * i
+        return i
 
-    assert [*in_parallel(slow_at_first, range(25))] == [i * i for i in range(25)]
-    assert [*in_parallel(slow_at_first, [])] == []
+    assert sorted(in_hand(workers, slow_at_first, range(25))) == [*range(25)]
+    assert [*in_hand(workers, slow_at_first, [])] == []
 
 
-def test_as_many_pieces_run_at_a_time_as_there_are_workers(workers):
+def test_a_task_that_takes_long_holds_up_no_other():
+    release = threading.Event()
+    found = in_hand(2, lambda i: i if i else release.wait(LONG) * 0, range(100))
+    assert sorted(next(found) for _ in range(99)) == [*range(1, 100)]
+    release.set()
+    assert [*found] == [0]
+
+
+def test_as_many_tasks_run_at_a_time_as_there_are_workers(workers):
     lock, running, most = threading.Lock(), set(), []
     together = threading.Barrier(workers)  # breaks unless so many run at once
 
@@ -47,27 +77,28 @@ def test_as_many_pieces_run_at_a_time_as_there_are_workers(workers):
         time.sleep(0.001)
         with lock:
             running.remove(i)
+        return i
 
-    list(in_parallel(do, range(30)))
+    list(in_hand(workers, do, range(30)))
     assert max(most) == workers
 
 
-def test_work_is_taken_up_a_little_ahead_and_not_all_at_once(workers):
+def test_tasks_are_made_a_little_ahead_and_not_all_at_once(workers):
     taken = []
 
-    def work():
+    def numbers():
         for i in range(100):
             taken.append(i)
             yield i
 
-    results = in_parallel(lambda i: i, work())
+    results = in_hand(workers, lambda i: i, numbers())
     for i in range(10):
-        assert next(results) == i
+        next(results)
         assert len(taken) <= i + 2 * workers
     results.close()
 
 
-def test_no_new_work_is_begun_after_being_told_to_stop(workers):
+def test_no_new_task_is_begun_after_being_told_to_stop(workers):
     stop, begun = threading.Event(), []
 
     def do(i):
@@ -76,18 +107,18 @@ def test_no_new_work_is_begun_after_being_told_to_stop(workers):
             stop.set()
         return i
 
-    found = [*in_parallel(do, range(1000), stop.is_set)]
-    assert found[:8] == [*range(8)]
+    found = [*in_hand(workers, do, range(1000), stop.is_set)]
+    assert {*range(8)} <= {*found}
     # What had been handed to the workers by then may have been begun, and all that was begun is finished and told. A
-    # worker may have taken a piece just before, and have it taken back while the next one has begun another.
-    assert sorted(begun) == found
+    # worker may have taken a task just before, and have it taken back while the next one has begun another.
+    assert sorted(begun) == sorted(found)
     assert len(found) <= 8 + 2 * workers
 
 
-def test_work_that_was_handed_out_but_not_begun_is_taken_back_when_told_to_stop(workers):
+def test_tasks_that_were_handed_out_but_not_begun_are_taken_back_when_told_to_stop(workers):
     handed_out, stop, release, begun = threading.Event(), threading.Event(), threading.Event(), []
 
-    def work():
+    def numbers():
         for i in range(1000):
             if i == 2 * workers - 1:
                 handed_out.set()
@@ -102,33 +133,32 @@ def test_work_that_was_handed_out_but_not_begun_is_taken_back_when_told_to_stop(
             release.wait(LONG)
         return i
 
-    results = in_parallel(do, work(), stop.is_set)
+    results = in_hand(workers, do, numbers(), stop.is_set)
     assert next(results) == 0
     timer = threading.Timer(0.5, release.set)  # the others finish when the rest is long taken back
     timer.start()
-    assert [0, *results] == sorted(begun)
+    assert sorted([0, *results]) == sorted(begun)
     timer.join()
     assert len(begun) <= workers + 1  # in hand, and the one that followed the first
 
 
 def test_nothing_is_begun_where_one_is_told_to_stop_at_once(workers):
-    assert [*in_parallel(lambda i: pytest.fail("begun"), range(10), lambda: True)] == []
+    assert [*in_hand(workers, lambda i: pytest.fail("begun"), range(10), lambda: True)] == []
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt("no"), MemoryError("no")], ids=repr)
-def test_the_first_error_is_passed_on_and_ends_the_work(workers, error):
+def test_an_error_is_passed_on_and_ends_the_work(workers, error):
     begun, finished = [], []
 
     def do(i):
         begun.append(i)
         if i >= 5:
-            raise error if i == 5 else AssertionError("a later error hid the first")
+            raise error
         finished.append(i)
         return i
 
-    found = []
     with pytest.raises(type(error), match="no"):
-        found.extend(in_parallel(do, range(1000)))
+        list(in_hand(workers, do, range(1000)))
     assert sorted(finished) == [*range(5)]
     assert len(begun) <= 6 + 2 * workers
     before = len(begun)
@@ -138,10 +168,77 @@ def test_the_first_error_is_passed_on_and_ends_the_work(workers, error):
 
 def test_when_nobody_asks_for_results_any_more_the_work_ends(workers):
     begun = []
-    results = in_parallel(begun.append, range(1000))
+    results = in_hand(workers, lambda i: begun.append(i) or i, range(1000))
     next(results)
     results.close()
     assert len(begun) <= 1 + 2 * workers
+
+
+# --- workers that are lost, or must be told
+
+
+class KilledWorker(Exception):
+    """As Dask has it."""
+
+
+class Scripted:
+    """An executor whose tasks end as they are said to, one time after the other."""
+
+    ahead = 3
+
+    def __init__(self, ends):
+        self.ends, self.tasks, self._numbers = ends, [], count()
+
+    def submit(self, task):
+        self.tasks.append(task)
+        end, future = self.ends[next(self._numbers)], Future()
+        if end == "cancelled":
+            future.cancel()
+        elif isinstance(end, Exception):
+            future.set_exception(end)
+        else:
+            future.set_result(end)
+        return future
+
+
+DONE = Done({}, {}, None, "")
+
+
+def handed(pool, n=1, stopping=lambda: False):
+    return [*answers(pool, (Task(i, None, None, None) for i in range(n)), stopping, lambda _: None)]
+
+
+def test_a_worker_that_knows_nothing_of_the_run_is_told_with_the_same_task():
+    pool = Scripted([None, DONE])
+    assert handed(pool) == [(0, DONE)]
+    assert [task.told for task in pool.tasks] == [False, True]
+
+
+def test_a_task_that_died_with_its_workers_is_handed_out_again_and_not_for_ever():
+    pool = Scripted([KilledWorker(), DONE, DONE])
+    assert sorted(handed(pool, 2)) == [(0, DONE), (1, DONE)]
+    pool = Scripted([KilledWorker("compute-1")] * TRIES)
+    with pytest.raises(WorkersLost, match="whatever worker has this chunk dies: compute-1"):
+        handed(pool)
+    assert len(pool.tasks) == TRIES
+
+
+@pytest.mark.parametrize(
+    ("end", "told"), [(BrokenExecutor("a process died"), "a process died"), ("cancelled", "the connection to their")]
+)
+def test_an_executor_that_is_lost_is_told_in_one_line(end, told):
+    with pytest.raises(WorkersLost, match=f"^the workers are lost: {told}"):
+        handed(Scripted([DONE, end, DONE]), 3)
+
+
+@pytest.mark.parametrize("end", [None, KilledWorker(), BrokenExecutor(), "cancelled"])
+def test_nothing_is_handed_out_again_after_being_told_to_stop(end):
+    stop = []
+    pool = Scripted([DONE, end])
+    pool.submit, submit = lambda task: stop.append(task) or submit(task), pool.submit
+    found = handed(pool, 3, lambda: len(stop) == 2)
+    assert found == [(0, DONE)]
+    assert len(pool.tasks) == 2
 
 
 # --- scattered lanes

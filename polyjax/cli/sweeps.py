@@ -3,11 +3,11 @@
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
-from polyjax.checks import require
+from polyjax.cli.dask import executor
 from polyjax.cli.parser import Parser
-from polyjax.runs import hosts
 from polyjax.runs import run as runs
 from polyjax.runs.folder.interruption import at_once
 from polyjax.sweep import Sweep
@@ -21,31 +21,25 @@ class SweepParser(Parser):
         super().__init__(prog=prog, description=description, allow_abbrev=False)
         self.add_argument("--seed", type=int, default=0, help="of the initialisations and the samples (default: 0)")
         self.add_argument("--restart", action="store_true", help="discard the results or the unfinished run there")
-        group = self.add_argument_group("several processes, which share the work (see docs/clusters.md)")
-        group.add_argument("--coordinator", metavar="ADDRESS:PORT", help="where process 0 is")
-        group.add_argument("--num-processes", type=int, metavar="N", help="how many there are")
-        group.add_argument("--process-id", type=int, metavar="I", help="which this one is, from 0")
-        group.add_argument("--cluster", action="store_true", help="let JAX find the others: TPU pods, Kubernetes")
+        what = "workers that train: a Dask scheduler's, or local:N for N processes here (see docs/clusters.md)"
+        self.add_argument("--dask", metavar="ADDRESS", help=what)
 
     def run(self, arguments: argparse.Namespace, sweeps: Mapping[Path, Callable[[], Sweep]]) -> None:
-        """Run each sweep into its results file. A sweep is made when the processes have met, since that uses JAX."""
+        """Run each sweep into its results file."""
         with at_once(self.prog):
             self.report(lambda: self._run(arguments, sweeps))
 
     @staticmethod
     def _run(arguments: argparse.Namespace, sweeps: Mapping[Path, Callable[[], Sweep]]) -> None:
-        asked = arguments.coordinator, arguments.num_processes, arguments.process_id, arguments.cluster
-        share = hosts.Share()
-        if arguments.restart or not all(path.exists() for path in sweeps):
-            share = hosts.join(hosts.Cluster(*asked), [runs.lock(path) for path in sweeps])
         if arguments.restart:
-            require(share.processes == 1, "--restart", "be left out where several processes share a run", True)
             for path in sweeps:  # all at once, since the command that continues says no more of it
                 runs.discard(path)
-        for path, sweep in sweeps.items():
-            if len(sweeps) > 1 and share.process == 0:
-                print(path, flush=True)
-            runs.run_to_file(sweep(), path, share=share)
+        needed = arguments.dask and not all(path.exists() for path in sweeps)
+        with executor(arguments.dask) if needed else nullcontext() as workers:
+            for path, sweep in sweeps.items():
+                if len(sweeps) > 1:
+                    print(path, flush=True)
+                runs.run_to_file(sweep(), path, executor=workers)
 
 
 def results_path(text: str) -> Path:

@@ -7,57 +7,60 @@ paper's.
 Axis letters: P rows and V columns of the grid, R restarts, J lanes to be trained again.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import jax
 import numpy as np
 
 from polyjax.engine import execution, polish, training
+from polyjax.engine.devices import Program
 from polyjax.engine.keys import Keys
 from polyjax.engine.training import Training
-from polyjax.runs.grid import Chunk, Grid, scattered
+from polyjax.runs.grid import Chunk, scattered
 from polyjax.runs.lanes import Lanes, Replaced, stage
 from polyjax.runs.stages import Run, Size
 from polyjax.runs.store import Arrays, Store, outcomes
-from polyjax.sweep import Sweep
+from polyjax.runs.work import Setting, Shape, Work
 
 SMALLER = 0.5  # times the steps of the attempt before
 
 
-def as_attempted(fixed: Training, keys: Keys, attempt: int) -> tuple[Training, Keys]:
-    """Return how the lanes of an attempt are trained: from fresh weights, with smaller steps. 0 is the first one."""
+def training_of(setting: Setting, attempt: int) -> Training:
+    """Return how the lanes of an attempt are trained, 0 being the first: with smaller steps each time."""
+    fixed = setting.training
     if attempt == 0:
-        return fixed, keys
-    smaller = replace(fixed, optimizer=training.smaller_steps(fixed.optimizer, SMALLER**attempt))
-    return smaller, keys._replace(start=jax.random.fold_in(keys.start, attempt))
+        return fixed
+    return replace(fixed, optimizer=training.smaller_steps(fixed.optimizer, SMALLER**attempt))
 
 
-def trainer(
-    sweep: Sweep, fixed: Training, keys: Keys, attempt: int = 0, lanes: np.ndarray | None = None
-) -> Callable[[Chunk], Arrays]:
-    """Return what trains a chunk of lanes by the attempt of this number. A chunk's lanes are those of the grid, or
-    counted in the list `lanes` of their numbers."""
-    axes = sweep.layout
-    initial, polished = execution.compiled_initial(fixed), polish.of_restarts(fixed, sweep.polish)
-    now, of_attempt = as_attempted(fixed, keys, attempt)
+def keys_of(setting: Setting, attempt: int) -> Keys:
+    """Return the keys of an attempt, which begins from weights of its own."""
+    if attempt == 0:
+        return setting.keys
+    return setting.keys._replace(start=jax.random.fold_in(setting.keys.start, attempt))
 
-    def train(chunk: Chunk) -> Arrays:
-        row, column, restart = Grid(*sweep.shape).place(chunk.lane if lanes is None else lanes[chunk.lane])
-        start = initial(of_attempt.start, axes.of_cells(row, column), restart)
-        lane = axes.of_cells(row, column, fixed.lane_axes)
-        return execution.train(now, of_attempt, start, lane, axes.of_row(chunk.row), polished).arrays()
 
-    return train
+def train(setting: Setting, fixed: Training, chunk: Chunk, attempt: int) -> Arrays:
+    """Train a chunk of lanes of the grid by the attempt of this number."""
+    axes, keys = setting.sweep.layout, keys_of(setting, attempt)
+    row, column, restart = setting.grid.place(chunk.lane)
+    start = execution.compiled_initial(fixed)(keys.start, axes.of_cells(row, column), restart)
+    lane, polished = axes.of_cells(row, column, fixed.lane_axes), polish.of_restarts(fixed, setting.sweep.polish)
+    return execution.train(fixed, keys, start, lane, axes.of_row(chunk.row), polished).arrays()
+
+
+def programs(setting: Setting, fixed: Training, shape: Shape) -> list[Program]:
+    """Return what `train` runs on [G, L] lanes."""
+    return execution.fresh_programs(fixed, [*setting.sweep.coordinates], shape)
+
+
+TRAIN = Work(training_of, train, programs)
 
 
 def first(run: Run, lanes: Lanes) -> None:
     """Have all lanes of the grid trained."""
-    grid, fixed = run.grid, run.training
-    programs = partial(execution.fresh_programs, fixed, [*run.sweep.coordinates])
-    size = Size(grid.rows * grid.columns, "cell", fixed.steps)
-    run.complete(stage(0), "training", lanes.chunks, trainer(run.sweep, fixed, run.keys), size, programs)
+    size = Size(run.grid.rows * run.grid.columns, "cell", run.training.steps)
+    run.complete(stage(0), "training", lanes.chunks, TRAIN, lambda chunk: chunk, size)
 
 
 def retry(run: Run, lanes: Lanes) -> None:
@@ -75,11 +78,10 @@ def retry(run: Run, lanes: Lanes) -> None:
 
 def _train(run: Run, attempt: int, lane: np.ndarray, chunks: list[Chunk]) -> None:
     """Have lanes [J] of the grid trained by the attempt of this number."""
-    fixed, _ = as_attempted(run.training, run.keys, attempt)
-    do = trainer(run.sweep, run.training, run.keys, attempt, lane)
-    programs = partial(execution.fresh_programs, fixed, [*run.sweep.coordinates])
-    size = Size(lane.size, "model", fixed.steps)
-    run.complete(stage(attempt), f"retrying, attempt {attempt}", chunks, do, size, programs)
+    of_grid = lambda chunk: chunk._replace(lane=lane[chunk.lane])  # noqa: E731
+    size = Size(lane.size, "model", run.training.steps)
+    work = TRAIN._replace(attempt=attempt)
+    run.complete(stage(attempt), f"retrying, attempt {attempt}", chunks, work, of_grid, size)
 
 
 def unsettled(lanes: Lanes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,9 @@ Axis letters: J jobs, G rows of a chunk, L jobs in each, N features.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import prod
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from polyjax.runs.grid import Chunk, like, packed
 from polyjax.runs.jobs import Jobs, Solutions
 from polyjax.runs.stages import Run, Size
 from polyjax.runs.store import Arrays, outcomes
+from polyjax.runs.work import Setting, Shape, Work
 from polyjax.toy.model import Parameters
 
 SHAPE = (8, 32)  # [G, L] of the chunks in which jobs are evaluated and polished
@@ -37,19 +40,46 @@ def shapes(run: Run, jobs: int) -> list[tuple[int, int]]:
     return [(min(G, max(1, most // L)), min(L, most)) for G, L in used]
 
 
+class Cells(NamedTuple):
+    """Cells of a chunk and the parameters that they start from: all that a worker needs of its jobs."""
+
+    row: np.ndarray  # [G]
+    column: np.ndarray  # [G, L]
+    params: dict[str, np.ndarray]  # by name, each [G, L, ...]
+    origin: tuple[np.ndarray, np.ndarray] | None = None  # rows and columns [G, L] of the cells whose solutions they are
+
+    @property
+    def shape(self) -> Shape:
+        """[G, L]"""
+        return self.column.shape
+
+    def part(self, rows: slice, lanes: slice) -> "Cells":
+        """Return some rows of the chunk, and some lanes of each."""
+        return Cells(self.row[rows], *jax.tree.map(lambda a: a[rows, lanes], self[1:]))
+
+
+def of_jobs(given: Solutions, jobs: Jobs, chunk: Chunk) -> Cells:
+    """Return a chunk of jobs, which start from solutions."""
+    origin = jobs.origin[chunk.lane]
+    of_cells = given.row[origin], given.column[origin]
+    params = {name: a[origin] for name, a in given.params.items()}
+    return Cells(chunk.row, jobs.column[chunk.lane], params, of_cells)
+
+
 def start(
-    run: Run, fixed: Training, given: Solutions, jobs: Jobs, chunk: Chunk
+    setting: Setting, fixed: Training, cells: Cells
 ) -> tuple[Parameters, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the parameters [G, L, ...] from which a chunk of jobs starts, and the coordinates [G, L] of its lanes and
-    [G] of its rows.
+    """Return the parameters [G, L, ...] from which cells start, and the coordinates [G, L] of their lanes and [G] of
+    their rows.
 
     A neighbour's embeddings are rescaled to the lengths that they would have here: what is optimal for one importance
     can be hundreds of times worse than the optimum for the next where a feature is important.
     """
-    origin, axes = jobs.origin[chunk.lane], run.sweep.layout
-    params = of_names(jax.tree.map(lambda a: jnp.asarray(a[origin]), given.params), fixed.one)
-    here = coordinates(run, fixed, chunk.row, jobs.column[chunk.lane])
-    there = axes.of_cells(given.row[origin], given.column[origin], fixed.lane_axes)
+    params = of_names(jax.tree.map(jnp.asarray, cells.params), fixed.one)
+    here = coordinates(setting, fixed, cells)
+    if cells.origin is None:
+        return params, *here
+    there = setting.sweep.layout.of_cells(*cells.origin, fixed.lane_axes)
     a, scale = scales(fixed, params, there), scales(fixed, params, here[0])
     if a is not None and scale is not None:
         ratio = jnp.where((a > 0) & (scale > 0), scale / jnp.where(a > 0, a, 1), 1)
@@ -57,12 +87,10 @@ def start(
     return params, *here
 
 
-def coordinates(
-    run: Run, fixed: Training, row: np.ndarray, column: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the coordinates of lanes [G, L] by their rows [G] and columns [G, L], and those of the rows."""
-    axes = run.sweep.layout
-    return axes.of_cells(np.broadcast_to(row[:, None], column.shape), column, fixed.lane_axes), axes.of_row(row)
+def coordinates(setting: Setting, fixed: Training, cells: Cells) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the coordinates of lanes [G, L] and those of their rows [G]."""
+    axes, row = setting.sweep.layout, np.broadcast_to(cells.row[:, None], cells.shape)
+    return axes.of_cells(row, cells.column, fixed.lane_axes), axes.of_row(cells.row)
 
 
 def run_jobs(
@@ -70,29 +98,34 @@ def run_jobs(
     stage: str,
     title: str,
     jobs: Jobs,
-    do: Callable[[Chunk], Arrays],
-    steps: int,
-    programs: Callable[[tuple[int, int]], Sequence[Program]],
+    work: Work,
+    cells: Callable[[Chunk], Cells],
     fields: Sequence[str],
-    shape: tuple[int, int] | None = None,
+    steps: int = 0,
+    shape: Shape | None = None,
 ) -> Iterator[tuple[Chunk, Arrays]]:
     """Have every chunk of jobs done, of [G, L] jobs as `shape` says or else about as large as those of the run, and
     return each with some arrays of its outcome."""
     chunks = packed(jobs.row, *(shape or like(jobs.row, run.shape)))
-    run.complete(stage, title, chunks, do, Size(jobs.row.size, "start", steps), programs)
+    run.complete(stage, title, chunks, work, cells, Size(jobs.row.size, "start", steps))
     return zip(chunks, outcomes(run.store, stage, len(chunks), fields), strict=True)
 
 
-def transplanted(run: Run, fixed: Training, stage: str, title: str, given: Solutions, jobs: Jobs) -> np.ndarray:
+def transplanted(run: Run, rank: Work, stage: str, title: str, given: Solutions, jobs: Jobs) -> np.ndarray:
     """Return the ranking loss [J] of the solutions that jobs start from, as they are, in the cells."""
-    rank = evaluation.compiled_rank(fixed)
-
-    def loss(chunk: Chunk) -> Arrays:
-        return {"rank_loss": np.asarray(rank(*start(run, fixed, given, jobs, chunk), run.keys.evaluate))}
-
-    programs = lambda shape: [(rank, argument_shapes(fixed, shape))]  # noqa: E731
     whole = np.empty(jobs.row.size, np.float32)
-    shape = packing(run, jobs)
-    for chunk, found in run_jobs(run, stage, title, jobs, loss, 0, programs, ["rank_loss"], shape):
+    cells, shape = partial(of_jobs, given, jobs), packing(run, jobs)
+    for chunk, found in run_jobs(run, stage, title, jobs, rank, cells, ["rank_loss"], shape=shape):
         whole[chunk.lane] = found["rank_loss"]
     return whole
+
+
+def rank(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
+    """Return the ranking loss [G, L] of the solutions that cells start from."""
+    found = evaluation.compiled_rank(fixed)(*start(setting, fixed, cells), setting.keys.evaluate)
+    return {"rank_loss": np.asarray(found)}
+
+
+def rank_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
+    """Return what `rank` runs on [G, L] lanes."""
+    return [(evaluation.compiled_rank(fixed), argument_shapes(fixed, shape))]

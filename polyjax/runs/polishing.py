@@ -10,8 +10,8 @@ Axis letters: P rows and V columns of the grid, G rows of a chunk, L jobs in eac
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,25 @@ from polyjax.engine import certificate, evaluation, execution, polish
 from polyjax.engine.cells import Coordinates
 from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.devices import Program
-from polyjax.engine.outcome import Outcome, array_names, of_names
+from polyjax.engine.outcome import Outcome, array_names
 from polyjax.engine.training import Training, argument_shapes, scales
 from polyjax.runs.candidates import Bands, exchanged, reversed_embeddings, rivals, unlike
-from polyjax.runs.continuation import coordinates, packing, run_jobs, shapes, start, transplanted
+from polyjax.runs.continuation import (
+    Cells,
+    of_jobs,
+    packing,
+    rank,
+    rank_programs,
+    run_jobs,
+    shapes,
+    start,
+    transplanted,
+)
 from polyjax.runs.grid import Chunk
 from polyjax.runs.jobs import Jobs, Solutions, accept, differ, extended, neighbours, put, solutions, themselves
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Arrays
+from polyjax.runs.work import Setting, Shape, Work
 from polyjax.toy.model import Parameters, embeds_by_parameter, n_parameters
 from polyjax.toy.models import Params
 
@@ -45,7 +56,7 @@ Evaluate = Callable[[Jobs, dict[str, np.ndarray]], Iterator[tuple[Chunk, Outcome
 
 def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome, Certificate]:
     """Return the polished diagram, [P, V, ...], and its certificate."""
-    cells, stages = trained.loss.shape, Stages(run, polish.of_cells(run.training, run.sweep.polish))
+    cells, stages = trained.loss.shape, Stages(run)
     n, axes, kinds = n_parameters(run.training.one_model), run.sweep.layout, run.features.kinds
     found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, n), np.nan, np.float32))
     news = np.isfinite(trained.loss)
@@ -71,8 +82,9 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
 class Stages:
     """Stages of polishing, numbered as they come."""
 
-    def __init__(self, run: Run, fixed: Training) -> None:
-        self.run, self.fixed, self.number = run, fixed, 0
+    def __init__(self, run: Run) -> None:
+        self.run, self.number = run, 0
+        self.fixed = fixed = polished(run)
         self.improved, self.near_by = IMPROVED[fixed.objective], NEAR[fixed.objective]
         # Whether a feature's parameters are known: a column of W, and an entry of b if that has one for each.
         self.has_columns = isinstance(fixed.one, Params) and embeds_by_parameter(fixed.one_model)
@@ -83,10 +95,9 @@ class Stages:
 
     def compile(self, cells: int) -> None:
         """Compile what polishing so many cells runs, all at the same time."""
-        fixed, used = self.fixed, shapes(self.run, cells)
-        programs = [program for shape in used for program in self._programs(shape)]
-        programs += [(evaluation.compiled_rank(fixed), argument_shapes(fixed, shape)) for shape in used]
-        self.run.compile([*programs, (evaluation.compiled(fixed), argument_shapes(fixed, used[0]))])
+        used = shapes(self.run, cells)
+        both = [(work, shape) for work in (POLISH, LOOK) for shape in used]
+        self.run.workers.compile([*both, (JUDGE, used[0])])
 
     def settle(self, now: Outcome, found: Certificate, attempts: range, evaluate: Evaluate) -> Outcome:
         """Polish all cells, by attempts of these numbers until they are settled, and evaluate them. Fill in their
@@ -116,29 +127,17 @@ class Stages:
         return now
 
     def _attempt(self, given: Solutions, jobs: Jobs, attempt: int) -> Iterator[tuple[Chunk, Arrays]]:
-        fixed, run = self.fixed, self.run
-
-        def do(chunk: Chunk) -> Arrays:
-            params, lane, row = start(run, fixed, given, jobs, chunk)
-            polished = polish.polish(fixed, params, lane, row, run.keys.polish, attempt)
-            arrays = {"before": polished.before, "after": polished.after, **polished.end._asdict()}
-            return arrays if attempt == 0 else arrays | {"spectrum": _spectra(fixed, params, lane, polished)}
-
-        name, title = self._name("polish"), f"polishing, attempt {attempt + 1}"
-        fields = ["before", "after", *fixed.one._fields, *(["spectrum"] if attempt > 0 else [])]
-        return run_jobs(run, name, title, jobs, do, 0, self._programs, fields, packing(run, jobs))
-
-    def _programs(self, shape: tuple[int, int]) -> list[Program]:
-        return [
-            (polish.compiled(self.fixed), (*argument_shapes(self.fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))
-        ]
+        named = self._name("polish"), f"polishing, attempt {attempt + 1}"
+        fields = ["before", "after", *self.fixed.one._fields, *(["spectrum"] if attempt > 0 else [])]
+        work, cells = POLISH._replace(attempt=attempt), partial(of_jobs, given, jobs)
+        return run_jobs(self.run, *named, jobs, work, cells, fields, shape=packing(self.run, jobs))
 
     def near(self, now: Outcome, given: Solutions, jobs: Jobs, near_by: float, alike: float) -> Jobs:
         """Return the jobs whose loss, as the solutions are, is above that of the cell by less than the fraction
         `near_by`, or `alike` for solutions whose capacities hardly differ from the cell's."""
         if not jobs.row.size:
             return jobs
-        loss = transplanted(self.run, self.fixed, self._name("look"), "looking at neighbours", given, jobs)
+        loss = transplanted(self.run, LOOK, self._name("look"), "looking at neighbours", given, jobs)
         cell, kinds = (jobs.row, jobs.column), self.run.features.kinds
         other = differ(now.capacity[cell], given.capacity[jobs.origin], kinds)
         near = loss < now.rank_loss[cell] * (1 + np.where(other, near_by, alike))
@@ -172,38 +171,65 @@ class Stages:
     def ranked(self, jobs: Jobs, params: dict[str, np.ndarray]) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...], of parameters [J, ...] in the cells of jobs. What is polished
         further has only a ranking loss, which stands for the other as well."""
-        rank = evaluation.compiled_rank(self.fixed)
-
-        def ranked(*arguments: Any) -> evaluation.Evaluated:
-            loss = rank(*arguments)
-            return evaluation.Evaluated(loss, loss, jnp.zeros_like(loss))
-
-        return self._outcomes("rank", rank, ranked, jobs, params)
+        return self._outcomes("rank", RANK, jobs, params)
 
     def evaluated(self, jobs: Jobs, params: dict[str, np.ndarray]) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield the same with the loss that is reported."""
-        evaluate = evaluation.compiled(self.fixed)
-        return self._outcomes("judge", evaluate, evaluate, jobs, params)
+        return self._outcomes("judge", JUDGE, jobs, params)
 
     def _outcomes(
-        self,
-        stage: str,
-        program: Any,
-        losses: Callable[..., evaluation.Evaluated],
-        jobs: Jobs,
-        params: dict[str, np.ndarray],
+        self, stage: str, work: Work, jobs: Jobs, params: dict[str, np.ndarray]
     ) -> Iterator[tuple[Chunk, Outcome]]:
-        fixed, key = self.fixed, self.run.keys.evaluate
+        def cells(chunk: Chunk) -> Cells:
+            return Cells(chunk.row, jobs.column[chunk.lane], {name: a[chunk.lane] for name, a in params.items()})
 
-        def do(chunk: Chunk) -> Arrays:
-            of_chunk = of_names({name: jnp.asarray(a[chunk.lane]) for name, a in params.items()}, fixed.one)
-            lane, row = coordinates(self.run, fixed, chunk.row, jobs.column[chunk.lane])
-            return execution.outcome(fixed, of_chunk, lane, losses(of_chunk, lane, row, key)).arrays()
-
-        programs = lambda shape: [(program, argument_shapes(fixed, shape))]  # noqa: E731
-        named, shape = (self._name(stage), "evaluating"), packing(self.run, jobs)
-        for chunk, found in run_jobs(self.run, *named, jobs, do, 0, programs, array_names(fixed.one_model), shape):
+        named, fields = (self._name(stage), "evaluating"), array_names(self.fixed.one_model)
+        for chunk, found in run_jobs(self.run, *named, jobs, work, cells, fields, shape=packing(self.run, jobs)):
             yield chunk, Outcome.of(found)
+
+
+# --- what workers do
+
+
+def polished(setting: Setting, _: int = 0) -> Training:
+    """Return how the cells of a sweep are polished and evaluated."""
+    return polish.of_cells(setting.training, setting.sweep.polish)
+
+
+def attempt_polish(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
+    """Minimise from the solutions that cells start from, in the attempt of this number."""
+    params, lane, row = start(setting, fixed, cells)
+    found = polish.polish(fixed, params, lane, row, setting.keys.polish, attempt)
+    arrays = {"before": found.before, "after": found.after, **found.end._asdict()}
+    return arrays if attempt == 0 else arrays | {"spectrum": _spectra(fixed, params, lane, found)}
+
+
+def polish_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
+    """Return what any attempt runs on [G, L] lanes."""
+    return [(polish.compiled(fixed), (*argument_shapes(fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))]
+
+
+def ranked(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
+    """Return the outcome of cells' parameters, whose ranking loss stands for the one that is reported."""
+    params, lane, row = start(setting, fixed, cells)
+    loss = evaluation.compiled_rank(fixed)(params, lane, row, setting.keys.evaluate)
+    return execution.outcome(fixed, params, lane, evaluation.Evaluated(loss, loss, jnp.zeros_like(loss))).arrays()
+
+
+def judged(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
+    """Return the outcome of cells' parameters."""
+    params, lane, row = start(setting, fixed, cells)
+    found = evaluation.compiled(fixed)(params, lane, row, setting.keys.evaluate)
+    return execution.outcome(fixed, params, lane, found).arrays()
+
+
+def judge_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
+    """Return what `judged` runs on [G, L] lanes."""
+    return [(evaluation.compiled(fixed), argument_shapes(fixed, shape))]
+
+
+POLISH, LOOK = Work(polished, attempt_polish, polish_programs), Work(polished, rank, rank_programs)
+RANK, JUDGE = LOOK._replace(do=ranked), Work(polished, judged, judge_programs)
 
 
 def _spectra(fixed: Training, params: Parameters, lane: Coordinates, polished: polish.Polished) -> np.ndarray:

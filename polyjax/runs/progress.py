@@ -1,4 +1,4 @@
-"""The progress bar: cells done, model-steps a second, time left."""
+"""The progress bar: cells done, model-steps a second, workers, time left."""
 
 import sys
 from time import perf_counter
@@ -15,6 +15,7 @@ class Progress:
         self.total = total
         self._steps = steps
         self._start = perf_counter()
+        self._rate, self._workers = "", ""
         self._bar = tqdm(total=total, desc=name, unit=unit, disable=not shown, dynamic_ncols=True)
 
     def __enter__(self) -> "Progress":
@@ -24,17 +25,23 @@ class Progress:
         self._bar.close()
 
     def done(self, cells: int, models: int) -> None:
-        """Show how many cells are whole, and how many models were trained here, up to now."""
+        """Show how many cells are whole, and how many models were trained now, up to here."""
         if models == 0:
             self._bar.initial = cells  # they took no time
         if self._steps:
             rate = models * self._steps / (perf_counter() - self._start)
-            self._bar.set_postfix_str(f"{rate / 1e6:.2f} M model-steps/s", refresh=False)
+            self._rate = f"{rate / 1e6:.2f} M model-steps/s"
+            self._show(refresh=False)
         self._bar.update(int(cells) - self._bar.n)
 
-    def tell(self, what: str) -> None:
-        """Show what the run waits for."""
-        self._bar.set_postfix_str(what)
+    def tell(self, workers: str) -> None:
+        """Show what the workers do."""
+        if workers != self._workers:
+            self._workers = workers
+            self._show(refresh=True)
+
+    def _show(self, refresh: bool) -> None:
+        self._bar.set_postfix_str(", ".join(filter(None, (self._rate, self._workers))), refresh=refresh)
 
 
 def say(line: str) -> None:

@@ -14,22 +14,15 @@ from polyjax.engine import devices
 
 PACKAGES = ("polyjax", "jax", "jaxlib", "optax", "numpy")
 # Options of the sweep scripts that change how a run is done, but not its results: (name, whether a value follows).
-RUN_OPTIONS = {
-    "--restart": False,
-    "--cluster": False,
-    "--coordinator": True,
-    "--num-processes": True,
-    "--process-id": True,
-}
+RUN_OPTIONS = {"--restart": False, "--dask": True}
 
 
-def provenance(engine: str) -> dict[str, Any]:
-    """Return how results are made here, by the engine of this name.
+def made(engine: str) -> dict[str, Any]:
+    """Return how outcomes are made in this process, by the engine of this name.
 
     JSON-serialisable, and the same for the same software on the same machine: neither date nor duration.
     """
     return {
-        "command": command(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "device": devices.words(),
         "engine": engine,
@@ -54,6 +47,12 @@ def without_options(words: Sequence[str], names: Collection[str]) -> list[str]:
             kept.append(word)
         skip = not skip and name in names and RUN_OPTIONS[name] and not joined
     return kept
+
+
+def how_to_continue() -> str:
+    """Return how an unfinished run goes on, in words."""
+    again = command(("--restart",))
+    return f"continue with: {again}" if again else "the same call continues it"
 
 
 @functools.cache

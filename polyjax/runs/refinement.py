@@ -15,14 +15,15 @@ from functools import partial
 import numpy as np
 
 from polyjax.engine import execution, training
+from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome, array_names
 from polyjax.engine.training import Training
-from polyjax.runs.continuation import run_jobs, start, transplanted
+from polyjax.runs.continuation import Cells, of_jobs, rank, rank_programs, run_jobs, start, transplanted
 from polyjax.runs.grid import Chunk
 from polyjax.runs.jobs import Jobs, Solutions, accept, differ, neighbours, solutions
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Arrays
-from polyjax.sweep import Sweep
+from polyjax.runs.work import Setting, Shape, Work
 
 IMPROVED = 1e-3  # a loss that fell by less, relatively, is not news to the neighbours
 
@@ -30,25 +31,26 @@ IMPROVED = 1e-3  # a loss that fell by less, relatively, is not news to the neig
 def refine(run: Run, now: Outcome) -> Outcome:
     """Refine a diagram in at most `refine` rounds, until nothing improves any more."""
     news = np.ones(now.loss.shape, bool)  # cells whose solution their neighbours have not seen
-    fixed = continued(run.sweep, run.training)
     for round in range(1, run.sweep.refine + 1):
         given = solutions(now)
-        jobs = _promising(run, fixed, round, now, given, news)
+        jobs = _promising(run, round, now, given, news)
         if not jobs.row.size:
             break
-        now, news = accept(now, jobs, _trained(run, fixed, round, given, jobs), IMPROVED)
+        now, news = accept(now, jobs, _trained(run, round, given, jobs), IMPROVED)
     return now
 
 
-def continued(sweep: Sweep, fixed: Training) -> Training:
-    """Half as many steps at a quarter of the learning rate; an optimiser of the caller's is used as it is."""
+def continued(setting: Setting, _: int = 0) -> Training:
+    """Return how cells are continued: for half as many steps at a quarter of the learning rate; an optimiser of the
+    caller's is used as it is."""
+    sweep, fixed = setting.sweep, setting.training
     if sweep.optimizer is not None:
         return fixed
     rate, steps = sweep.rate / 4, max(1, fixed.steps // 2)
     return replace(fixed, steps=steps, optimizer=training.adam(rate, steps))
 
 
-def _promising(run: Run, fixed: Training, round: int, now: Outcome, given: Solutions, news: np.ndarray) -> Jobs:
+def _promising(run: Run, round: int, now: Outcome, given: Solutions, news: np.ndarray) -> Jobs:
     """Return the jobs that could improve a cell: where polishing follows, those alone that start from a solution of
     another kind."""
     jobs = neighbours(run.sweep.layout, news)
@@ -57,17 +59,27 @@ def _promising(run: Run, fixed: Training, round: int, now: Outcome, given: Solut
         return jobs.take(promising)
     alike = jobs.take(~promising)
     if alike.row.size:
-        loss = transplanted(run, fixed, f"look{round}", f"looking at neighbours, round {round}", given, alike)
+        loss = transplanted(run, LOOK, f"look{round}", f"looking at neighbours, round {round}", given, alike)
         promising[~promising] = loss < now.rank_loss[alike.row, alike.column] * (1 - IMPROVED)
     return jobs.take(promising)
 
 
-def _trained(run: Run, fixed: Training, round: int, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
+def _trained(run: Run, round: int, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
     """Yield chunks and the outcome [G, L, ...] of continuing the neighbours' solutions in the cells."""
-
-    def train(chunk: Chunk) -> Arrays:
-        return execution.train(fixed, run.keys, *start(run, fixed, given, jobs, chunk)).arrays()
-
-    name, title, programs = f"refine{round}", f"refining, round {round}", partial(execution.training_programs, fixed)
-    for chunk, found in run_jobs(run, name, title, jobs, train, fixed.steps, programs, array_names(fixed.one_model)):
+    named, cells = (f"refine{round}", f"refining, round {round}"), partial(of_jobs, given, jobs)
+    fixed = continued(run)
+    for chunk, found in run_jobs(run, *named, jobs, CONTINUE, cells, array_names(fixed.one_model), fixed.steps):
         yield chunk, Outcome.of(found)
+
+
+def train(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
+    """Continue cells from the solutions that they start from."""
+    return execution.train(fixed, setting.keys, *start(setting, fixed, cells)).arrays()
+
+
+def programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
+    """Return what `train` runs on [G, L] lanes."""
+    return execution.training_programs(fixed, shape)
+
+
+CONTINUE, LOOK = Work(continued, train, programs), Work(continued, rank, rank_programs)

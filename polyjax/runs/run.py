@@ -5,14 +5,13 @@ Axis letters: P rows and V columns of the grid, R restarts.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
-from math import prod
 from os import PathLike
 from pathlib import Path
 from shutil import rmtree
-from time import sleep
 from typing import Any
 
 import jax
@@ -20,16 +19,16 @@ import numpy as np
 
 from polyjax import results
 from polyjax.checks import require
-from polyjax.engine import choice, devices
-from polyjax.engine.keys import keys
+from polyjax.engine import devices
 from polyjax.engine.outcome import Outcome, parameter_names
 from polyjax.results import OF_LANES, Parts, Refined, Results, Selection
-from polyjax.runs import attempts, provenance
+from polyjax.runs import attempts, executors, provenance
+from polyjax.runs.executors import WorkersLost
 from polyjax.runs.features import check_features
 from polyjax.runs.folder import directory
-from polyjax.runs.folder.directory import LOCK, WAIT_S, Directory, folder, refuse_other
+from polyjax.runs.folder.directory import Directory, folder, refuse_other
+from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import Grid, rectangles, windows
-from polyjax.runs.hosts import Share
 from polyjax.runs.lanes import Lanes
 from polyjax.runs.polishing import polish_diagram
 from polyjax.runs.progress import say
@@ -37,20 +36,27 @@ from polyjax.runs.refinement import refine
 from polyjax.runs.sizes import by_size
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Memory, Store
+from polyjax.runs.workers import Elsewhere, Threads
 from polyjax.sweep import Sweep
 
 
-def run(sweep: Sweep, progress: bool = True) -> Results:
+def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None) -> Results:
     """Train every lane of the sweep, evaluate it, train again what has not settled, and refine and polish the diagram
-    if the sweep says so. The same sweep on the same machine gives the same bits."""
-    _check(sweep)
+    if the sweep says so. The same sweep on the same machine gives the same bits.
+
+    The work is done by threads of this process, or by the workers of any `concurrent.futures.Executor`, which need no
+    shared file system. Raises ValueError for an executor that forks, or a sweep that cannot be pickled for it;
+    WorkersLost, an OSError, where the executor works no more.
+    """
+    _check(sweep, executor)
     if sweep.sizes:
-        return by_size(sweep, lambda _, part: run(part, progress))
-    trained = _begin(sweep, Memory(), progress)
-    lanes, refined = _train(trained)
+        return by_size(sweep, lambda _, part: run(part, progress, executor))
+    nothing = Requests()  # is heard: an interruption is Python's
+    with _workers(executor, nothing) as workers:
+        trained = _begin(sweep, Memory(), workers, nothing, progress)
+        lanes, refined = _train(trained)
     arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in _of_lanes(sweep)}
-    config = _config(trained, provenance.provenance(trained.training.engine))
-    return Results.of_run(sweep.layout, arrays, config, refined)
+    return Results.of_run(sweep.layout, arrays, _config(trained), refined)
 
 
 def run_to_file(
@@ -58,43 +64,39 @@ def run_to_file(
     path: str | PathLike[str],
     progress: bool = True,
     restart: bool = False,
-    share: Share = Share(),  # noqa: B008
+    executor: Executor | None = None,
 ) -> None:
     """Train a sweep into a results file (see `results.load`). Nothing trained is lost: until the file is whole, what
     was trained is in the folder of the same name that ends in `.run`, and the same call goes on from there. The
     file is then bit for bit that of an undisturbed run.
 
-    Ctrl-C and SIGTERM finish the chunks in hand and raise `Interrupted`. With `restart` a file or a run that is there
-    is discarded. `share` is this process's part where several work on one file (see `hosts`). Raises ValueError where
-    a run or a file of another configuration is there, or another process is at work on it; OSError where the folder
-    cannot be written.
+    Ctrl-C and SIGTERM finish the chunks in hand, or take them back from an executor that can, and raise `Interrupted`.
+    With `restart` a file or a run that is there is discarded. With an `executor` its workers do the work (see `run`),
+    and this process alone writes. Raises ValueError where a run or a file of another configuration is there, or another
+    process is at work on it; OSError where the folder cannot be written or the workers are lost.
     """
-    _check(sweep)
+    _check(sweep, executor)
     path = Path(path)
     require(path.suffix == ".npz", "path", "end in .npz", str(path))
-    require(
-        not (restart and share.processes > 1), "restart", "be left out where several processes share a run", restart
-    )
     if restart:
         discard(path)
-    if _is_done(path, sweep):
-        _clear_up(path, sweep)
+    if path.exists():
+        _accept(path, sweep)
+        _clear_up(path)
         return
     if sweep.sizes:
-        _sizes_to_file(sweep, path, progress)
+        _sizes_to_file(sweep, path, executor, progress)
         return
-    try:
-        with Directory(folder(path), sweep.describe(), *share) as store:
-            if share.processes == 1 and _is_done(path, sweep):  # by another process, since we looked
-                store.remove()
-                return
-            _train_to_file(sweep, path, store, progress and share.process == 0)
-    except FileNotFoundError:  # of the folder, which another process clears up when the file is whole
-        if not (_is_there if share.processes > 1 else _is_done)(path, sweep):
-            raise
+    with Directory(folder(path), sweep.describe()) as store:
+        if path.exists():  # another process has finished it since
+            _accept(path, sweep)
+            store.remove()
+        else:
+            store.begin()
+            _train_to_file(sweep, path, store, executor, progress)
 
 
-def _sizes_to_file(sweep: Sweep, path: Path, progress: bool) -> None:
+def _sizes_to_file(sweep: Sweep, path: Path, executor: Executor | None, progress: bool) -> None:
     """Train the sweeps of every size into files of their own beside the results file, which is put together from
     them. These are all in memory in the end."""
     beside = sizes_folder(path)
@@ -105,7 +107,7 @@ def _sizes_to_file(sweep: Sweep, path: Path, progress: bool) -> None:
         file = beside / f"{name}.npz"
         if progress:
             say(f"{path}: {name}")
-        run_to_file(part, file, progress)
+        run_to_file(part, file, progress, executor=executor)
         return results.load(file)
 
     by_size(sweep, train).save(path)
@@ -117,8 +119,10 @@ def sizes_folder(path: Path) -> Path:
     return path.with_suffix(".sizes")
 
 
-def _check(sweep: Sweep) -> None:
+def _check(sweep: Sweep, executor: Executor | None) -> None:
     require(isinstance(sweep, Sweep), "sweep", "be a Sweep", sweep)
+    if executor is not None:
+        executors.check(executor)
 
 
 def discard(path: Path) -> None:
@@ -129,72 +133,70 @@ def discard(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def lock(path: Path) -> Path:
-    """Return the file that processes hold which are at work on the results file `path`."""
-    return folder(path) / LOCK
-
-
-def _is_done(path: Path, sweep: Sweep) -> bool:
-    """Say whether the results file is there, also to the user."""
-    if there := _is_there(path, sweep):
-        say(f"{path} is there already, of the same configuration")
-    return there
-
-
-def _is_there(path: Path, sweep: Sweep) -> bool:
-    """Say whether the results file is there. Raises ValueError where it is of another configuration."""
-    if not path.exists():
-        return False
+def _accept(path: Path, sweep: Sweep) -> None:
+    """Say that the results file is there. Raises ValueError where it is of another configuration."""
     here = sweep.describe()
     try:
         there = results.configuration(path)
     except ValueError as error:
         raise ValueError(f"{error}; restart=True replaces it") from error
     refuse_other({key: value for key, value in there.items() if key in here}, here, str(path))
-    return True
+    say(f"{path} is there already, of the same configuration")
 
 
-def _clear_up(path: Path, sweep: Sweep) -> None:
-    """Remove what is left of a run that was killed when its file was whole, unless other processes still need it."""
+def _clear_up(path: Path) -> None:
+    """Remove what is left of a run that was killed when its file was whole, unless another process does so."""
     rmtree(sizes_folder(path), ignore_errors=True)
-    if folder(path).exists():
-        with suppress(ValueError, OSError), Directory(folder(path), sweep.describe()) as store:
-            store.remove()
+    with suppress(ValueError, OSError):
+        directory.discard(folder(path))
 
 
-def _train_to_file(sweep: Sweep, path: Path, store: Directory, progress: bool) -> None:
-    trained = _begin(sweep, store, progress)
-    lanes, refined = _train(trained)
-    if store.index > 0:
-        while not path.exists():
-            if store.stopping():
-                raise store.stopped("everything is trained")
-            sleep(WAIT_S)
-        return
-    made = store.provenances()
-    config = _config(trained, made[0] | ({"other_sessions": made[1:]} if made[1:] else {}))
-    axes = sweep.layout
+@contextmanager
+def _workers(executor: Executor | None, requests: Requests) -> Iterator[Threads | Elsewhere]:
+    if executor is None:
+        with ThreadPoolExecutor(devices.workers()) as threads:
+            yield Threads(threads)
+    elif isinstance(executor, ThreadPoolExecutor):
+        yield Threads(executor)
+    else:
+        workers = Elsewhere(executor, requests)
+        try:
+            yield workers
+        finally:
+            workers.close()
+
+
+def _train_to_file(sweep: Sweep, path: Path, store: Directory, executor: Executor | None, progress: bool) -> None:
+    how_to_continue = provenance.how_to_continue()
+    try:
+        with Requests(how_to_continue) as requests, _workers(executor, requests) as workers:
+            trained = _begin(sweep, store, workers, requests, progress)
+            lanes, refined = _train(trained)
+            store.finish(lambda beside: _write(path, trained, lanes, refined, beside))
+    except WorkersLost as error:
+        raise WorkersLost(f"{error}. What was saved is safe; {how_to_continue}") from error
+
+
+def _write(path: Path, trained: Run, lanes: Lanes, refined: Refined | None, beside: Path) -> None:
+    axes = trained.sweep.layout
     lengths = axes.size(axes.stored)
-    arrays = {name: Parts(_bands(lanes, name), lengths, 2) for name in _of_lanes(sweep)}
+    arrays = {name: Parts(_bands(lanes, name), lengths, 2) for name in _of_lanes(trained.sweep)}
     refined = refined and refined.each(lambda a: a.reshape(*lengths, *a.shape[2:]))
-    store.writing(lambda: results.write(path, config, axes.values, axes.stored, arrays, refined, beside=store.folder))
-    store.remove()
+    results.write(path, _config(trained), axes.values, axes.stored, arrays, refined, beside=beside)
 
 
-def _begin(sweep: Sweep, store: Store, progress: bool) -> Run:
-    """Decide on the chunks, or take over those of the run that is continued."""
-    devices.keep_programs()
-    grid = Grid(*sweep.shape)
+def _begin(sweep: Sweep, store: Store, workers: Threads | Elsewhere, requests: Requests, progress: bool) -> Run:
+    """Decide on the engine and the chunks, as suits a worker, or take over the chunks of the run that is continued."""
+    suited = workers.suited(sweep)
     if store.shape is None:
-        most = sweep.chunk or devices.default_chunk(prod(grid))
-        rows, lanes = windows((grid.rows, grid.a_row), most, devices.workers())[0]
+        grid = Grid(*sweep.shape)
+        rows, lanes = windows((grid.rows, grid.a_row), sweep.chunk or suited.chunk, suited.at_once)[0]
         store.remember(shape=(rows.stop, lanes.stop))
     assert store.shape is not None
-    fixed = choice.with_engine(sweep.training)
+    begun = Run(sweep, suited.engine, store, store.shape, workers, requests, progress)
     if sweep.features is not None:
-        check_features(sweep.layout, fixed)
-    store.engine = fixed.engine
-    return Run(sweep, fixed, keys(sweep.seed), store, store.shape, progress)
+        check_features(sweep.layout, begun.training)
+    return begun
 
 
 def _train(run: Run) -> tuple[Lanes, Refined | None]:
@@ -202,8 +204,7 @@ def _train(run: Run) -> tuple[Lanes, Refined | None]:
     attempts.first(run, lanes)
     attempts.retry(run, lanes)
     refined = _finished(run, _best(sweep, lanes), lanes) if sweep.refine or sweep.polish else None
-    if run.store.index == 0:
-        _warn(lanes, refined)
+    _warn(lanes, refined)
     return lanes, refined
 
 
@@ -252,13 +253,14 @@ def _best(sweep: Sweep, lanes: Lanes) -> Selection:
     return jax.tree.map(lambda *bands: np.concatenate(bands), *found)
 
 
-def _config(run: Run, made: Mapping[str, Any]) -> dict[str, Any]:
+def _config(run: Run) -> dict[str, Any]:
+    made, *others = run.store.provenances()
     texts = run.sweep.sources
     return {
         **run.sweep.describe(),
         **({"source": texts} if texts else {}),
-        "engine": run.training.engine,
+        "engine": run.engine,
         "shape": [*run.shape],
         "room": run.store.room,
-        "provenance": {**made},
+        "provenance": made | ({"other_sessions": others} if others else {}),
     }

@@ -1,8 +1,9 @@
 """Stores, which keep the outcomes of chunks until the results are put together: here in memory; see `folder` for one
 that outlives the process."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,18 +11,16 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Store(Protocol):
-    """Outcomes by name, such as "train-000012"."""
+    """Outcomes by name, such as "train-000012", and what was decided when the run began."""
 
-    index: int  # of this process among those that share the work
-    processes: int
     shape: tuple[int, int] | None  # [G, L] of a chunk of the grid, where the run in progress has decided it
-    engine: str  # by which this process trains
     room: int | None  # lanes that fit the device at once, where more did not
 
     def kept(self, name: str) -> bool:
         """Say whether the outcome is there, and whole."""
 
-    def keep(self, name: str, arrays: Arrays) -> None: ...
+    def keep(self, name: str, arrays: Arrays, made: Mapping[str, Any]) -> None:
+        """Keep an outcome, and how it was made."""
 
     def read(self, name: str, fields: Sequence[str]) -> Arrays:
         """Return some arrays of an outcome that is there."""
@@ -29,32 +28,26 @@ class Store(Protocol):
     def remember(self, **found: object) -> None:
         """Set `shape` or `room`, for this process and for those that continue the run."""
 
-    def stopping(self) -> bool:
-        """Say whether the user has asked this process to stop."""
-
-    def stopped(self, progress: str) -> BaseException:
-        """Return what to raise then, once everything is kept; `progress` says how far the run is."""
-
-    def others(self, names: Sequence[str], tell: Callable[[str], None]) -> None:
-        """Wait until the other processes have kept all outcomes of these names, and tell for whom."""
+    def provenances(self) -> list[dict[str, Any]]:
+        """Return how the outcomes were made, each way once."""
 
 
 class Memory:
-    """Outcomes in memory, of one process, which nothing but an exception stops."""
+    """Outcomes in memory."""
 
-    index, processes = 0, 1
     shape: tuple[int, int] | None = None
     room: int | None = None
-    engine = ""
 
     def __init__(self) -> None:
         self._kept: dict[str, Arrays] = {}
+        self._made: set[str] = set()
 
     def kept(self, name: str) -> bool:
         return name in self._kept
 
-    def keep(self, name: str, arrays: Arrays) -> None:
+    def keep(self, name: str, arrays: Arrays, made: Mapping[str, Any]) -> None:
         self._kept[name] = arrays
+        self._made.add(json.dumps(made, sort_keys=True))
 
     def read(self, name: str, fields: Sequence[str]) -> Arrays:
         return self._kept[name]
@@ -62,14 +55,8 @@ class Memory:
     def remember(self, **found: object) -> None:
         vars(self).update(found)
 
-    def stopping(self) -> bool:
-        return False
-
-    def stopped(self, progress: str) -> BaseException:
-        return KeyboardInterrupt(progress)
-
-    def others(self, names: Sequence[str], tell: Callable[[str], None]) -> None:
-        return None
+    def provenances(self) -> list[dict[str, Any]]:
+        return [json.loads(text) for text in sorted(self._made)]
 
 
 def outcome_name(stage: str, i: int) -> str:

@@ -21,9 +21,10 @@ from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome, of_names
 from polyjax.engine.training import Training
 from polyjax.results import Results, load
-from polyjax.runs.attempts import trainer
-from polyjax.runs.grid import Chunk, Grid, holder, rectangles
+from polyjax.runs.attempts import train, training_of
+from polyjax.runs.grid import Chunk, holder, rectangles
 from polyjax.runs.sizes import parts
+from polyjax.runs.work import Setting
 from polyjax.sweep import Sweep
 
 # Of capacities, and of losses relatively. On the machine that trained a file the bits are the same; other devices and
@@ -77,7 +78,8 @@ def _verified(results: Results, sweep: Sweep, cells: int, seed: int | None) -> l
     P, V = axes.n_rows, axes.n_columns
     some = np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False)
     row, column = np.divmod(np.sort(some), V)
-    fixed = choice.with_engine(sweep.training)
+    setting = Setting(sweep, choice.with_engine(sweep.training).engine)
+    fixed = setting.training
     trained = polish.of_restarts(fixed, sweep.polish) or fixed
     stored = jax.tree.map(lambda a: axes.folded(a)[row, column], _LANES(results))
     weights = _of_weights(sweep, trained, row, column, *stored)
@@ -85,7 +87,7 @@ def _verified(results: Results, sweep: Sweep, cells: int, seed: int | None) -> l
         refined = jax.tree.map(lambda a: axes.folded(a)[row, column][:, None], _LANES(results.refined))
         judged = polish.of_cells(fixed, sweep.polish) if sweep.polish else fixed
         weights = np.maximum(weights, _of_weights(sweep, judged, row, column, *refined))
-    return [*_compared(axes, results, row, column, _again(sweep, fixed, results, row, column), weights)]
+    return [*_compared(axes, results, row, column, _again(setting, results, row, column), weights)]
 
 
 def _described(results: Results) -> Sweep:
@@ -95,22 +97,23 @@ def _described(results: Results) -> Sweep:
         raise ValueError(f"{error}; polyjax.verify(path, sweep=...) takes the sweep itself") from error
 
 
-def _again(sweep: Sweep, fixed: Training, results: Results, row: np.ndarray, column: np.ndarray) -> Outcome:
+def _again(setting: Setting, results: Results, row: np.ndarray, column: np.ndarray) -> Outcome:
     """Return the outcome [C, R, ...] of training cells, every restart by the attempt that the file has of it."""
-    grid, attempt = Grid(*sweep.shape), sweep.layout.folded(results.attempt)[row, column]
+    sweep = setting.sweep
+    grid, attempt = setting.grid, sweep.layout.folded(results.attempt)[row, column]
     lane = np.ravel_multi_index((row[:, None], column[:, None], np.arange(grid.restarts)), grid)
-    whole = _first(sweep, fixed, results.config.get("shape") or (1, grid.a_row), lane)
-    for number in np.unique(attempt[attempt > 0]):
-        train = trainer(sweep, fixed, keys(sweep.seed), int(number))
-        whole = jax.tree.map(_where(attempt == number), Outcome.of(train(Chunk(row, lane))), whole)
+    whole = _first(setting, results.config.get("shape") or (1, grid.a_row), lane)
+    for number in np.unique(attempt[attempt > 0]).tolist():
+        again = Outcome.of(train(setting, training_of(setting, number), Chunk(row, lane), number))
+        whole = jax.tree.map(_where(attempt == number), again, whole)
     return whole
 
 
-def _first(sweep: Sweep, fixed: Training, shape: tuple[int, int], lane: np.ndarray) -> Outcome:
+def _first(setting: Setting, shape: tuple[int, int], lane: np.ndarray) -> Outcome:
     """Return the first attempt at lanes [C, R], in the chunks in which the file's were trained, as only these give the
     same bits."""
-    chunks, train = rectangles(Grid(*sweep.shape), shape), trainer(sweep, fixed, keys(sweep.seed))
-    trained = lru_cache(maxsize=None)(lambda number: Outcome.of(train(chunks[number])))
+    chunks = rectangles(setting.grid, shape)
+    trained = lru_cache(maxsize=None)(lambda number: Outcome.of(train(setting, setting.training, chunks[number], 0)))
 
     def outcome(lane: int) -> Outcome:
         number, row, place = holder(chunks, lane)

@@ -17,7 +17,11 @@ ROOT = HERE.parents[1]
 STAGES = ("train", "retry1", "look1", "refine1")
 OUT = Path("results", "grid.npz")
 LIMIT_S = 120  # no run takes longer, however busy the machine is
-MEANWHILE = ("process ", "stopping when what is in hand is saved; ")  # what is said before the end
+MEANWHILE = (
+    "dashboard of the workers: ",
+    "waiting for a worker",
+    "stopping when what is in hand is saved; ",
+)  # what is said before the end
 THEN_CORRECT = "one line, then correct"
 OUTCOMES: dict[str, Counter[str]] = {}  # of each fault, how often it ended so
 
@@ -52,14 +56,14 @@ class Place:
         self.results.mkdir(parents=True, exist_ok=True)
 
     def start(
-        self, *words: object, module: str = "sweep", fault: str = "", within: Sequence[str] = ()
+        self, *words: object, module: str = "sweep", fault: str = "", within: Sequence[str] = (), **options
     ) -> subprocess.Popen:
         """A command of the user's, `fault` as inside/sitecustomize.py takes it, `within` another command."""
         path = f"{self.code}{os.pathsep}{HERE / 'inside'}" if fault else str(self.code)
         env = os.environ | {"PYTHONPATH": path, "FAULT": fault, "JAX_PLATFORMS": "cpu"}
         command = [*within, sys.executable, "-m", module, *map(str, words)]
         streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=self.folder, env=env, **streams)
+        return subprocess.Popen(command, cwd=self.folder, env=env, **streams, **options)
 
     def start_sweep(self, *words: object, **options) -> subprocess.Popen:
         return self.start("--out", OUT, *words, **options)

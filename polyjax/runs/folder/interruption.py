@@ -26,6 +26,18 @@ class Requests:
 
     number: int | None = None
 
+    def __init__(self, how_to_continue: str = "") -> None:
+        self._how_to_continue = how_to_continue
+
+    def stopping(self) -> bool:
+        """Say whether the user has asked this process to stop."""
+        return self.number is not None
+
+    def stopped(self, progress: str) -> Interrupted:
+        """Return what to raise then, once everything is kept; `progress` says how far the run is."""
+        assert self.number is not None
+        return Interrupted(self.number, f"stopped. {progress}; {self._how_to_continue}")
+
     def __enter__(self) -> "Requests":
         self._before = _handled(SIGNALS, self._note)
         return self

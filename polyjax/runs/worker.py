@@ -1,0 +1,147 @@
+"""A process's part in runs: what it was told, what it has compiled, and how many lanes its device has memory for."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from math import ceil, prod
+from pickle import loads
+from threading import Lock
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from polyjax.engine import choice, devices
+from polyjax.engine.devices import compile_ahead
+from polyjax.runs import provenance
+from polyjax.runs.grid import Window, windows
+from polyjax.runs.store import Arrays
+from polyjax.runs.work import Done, Lanes, Setting, Shape, Work
+from polyjax.sweep import Sweep
+
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # in the errors of accelerators and of CPUs
+MOST_KNOWN = 4  # runs; a process forgets those that it was told of before
+
+
+class Suited(NamedTuple):
+    """What suits a process and its devices."""
+
+    engine: str
+    chunk: int  # lanes trained at once
+    at_once: int  # chunks
+
+
+def suited(sweep: Sweep) -> Suited:
+    """Return how this process would run a sweep."""
+    devices.keep_programs()
+    engine = choice.with_engine(sweep.training).engine
+    return Suited(engine, devices.default_chunk(prod(sweep.shape)), devices.workers())
+
+
+class Worker:
+    """What a process knows of one run; several threads of it may work at a time."""
+
+    def __init__(self, setting: Setting) -> None:
+        devices.keep_programs()
+        self.setting = setting
+        self.room: int | None = None
+        self._without_room = ""
+        self._compiled: set[tuple[Any, ...]] = set()
+        self._compiling, self._halving = Lock(), Lock()
+
+    def do(self, work: Work, lanes: Lanes, room: int | None) -> Done:
+        """Do a task, in equal parts where the device has no memory for all lanes at once; `room` is how many the run
+        knows to fit."""
+        fixed = work.training(self.setting, work.attempt)
+        part = lambda *window: work.do(self.setting, fixed, lanes.part(*window), work.attempt)  # noqa: E731
+        while True:
+            at_once = self._room(lanes.shape, room)
+            parts = windows(lanes.shape, at_once)
+            rows, columns = parts[0]
+            try:
+                self.compile([(work, (rows.stop, columns.stop))])
+                return Done(_in_parts(parts, lanes.shape, part), self._made, self.room, self._without_room)
+            except jax.errors.JaxRuntimeError as error:
+                if not _of_memory(error):
+                    raise
+                self._halve(at_once, error)
+
+    def compile(self, works: Sequence[tuple[Work, Shape]]) -> None:
+        """Compile what works run on [G, L] lanes, all at the same time, unless this process has done so. Some compilers
+        find out that a program is too large for the device, which `do` then meets as well."""
+        with self._compiling:
+            every = [(work.programs, work.training(self.setting, work.attempt), shape) for work, shape in works]
+            new = [each for each in every if each not in self._compiled]
+            if not new:
+                return
+            self._compiled.update(new)
+            programs = [program for find, fixed, shape in new for program in find(self.setting, fixed, shape)]
+            try:
+                compile_ahead(programs)
+            except jax.errors.JaxRuntimeError as error:
+                if not _of_memory(error):
+                    raise
+
+    def _room(self, shape: Shape, room: int | None) -> int:
+        """Return how many of [G, L] lanes are worked on at once."""
+        return min(n for n in (self.room, room, prod(shape)) if n is not None)
+
+    def _halve(self, lanes: int, error: Exception) -> None:
+        with self._halving:
+            if self.room is not None and self.room < lanes:
+                return  # another thread was faster
+            said = devices.first_line(error)
+            if lanes == 1:
+                raise MemoryError(f"the device has no memory for a single model: {said}") from error
+            self.room = ceil(lanes / 2)
+            self._without_room = f"{lanes:,} models at once ({said})"
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        return provenance.made(self.setting.engine)
+
+
+def _of_memory(error: Exception) -> bool:
+    return any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def _in_parts(parts: Sequence[Window], shape: Shape, do: Callable[[slice, slice], Arrays]) -> Arrays:
+    if len(parts) == 1:
+        return do(*parts[0])
+    whole: dict[str, np.ndarray] = {}
+    for rows, lanes in parts:
+        for name, values in do(rows, lanes).items():
+            if name not in whole:
+                whole[name] = np.empty((*shape, *values.shape[2:]), values.dtype)
+            whole[name][rows, lanes] = values
+    return whole
+
+
+# --- what other processes are asked to do
+
+_known: dict[str, Worker] = {}  # of runs by name, in the order in which this process was told
+_telling = Lock()
+
+
+def ask(sweep: bytes) -> tuple[Suited, list[str]]:
+    """Return what suits this process for a pickled sweep, and what it warns of, which nobody would see here."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = suited(loads(sweep))
+    return found, [str(warning.message) for warning in caught if warning.category is UserWarning]
+
+
+def compute(run: str, setting: bytes | None, work: Work, lanes: Lanes, room: int | None, _: int) -> Done | None:
+    """Do a task of the run of this name. Return None where this process does not know the run and is not told of it
+    either, by its pickled setting. The last argument tells tasks apart for executors that know equal ones by name."""
+    worker = _worker(run, setting)
+    return worker.do(work, lanes, room) if worker else None
+
+
+def _worker(run: str, setting: bytes | None) -> Worker | None:
+    with _telling:
+        if run not in _known and setting is not None:
+            _known[run] = Worker(loads(setting))
+            for old in [*_known][:-MOST_KNOWN]:
+                del _known[old]
+        return _known.get(run)
