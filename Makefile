@@ -23,7 +23,7 @@ TRAINING := polyjax/checks.py polyjax/files.py polyjax/results.py polyjax/sweep.
   $(filter-out polyjax/runs/verification.py,$(wildcard polyjax/runs/*.py))
 # An unfinished run is continued; results that are out of date are discarded.
 SWEEP = $(RUN) -m sweeps.$(1) $(if $(wildcard $@),--restart)
-DRAWING := $(wildcard polyjax/draw/*.py polyjax/embedding/*.py polyjax/theory/*.py) figures/drawing.py
+DRAWING := polyjax/plot.py $(wildcard polyjax/draw/*.py polyjax/embedding/*.py polyjax/theory/*.py) figures/drawing.py
 
 # Figures that need no training, and figure 7's panels.
 PLAIN := 1 2 3 5 6

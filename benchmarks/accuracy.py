@@ -24,7 +24,8 @@ import numpy as np
 import polyjax
 from benchmarks.machine import machine, words
 from benchmarks.peers import PEERS
-from figures import figure4
+from polyjax.draw.distances import distance
+from polyjax.theory.grid import closed_form
 from polyjax.toy.models import Params
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when PyTorch is imported; PyTorch at its best, see `plan`
@@ -68,17 +69,16 @@ SETTINGS = tuple(_settings())
 
 def error(sweep: polyjax.Sweep, capacity: np.ndarray) -> float:
     """Mean |C - C_theory| of feature 0, as figure 4 reports it, of capacities [P, V, N]."""
-    problem = figure4.problem(sweep.describe())
+    problem = closed_form(sweep.describe())
     density, importance = map(np.asarray, sweep.coordinates.values())
-    kurtosis = np.asarray(problem.kurtosis(density))
-    v, k = np.meshgrid(importance, kurtosis)
+    v, k = np.meshgrid(importance, np.asarray(problem.kurtosis(density)))
     expected = problem.capacity(v, k)[..., 0]
-    return float(figure4.errors(np.asarray(capacity)[..., 0], expected, importance, kurtosis).mean)
+    return float(distance(np.asarray(capacity)[..., 0], expected, problem.ties(v, k)).mean)
 
 
 def best(sweep: polyjax.Sweep, params: Params) -> np.ndarray:
     """The capacities [P, V, N] of each cell's restart of least exact loss."""
-    problem = figure4.problem(sweep.describe())
+    problem = closed_form(sweep.describe())
     density, importance = map(np.asarray, sweep.coordinates.values())
     v = problem.importances(importance)[:, None]
     k = np.asarray(problem.kurtosis(density))[:, None, None]

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
 
 from benchmarks.machine import words
-from figures.drawing import page, panel, save
+from figures.drawing import Page, page, panel, save
 from polyjax.cli.parser import Parser
-from polyjax.draw import plotting
+from polyjax.draw.scales import plain_log_ticks
+from polyjax.draw.style import style
 
 WIDTH, LEFT, THROUGHPUT_HEIGHT = 7.0, 0.46, 2.05  # inches
 # Colours that the colour-blind tell apart (Okabe and Ito's, Tol's): cold for polyjax, warm and grey for the peers.
@@ -39,8 +39,8 @@ class Series(NamedTuple):
     rows: list[Row]
 
 
-def draw(data: dict[str, Any]) -> Figure:
-    """The whole figure, to be called within `plotting.style()`."""
+def draw(data: dict[str, Any]) -> Page:
+    """The whole figure, to be called within `style()`."""
     sections = {name: [row for row in rows if "missing" not in row] for name, rows in data["sections"].items()}
     lines = series(sections["number of models"])
     fig = page(WIDTH, 4.5, caption(data["machine"], sections))
@@ -170,7 +170,7 @@ def _view(axis: Axis, values: np.ndarray) -> None:
     """Plain ticks on a view with some room around the values."""
     room = max(1.5, (values.max() / values.min()) ** 0.1)
     axis.axes.set(**{f"{axis.axis_name}lim": (values.min() / room, values.max() * room)})  # type: ignore[attr-defined]
-    plotting.plain_log_ticks(axis)
+    plain_log_ticks(axis)
 
 
 def _powers(axis: Axis) -> None:
@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     def work() -> None:
-        with plotting.style():
+        with style():
             save(draw(json.loads(arguments.data.read_text())), arguments.out)
 
     parser.report(work)

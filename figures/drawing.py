@@ -1,5 +1,4 @@
-"""What the figures share: a page with its caption, axes placed in inches, embedding vectors as arrows, a folder of
-results and the command line. Embeddings W that are drawn have shape [2, N]: column i is the arrow of feature i.
+"""What the figures share: a page with its caption, axes placed in inches, a folder of results and the command line.
 
 Capacities are those of eq. 3, from the library; the rest of what is computed here is places on the page.
 """
@@ -10,30 +9,38 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.quiver import Quiver
-from matplotlib.text import Annotation
 
 import polyjax
 from polyjax.cli.parser import Parser
-from polyjax.draw import captions, plotting
+from polyjax.draw import captions
+from polyjax.draw.style import style
 from polyjax.results import RULES, Results, load
 
 capacities = jax.jit(polyjax.capacities)  # one compilation a shape, not one an operation
-COLORS = np.array([plotting.VARIED, plotting.UNCONVERGED, "#009e73", "#cc79a7", "#56b4e9"])  # Okabe and Ito's
-AXIS = "0.65"  # grey of neuron axes and of other lines that carry no data
 CAPTION_SIZE, CAPTION_LINE, MARGIN = 6.5, 0.118, 0.08  # the size in points, the others in inches
+SMALL_SIZE, SMALL_LINE = 5, 0.1  # of the line of settings, likewise
 
 
-def page(width: float, height: float, caption: str) -> Figure:
-    """A figure `width` inches wide with `height` inches for the drawing and the wrapped caption below it."""
+class Page(Figure):
+    """A figure with a caption of a sentence or two, and what else is to be known of it, for the files' metadata."""
+
+    caption: str = ""
+    details: str = ""
+
+
+def page(width: float, height: float, caption: str, details: str = "", settings: str = "") -> Page:
+    """A figure `width` inches wide with `height` inches for the drawing, the wrapped caption below it and a line of
+    settings in small type below that."""
     lines = captions.wrapped(caption, 72 * (width - 2 * MARGIN), CAPTION_SIZE)
-    total = height + CAPTION_LINE * len(lines) + MARGIN
-    fig = Figure(figsize=(width, total))
-    place = MARGIN / width, 1 - height / total
-    fig.text(*place, "\n".join(lines), size=CAPTION_SIZE, va="top", parse_math=False)
+    below = CAPTION_LINE * len(lines) + MARGIN
+    total = height + below + SMALL_LINE * bool(settings)
+    fig = Page(figsize=(width, total))
+    fig.caption, fig.details = caption, details
+    fig.text(MARGIN / width, 1 - height / total, "\n".join(lines), size=CAPTION_SIZE, va="top", parse_math=False)
+    place = MARGIN / width, (MARGIN - 0.03) / total
+    fig.text(*place, settings, size=SMALL_SIZE, color="0.4", va="bottom", parse_math=False, gid="settings")
     return fig
 
 
@@ -56,35 +63,6 @@ def apart(ax: Axes) -> None:
 def canvas(fig: Figure, left: float, top: float, width: float, height: float) -> Axes:
     """A panel without frame in which coordinates are inches from its lower left corner."""
     return panel(fig, left, top, width, height, xlim=(0, width), ylim=(0, height), frame_on=False, xticks=[], yticks=[])
-
-
-def plane(ax: Axes, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
-    """Makes the axes a part of the plane, with one unit for both directions and no frame."""
-    ax.set(xlim=xlim, ylim=ylim, aspect="equal", xticks=[], yticks=[], frame_on=False)
-
-
-def vectors(ax: Axes, W: np.ndarray, colors: Sequence[str] | np.ndarray) -> Quiver:
-    """Arrows from the origin to the columns of W [2, N], the longer ones behind; a dot for a column of zeros."""
-    order = np.argsort(-np.hypot(*W))
-    if not W.any(0).all():
-        ax.plot(0, 0, "o", color=AXIS, markersize=3, zorder=4)
-    head: dict[str, Any] = {"headwidth": 4, "headlength": 5, "headaxislength": 4.5, "minlength": 0}
-    units: dict[str, Any] = {"units": "inches", "width": 0.02, "angles": "xy", "scale_units": "xy", "scale": 1}
-    origin = np.zeros(W.shape[1])
-    return ax.quiver(origin, origin, *W[:, order], color=np.array(colors)[order], zorder=3, **units, **head)
-
-
-def at_tips(ax: Axes, W: np.ndarray, texts: Iterable[str], colors: Iterable[str], rim: float = 0) -> list[Annotation]:
-    """One text beyond the tip of each arrow, with a white rim (in points) where it may meet a line."""
-    effects = [patheffects.withStroke(linewidth=rim, foreground="white")] if rim else None
-    written = []
-    for (x, y), text, color in zip(W.T, texts, colors, strict=True):
-        cosine, sine = np.array([x, y]) / np.hypot(x, y) if x or y else (0, -1)
-        ha = "center" if abs(cosine) < 0.35 else "left" if cosine > 0 else "right"
-        va = "center_baseline" if abs(sine) < 0.35 else "bottom" if sine > 0 else "top"
-        place: dict[str, Any] = {"ha": ha, "va": va, "xytext": (3 * cosine, 3 * sine), "textcoords": "offset points"}
-        written.append(ax.annotate(text, (x, y), color=color, zorder=2.5, path_effects=effects, **place))
-    return written
 
 
 def rotation(degrees: float) -> np.ndarray:
@@ -125,14 +103,14 @@ class _Unknown(dict[str, Any]):
         return "unknown"
 
 
-def command(name: str, draw: Callable[[], Figure], argv: Sequence[str] | None = None) -> None:
+def command(name: str, draw: Callable[[], Page], argv: Sequence[str] | None = None) -> None:
     """The command line of a figure that needs no data: draws it within the style and saves it."""
     parser = Parser(prog=f"python -m figures.{name}", description="Draws the figure from the theory; trains nothing.")
     parser.add_argument("--out", type=Path, default=Path("results", name), help="path of the images, without suffix")
     out = parser.parse_args(argv).out
 
     def work() -> None:
-        with plotting.style():
+        with style():
             save(draw(), out)
 
     parser.report(work)
@@ -143,7 +121,7 @@ def results_command(
     what: str,
     results: str,
     out: str,
-    draw: Callable[[Path, str], Figure],
+    draw: Callable[[Path, str], Page],
     argv: Sequence[str] | None = None,
     rule: str | None = "best",
 ) -> None:
@@ -157,14 +135,17 @@ def results_command(
     arguments = parser.parse_args(argv)
 
     def work() -> None:
-        with plotting.style():
+        with style():
             save(draw(arguments.results, getattr(arguments, "rule", "")), arguments.out)
 
     parser.report(work)
 
 
-def save(fig: Figure, out: Path) -> None:
-    """Writes OUT.png and OUT.pdf, the same bytes for the same results."""
+def save(fig: Page, out: Path) -> None:
+    """Writes OUT.png and OUT.pdf, the same bytes for the same results; the caption and all details are in the text
+    chunks of the one and the document information of the other."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    fig.savefig(out.with_name(out.name + ".png"))
-    fig.savefig(out.with_name(out.name + ".pdf"), metadata={"CreationDate": None})
+    told = {"Description": f"{fig.caption} {fig.details}".strip()}
+    fig.savefig(out.with_name(out.name + ".png"), metadata=told)
+    about = {"Subject": fig.caption, "Keywords": fig.details, "CreationDate": None}
+    fig.savefig(out.with_name(out.name + ".pdf"), metadata=about)

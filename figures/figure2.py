@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from figures import drawing
 from polyjax import theory
-from polyjax.draw import plotting
+from polyjax.draw import scales, style
 from polyjax.toy.distributions import UNIFORM_SIGNED
 
 IMPORTANCE = np.array([1, 0.65, 0.45, 0.2, 0.1, 0.05])  # at each D the phases are clear of their limits
@@ -51,10 +51,10 @@ def optimum(n_neurons: int) -> Optimum:
     return Optimum(np.asarray(C), np.asarray(_marginal(C, v, k)), level, np.asarray(theory.phase(v, k, n_neurons)))
 
 
-def draw() -> Figure:
-    """The whole figure, to be called within `plotting.style()`."""
+def draw() -> drawing.Page:
+    """The whole figure, to be called within `style()`."""
     optima = {D: optimum(D) for D in NEURONS}
-    fig = drawing.page(WIDTH, TOP + PANEL[1] + 0.58, _caption(optima))
+    fig = drawing.page(WIDTH, TOP + PANEL[1] + 0.58, *_words(optima))
     c = np.linspace(0, 1, 101)
     curves = np.asarray(_marginal(c[:, None], IMPORTANCE, kurtosis()))  # [c, N]
     first: Axes | None = None
@@ -71,7 +71,7 @@ def draw() -> Figure:
 def _panel(ax: Axes, c: np.ndarray, curves: np.ndarray, found: Optimum) -> None:
     """The curves, -dL/dC at `c`, [c, N], the level of the shared features, and a dot for each optimal capacity."""
     ax.set(yscale="log", xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"], xlabel="capacity $C_i$")
-    ax.axhline(found.level, color=plotting.LEVEL, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
+    ax.axhline(found.level, color=style.LEVEL, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
     for curve, color in zip(curves.T, _colors(), strict=True):
         ax.plot(c, curve, color=color)
     edge: dict[str, Any] = {"edgecolors": "black", "linewidths": 0.6}
@@ -82,14 +82,14 @@ def _labels(fig: Figure, curves: np.ndarray) -> None:
     """The y axis, the importance of each curve to the right of the last panel, and the legend."""
     first, last = fig.axes[0], fig.axes[-1]
     first.set_ylabel(r"marginal loss reduction $-\partial L/\partial C_i$")
-    plotting.plain_log_ticks(first.yaxis)
+    scales.plain_log_ticks(first.yaxis)
     for v, y, color in zip(IMPORTANCE, curves[-1], _colors(), strict=True):
         last.annotate(f"$v$ = {v:g}", (1, y), (6, 0), textcoords="offset points", va="center", color=color)
     dot: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markeredgewidth": 0.6, "linestyle": "none"}
     dot |= {"markerfacecolor": "0.6", "markeredgecolor": "black"}
     handles = [
         Line2D([], [], label="optimal capacity", **dot),
-        Line2D([], [], color=plotting.LEVEL, linewidth=0.7, linestyle=(0, (4, 2)), label=r"$2\lambda^2$"),
+        Line2D([], [], color=style.LEVEL, linewidth=0.7, linestyle=(0, (4, 2)), label=r"$2\lambda^2$"),
     ]
     x = (LEFT + 2 * PANEL[0] + 1.5 * GAP) / WIDTH
     y = 1 - (TOP + PANEL[1] + 0.42) / fig.get_figheight()
@@ -101,18 +101,19 @@ def _colors() -> list[str]:
     return [to_hex(color) for color in mpl.colormaps["viridis"](np.linspace(0, 0.75, IMPORTANCE.size))]
 
 
-def _caption(optima: dict[int, Optimum]) -> str:
-    """The configuration, and what the optimum does with how many features at each D."""
+def _words(optima: dict[int, Optimum]) -> tuple[str, str]:
+    """The caption; and what the optimum does with how many features at each D."""
     counts = []
     for D, found in optima.items():
         full, shared, ignored = (int((found.phase == p).sum()) for p in reversed(theory.Phase))
         counts.append(f"D = {D}: {full} full, {shared} shared, {ignored} ignored")
-    return (
-        f"Quadratic Redwood model, {IMPORTANCE.size} features of importances v, density {DENSITY:g}, kurtosis "
-        f"k = {kurtosis():.3g}, in D neurons. Capacity goes to every feature until what a little more would gain has "
-        "fallen to the common level 2λ²: features whose curve is above it everywhere are full, those below it "
-        f"everywhere are ignored, and the others share dimensions. {'; '.join(counts)}."
+    caption = (
+        f"What more capacity gains for {IMPORTANCE.size} features of importances v in D neurons, and the optimal "
+        f"capacities, in the quadratic Redwood model of density {DENSITY:g} and kurtosis k = {kurtosis():.3g}. "
+        "Capacity goes to every feature until its gain has fallen to the common level 2λ²: features whose curve is "
+        "above it everywhere are full, those below it everywhere are ignored, and the others share dimensions."
     )
+    return caption, f"{'; '.join(counts)}."
 
 
 def main(argv: Sequence[str] | None = None) -> None:

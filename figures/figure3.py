@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 
 from figures import drawing
 
@@ -23,8 +22,8 @@ EDGE, LINEAR, NEURON = "0.6", "white", "#cfe5f5"  # nodes are white if linear, b
 Row = np.ndarray  # [nodes, 2], the places of a row of nodes
 
 
-def draw() -> Figure:
-    """The whole figure, to be called within `plotting.style()`."""
+def draw() -> drawing.Page:
+    """The whole figure, to be called within `style()`."""
     fig = drawing.page(WIDTH, HEIGHT, _caption())
     left = drawing.canvas(fig, 0, 0, SPLIT, HEIGHT)
     right = drawing.canvas(fig, SPLIT, 0, WIDTH - SPLIT, HEIGHT)
@@ -118,10 +117,10 @@ def _inputs() -> list[str]:
 
 def _caption() -> str:
     return (
-        f"Both models embed N = {N} features x by a matrix W in D = {D} dimensions; inputs are at the bottom, outputs "
-        "at the top, v are the importances, and blue nodes apply the activation f. Left: the features themselves are "
-        "to be recovered from the D linear hidden units, a task of compression. Right: D neurons are to imitate what N "
-        "neurons with one feature each compute, a task of computation."
+        f"Both models embed N = {N} features x of importances v by a matrix W in D = {D} dimensions; blue nodes apply "
+        "the activation f. The Anthropic model is to recover the features from its linear hidden units, a task of "
+        "compression; the Redwood model is to imitate what N neurons with one feature each compute, a task of "
+        "computation."
     )
 
 

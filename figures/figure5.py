@@ -14,11 +14,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_hex
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from figures import drawing
+from polyjax.draw import arrows, style
 from polyjax.embedding import geometry
 from polyjax.embedding.geometry import Blocks, embedding_with_capacities, tegum_product
 
@@ -63,10 +63,10 @@ def embedding() -> Embedding:
     return Embedding(W, np.asarray(drawing.capacities(W)), geometry.blocks(W, EXACT))
 
 
-def draw() -> Figure:
-    """The whole figure, to be called within `plotting.style()`."""
+def draw() -> drawing.Page:
+    """The whole figure, to be called within `style()`."""
     found = embedding()
-    fig = drawing.page(WIDTH, TOP + HEIGHT + 0.1, _caption(found))
+    fig = drawing.page(WIDTH, TOP + HEIGHT + 0.1, *_words(found))
     D, N = found.W.shape
     _matrix(drawing.panel(fig, LEFT["matrix"], TOP + 0.12, N * CELL, D * CELL), found)
     _graph(drawing.canvas(fig, LEFT["graph"], TOP, GRAPH, HEIGHT), found)
@@ -89,7 +89,7 @@ def _matrix(ax: Axes, found: Embedding) -> None:
     for block in range(found.blocks.n_blocks):
         (i, *columns), (d, *rows) = found.members(block)
         size = len(columns) + 1, len(rows) + 1
-        ax.add_patch(Rectangle((i - 0.5, d - 0.5), *size, fill=False, edgecolor=drawing.COLORS[block], **OUTLINE))
+        ax.add_patch(Rectangle((i - 0.5, d - 0.5), *size, fill=False, edgecolor=style.COLORS[block], **OUTLINE))
     _matrix_labels(ax, found)
 
 
@@ -112,7 +112,7 @@ def _graph(ax: Axes, found: Embedding) -> None:
             color = POSITIVE if w > 0 else NEGATIVE
             ax.plot(*ends, color=color, linewidth=3.5 * abs(w), solid_capstyle="butt", zorder=1)
     for (kind, y), marker in zip(NODES.items(), "so", strict=True):
-        edges: Any = drawing.COLORS[found.labels[kind]]
+        edges: Any = style.COLORS[found.labels[kind]]
         ax.scatter(x[kind], np.full(x[kind].size, y), s=13**2, marker=marker, c="white", edgecolors=edges, zorder=2)
         ax.text(0.45, y, f"{kind}s", ha="right", va="center_baseline")
         for number, place in enumerate(x[kind]):
@@ -138,15 +138,15 @@ def _above(found: Embedding) -> np.ndarray:
 
 def _vectors(ax: Axes, found: Embedding) -> None:
     """The arrows in three dimensions, with the plane of block 0, seen from the side and above."""
-    drawing.plane(ax, **SPACE)
+    arrows.plane(ax, **SPACE)
     circle = np.linspace(0, 2 * np.pi, 181)
     disc = projected(np.stack([np.cos(circle), np.sin(circle), 0 * circle]))
-    ax.fill(*disc, color=drawing.COLORS[0], alpha=0.1, linewidth=0, zorder=0)
-    ax.text(0.1, 0.55, "along neuron 2", color=drawing.COLORS[1])
-    ax.text(0.45, -0.45, "in the plane of\nneurons 0 and 1", color=drawing.COLORS[0], va="top")
-    W, colors = projected(found.W), drawing.COLORS[found.blocks.labels]
-    drawing.vectors(ax, W, colors)
-    drawing.at_tips(ax, W, [f"$C_{i}$ = {c:.2g}" for i, c in enumerate(found.capacity)], colors)
+    ax.fill(*disc, color=style.COLORS[0], alpha=0.1, linewidth=0, zorder=0)
+    ax.text(0.1, 0.55, "along neuron 2", color=style.COLORS[1])
+    ax.text(0.45, -0.45, "in the plane of\nneurons 0 and 1", color=style.COLORS[0], va="top")
+    W, colors = projected(found.W), style.COLORS[found.blocks.labels]
+    arrows.vectors(ax, W, colors)
+    arrows.at_tips(ax, W, [f"$C_{i}$ = {c:.2g}" for i, c in enumerate(found.capacity)], colors)
 
 
 def projected(points: np.ndarray) -> np.ndarray:
@@ -156,8 +156,8 @@ def projected(points: np.ndarray) -> np.ndarray:
     return np.stack([x, np.sin(ELEVATION) * depth + np.cos(ELEVATION) * points[2]])
 
 
-def _caption(found: Embedding) -> str:
-    """The blocks that were found, with their capacities and scales."""
+def _words(found: Embedding) -> tuple[str, str]:
+    """The caption; and the blocks that were found, with their capacities and scales."""
     told = []
     for block in range(found.blocks.n_blocks):
         features, _ = found.members(block)
@@ -166,12 +166,13 @@ def _caption(found: Embedding) -> str:
             f"{features.size} features in {rank} dimension{'s' if rank > 1 else ''}, capacities {drawing.listed(C)}, "
             f"which add up to {C.sum():.3g}, scale μ = {found.blocks.scales[block]:.3g}"
         )
-    return (
-        f"An efficient embedding with {found.blocks.n_blocks} blocks (outlined; of one colour in all panels): "
-        f"{'; and '.join(told)}. Left: the matrix, whose rows are its principal components. Centre: its entries as "
-        "connections, as wide as they are large. Right: its columns. Features interfere within a block, where squared "
-        "length is μ times capacity, and not with those of another."
+    caption = (
+        f"An efficient embedding with {found.blocks.n_blocks} blocks (outlined; of one colour in all panels): its "
+        "matrix, whose rows are its principal components, the entries as connections, as wide as they are large, and "
+        "the columns as vectors. Features interfere within a block, where squared length is μ times capacity, and not "
+        "with those of another."
     )
+    return caption, f"Blocks: {'; and '.join(told)}."
 
 
 def main(argv: Sequence[str] | None = None) -> None:

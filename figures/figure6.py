@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from figures import drawing
+from polyjax.draw import arrows, style
 from polyjax.embedding import geometry
 from polyjax.embedding.geometry import embedding_with_capacities
 
@@ -42,11 +42,11 @@ def _rays(degrees: Sequence[float] | np.ndarray, lengths: Sequence[float] | floa
     return lengths * np.stack([np.cos(angles), np.sin(angles)])
 
 
-def draw() -> Figure:
-    """The whole figure, to be called within `plotting.style()`."""
+def draw() -> drawing.Page:
+    """The whole figure, to be called within `style()`."""
     found = {title: (W, np.asarray(drawing.capacities(W))) for title, W in embeddings().items()}
     rows = -(-len(found) // COLUMNS)
-    fig = drawing.page(WIDTH, TOP + rows * STEP[1] - 0.12, _caption(found))
+    fig = drawing.page(WIDTH, TOP + rows * STEP[1] - 0.12, *_words(found))
     for i, (title, (W, C)) in enumerate(found.items()):
         row, column = divmod(i, COLUMNS)
         ax = drawing.panel(fig, LEFT + column * STEP[0], TOP + row * STEP[1], *PANEL)
@@ -57,25 +57,26 @@ def draw() -> Figure:
 
 def _panel(ax: Axes, W: np.ndarray, C: np.ndarray) -> None:
     """The arrows, coloured by block, their capacities, and the sum of these beside the dimension."""
-    drawing.plane(ax, **LIMITS)
+    arrows.plane(ax, **LIMITS)
     ax.plot(*_rays(np.linspace(0, 360, 181)), color="0.88", linewidth=0.6, zorder=0)
     labels = geometry.blocks(W, EXACT).labels
-    colors = np.where(labels < 0, "0.35", drawing.COLORS[labels])
-    drawing.vectors(ax, W, colors)
-    drawing.at_tips(ax, W, [f"{c:.2g}" for c in C], colors, rim=2)
+    colors = np.where(labels < 0, "0.35", style.COLORS[labels])
+    arrows.vectors(ax, W, colors)
+    arrows.at_tips(ax, W, [f"{c:.2g}" for c in C], colors, rim=2)
     sign = "=" if geometry.is_efficient(W, EXACT) else "<"
     ax.set_xlabel(rf"$\Sigma_i\,C_i = {C.sum():.3g} {sign} D$")
 
 
-def _caption(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    """How to read the panels, and which of them are not efficient."""
+def _words(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[str, str]:
+    """The caption; and which of the panels are not efficient."""
     inefficient = (float(C.sum()) for W, C in found.values() if not geometry.is_efficient(W, EXACT))
-    return (
-        "Embedding vectors in D = 2 dimensions, with their capacities. Colours: blocks, whose features interfere with "
-        "one another and are orthogonal to all others; circles: length 1. Where an embedding is efficient (ΣC = D) "
-        "squared length is proportional to capacity within a block, and free between blocks; an ignored feature has "
-        f"length and capacity 0. The inefficient one makes use of {drawing.listed(inefficient, '.3g')} dimensions only."
+    caption = (
+        "Embedding vectors in D = 2 dimensions, with their capacities, coloured by blocks, whose features interfere "
+        "with one another and are orthogonal to all others (circles: length 1). Where an embedding is efficient (ΣC = "
+        "D) squared length is proportional to capacity within a block, and free between blocks."
     )
+    details = f"The inefficient embedding makes use of {drawing.listed(inefficient, '.3g')} dimensions only."
+    return caption, details
 
 
 def main(argv: Sequence[str] | None = None) -> None:

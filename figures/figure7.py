@@ -9,21 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.drawing import COLORS, apart, load_panels, page, panel, results_command
-from polyjax import theory
-from polyjax.draw import captions, plotting
-from polyjax.draw.diagram import isolated
+from figures.drawing import Page, apart, load_panels, page, panel, results_command
+from polyjax import plot, theory
+from polyjax.draw import captions, cells
+from polyjax.draw.diagrams import PLATEAU_LEVELS
+from polyjax.draw.numbers import isolated
+from polyjax.draw.style import UNCONVERGED, halo
 from polyjax.results import Results, Selection
 
 MODELS = (("Redwood", 3), ("Anthropic", 3), ("Anthropic", 5))  # the rows
 ACTIVATIONS = {"square": "square", "relu": "ReLU", "gelu": "GELU"}  # the columns
 PANELS = [f"{model.lower()}-{activation}-6in{d}" for model, d in MODELS for activation in ACTIVATIONS]
 EXPLICIT = "anthropic-relu-6in5"  # for which there are explicit solutions to compare with
-LEVELS = (0.25, 0.47, 0.53, 0.75)  # two for 1/2, so that a plateau there is a region and not a ragged line
 
 WIDTH, LEFT, TOP, SIDE, HEIGHT, GAP, ROW = 7.0, 0.46, 0.24, 1.98, 1.66, 0.13, 1.92  # inches
 BAR, FOOT = 6.13, 6.54  # inches from the upper edge: the colour bar and the caption
@@ -74,39 +74,35 @@ def given_up(density: np.ndarray, lowest: float) -> np.ndarray:
     return np.exp(low)
 
 
-def draw(panels: Mapping[str, Results], rule: str = "refined") -> Figure:
-    """The whole figure, to be called within `plotting.style()`; `panels` holds all of `PANELS`, on one grid."""
+def draw(panels: Mapping[str, Results], rule: str = "refined") -> Page:
+    """The whole figure, to be called within `style()`; `panels` holds all of `PANELS`, on one grid."""
     chosen = {name: panels[name].select(rule) for name in PANELS}
-    fig = page(WIDTH, FOOT, _caption(panels, chosen, rule))
+    fig = page(WIDTH, FOOT, *_words(panels, chosen, rule))
     for index, name in enumerate(PANELS):
-        ax = _panel(fig, index, panels[name], chosen[name])
+        ax = _panel(fig, index, panels[name], rule)
         if name == EXPLICIT:
             explicit_map(ax)
-    bar = panel(fig, LEFT + 1, BAR, 3 * SIDE + 2 * GAP - 2, 0.08)
-    mesh = fig.axes[1].collections[0]
-    drawn = fig.colorbar(mesh, cax=bar, orientation="horizontal", ticks=[0, 0.25, 0.5, 0.75, 1], format="{x:g}")
-    drawn.outline.set_linewidth(0.6)
-    for contour in LEVELS:
-        drawn.ax.axvline(contour, color="white" if contour < 0.4 else "black", linewidth=0.8)
-    drawn.set_label("capacity $C_0$ of the feature of importance $V$")
+    below = panel(fig, LEFT + 1, BAR, 3 * SIDE + 2 * GAP - 2, 0.08)
+    mesh: Any = fig.axes[1].collections[0]
+    label = "capacity $C_0$ of the feature of importance $V$"
+    cells.bar(mesh, below, label, [0, 0.25, 0.5, 0.75, 1], orientation="horizontal")
+    for contour in PLATEAU_LEVELS:
+        below.axvline(contour, color="white" if contour < 0.4 else "black", linewidth=0.8)
     return fig
 
 
-def _panel(fig: Figure, index: int, results: Results, selection: Selection) -> Axes:
+def _panel(fig: Figure, index: int, results: Results, rule: str) -> Axes:
     row, column = divmod(index, len(ACTIVATIONS))
     ax = panel(fig, LEFT + column * (SIDE + GAP), TOP + row * ROW, SIDE, HEIGHT)
-    grid, capacity = (results.density, results.importance), selection.capacity[..., 0]
-    failed, unsettled = plotting.cell_states(selection)
-    plotting.phase_diagram(ax, *grid, capacity, failed=failed, unsettled=unsettled)
-    plotting.capacity_contours(ax, *grid, capacity, LEVELS, labelled=False)
+    plot.diagram(results, rule=rule, levels=PLATEAU_LEVELS, boundaries=False, colorbar=False, ax=ax)
     model, activation = MODELS[row], list(ACTIVATIONS.values())[column]
     ax.set_title(f"{_letter(index)}  {model[0]}, 6 in {model[1]}, {activation}")
     apart(ax)
     ax.tick_params(labelleft=column == 0, labelbottom=row == len(MODELS) - 1)
-    if column == 0:
-        ax.set_ylabel("density $p$")
-    if row == len(MODELS) - 1:
-        ax.set_xlabel("importance $V$")
+    if column > 0:
+        ax.set_ylabel("")
+    if row < len(MODELS) - 1:
+        ax.set_xlabel("")
     return ax
 
 
@@ -115,10 +111,10 @@ def explicit_map(ax: Axes) -> None:
     importance, density = (np.geomspace(*limits, 101) for limits in (ax.get_xlim(), ax.get_ylim()))
     density = np.minimum(density, 1)  # the upper edge of the cells at 1 is above it
     edge = given_up(density, importance[0])
-    dashed: dict[str, Any] = {"color": COLORS[1], "linewidth": 1, "linestyle": (0, (3, 1.5)), "zorder": 3}
+    dashed: dict[str, Any] = {"color": UNCONVERGED, "linewidth": 1, "linestyle": (0, (3, 1.5)), "zorder": 3}
     ax.plot(np.where(edge > 1.01 * importance[0], edge, np.nan), density, **dashed)
     ax.axvline(1, **dashed)
-    inside: dict[str, Any] = {"clip_on": True, "path_effects": [patheffects.withStroke(linewidth=1.6, foreground="w")]}
+    inside: dict[str, Any] = {"clip_on": True, "path_effects": halo("white", 1.6)}
     region = (importance >= edge[:, None]).astype(int) + (importance >= 1)
     for i, word in enumerate(WORDS):
         rows, columns = np.nonzero(region == i)
@@ -127,17 +123,29 @@ def explicit_map(ax: Axes) -> None:
             ax.text(x, y, word, size=6.5, color="#8a3a00", ha="center", va="center", zorder=6, **inside)
 
 
-def _caption(panels: Mapping[str, Results], chosen: Mapping[str, Selection], rule: str) -> str:
-    first = panels[PANELS[0]]
-    rows, columns, restarts = first.loss.shape
+def _words(panels: Mapping[str, Results], chosen: Mapping[str, Selection], rule: str) -> tuple[str, str, str]:
+    """The caption, all details and the line of settings."""
+    letter, levels = _letter(PANELS.index(EXPLICIT)), ", ".join(f"{level:g}" for level in PLATEAU_LEVELS)
+    caption = (
+        "Capacity of the feature of importance V, where the others have importance 1, in the trained networks of both "
+        f"toy models, with contours at {levels}{captions.hatched([*chosen.values()])}. Orange lines in {letter} bound "
+        "the regions in which one of the explicit solutions has the lowest loss: to ignore the feature, to pair it, or "
+        "to pair two others."
+    )
+    configs = {_letter(i): panels[name].config for i, name in enumerate(PANELS)}
+    return caption, _details(panels, chosen, rule, configs), captions.in_a_line([*configs.values()])
+
+
+def _details(
+    panels: Mapping[str, Results], chosen: Mapping[str, Selection], rule: str, configs: Mapping[str, Any]
+) -> str:
+    rows, columns, restarts = panels[PANELS[0]].loss.shape
     text = [
         f"Each panel: {rows} densities x {columns} importances x {restarts} restarts = {rows * columns * restarts:,} "
         "models; importance 1 for the other features; density is 1 - sparsity, dense on top.",
-        f"Contours at {', '.join(f'{level:g}' for level in LEVELS)}.",
         _numbers(panels, chosen),
         *_bounds(panels[EXPLICIT]),
     ]
-    configs = {_letter(i): panels[name].config for i, name in enumerate(PANELS)}
     return captions.of_panels(configs, rule, *text)
 
 
@@ -145,9 +153,8 @@ def _numbers(panels: Mapping[str, Results], chosen: Mapping[str, Selection]) -> 
     """What training, refining and polishing left, panel by panel."""
     told = []
     for i, (name, selection) in enumerate(chosen.items()):
-        failed, unsettled = plotting.cell_states(selection)
-        cells = failed, unsettled, isolated(selection.capacity[..., 0])
-        told.append(f"{_letter(i)} {' / '.join([*(f'{c.sum()}' for c in cells), _left(panels[name])])}")
+        counted = *cells.states(selection), isolated(selection.capacity[..., 0])
+        told.append(f"{_letter(i)} {' / '.join([*(f'{c.sum()}' for c in counted), _left(panels[name])])}")
     return (
         "Cells failed (hatched grey) / not settled (hatched orange) / isolated (further than 0.25 from all neighbours) "
         "/ by how much losses fall when polished further on other samples, in the median and at most: "

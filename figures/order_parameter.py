@@ -14,20 +14,22 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.drawing import COLORS, page, panel, results_command
-from figures.figure4 import Problem, problem
+from figures.drawing import Page, page, panel, results_command
+from figures.figure4 import problem
 from polyjax import theory
-from polyjax.draw import captions, plotting
+from polyjax.draw import captions
+from polyjax.draw.scales import plain_log_ticks
+from polyjax.draw.style import COLORS, LEVEL, VARIED
 from polyjax.embedding.capacity import trained_marginal
 from polyjax.results import Results, load
+from polyjax.theory.grid import CRITICAL_KURTOSIS, ClosedForm
 
 KURTOSES = (1.8, 2.2, 3.0, 6.0, 18.0)  # of the cuts: two above the critical point, at it, and two below
 SEEN = 0.05  # capacities below are those of ignored features, whose short embeddings tell nothing
 WIDTH, TOP, HEIGHT, FOOT = 7.0, 0.24, 2.1, 2.78  # inches
-LABEL = r"$-\partial L/\partial C_0$"
+ORDER = r"$-\partial L/\partial C_0$"
 _marginal_loss_reduction = jax.jit(theory.marginal_loss_reduction)
 
 
@@ -38,7 +40,7 @@ class Order(NamedTuple):
     ignored: np.ndarray  # elsewhere: eq. 54 at the trained capacity, with the best length in place of the trained one
 
 
-def trained(results: Results, p: Problem, rule: str) -> Order:
+def trained(results: Results, p: ClosedForm, rule: str) -> Order:
     """The order parameter of trained models; raises ValueError for a rule that averages weights away."""
     selection = results.select(rule)
     if selection.W is None:
@@ -53,20 +55,20 @@ def trained(results: Results, p: Problem, rule: str) -> Order:
     return Order(np.where(seen, from_lengths, np.nan), np.where(seen | failed, np.nan, from_capacity))
 
 
-def optimal(p: Problem, importance: np.ndarray, kurtosis: np.ndarray) -> np.ndarray:
+def optimal(p: ClosedForm, importance: np.ndarray, kurtosis: np.ndarray) -> np.ndarray:
     """The order parameter of the global optimum, [...]; the two arguments have one shape."""
     capacity = p.capacity(importance, kurtosis)[..., :1]
     return np.asarray(_marginal_loss_reduction(capacity, importance[..., None], kurtosis))[..., 0]
 
 
-def limits(p: Problem, kurtosis: np.ndarray) -> np.ndarray:
+def limits(p: ClosedForm, kurtosis: np.ndarray) -> np.ndarray:
     """The optimal order parameter just left and just right of V = 1, [2, ...]; the two differ where k < 3."""
     shared = optimal(p, np.ones_like(kurtosis), np.maximum(kurtosis, 3))
     dense = kurtosis < 3
     return np.stack([np.where(dense, (kurtosis - 1) ** 2 / 2, shared), np.where(dense, 2, shared)])
 
 
-def at_one(results: Results, p: Problem, order: Order) -> Order:
+def at_one(results: Results, p: ClosedForm, order: Order) -> Order:
     """The trained order parameter on both sides of V = 1, [2, P], from the columns next to it.
 
     They are some percent off V = 1. Each is moved there by the factor by which the optimum differs between the two.
@@ -85,12 +87,12 @@ def jumps(found: Order, kurtosis: np.ndarray) -> np.ndarray:
     return np.where(branches | (kurtosis >= 3), right - left, np.nan)
 
 
-def draw(results: Results, rule: str = "best") -> Figure:
-    """The whole figure, to be called within `plotting.style()`. Raises ValueError where the results do not fit it."""
+def draw(results: Results, rule: str = "best") -> Page:
+    """The whole figure, to be called within `style()`. Raises ValueError where the results do not fit it."""
     p = problem(results.config)
     order = trained(results, p, rule)
     found = at_one(results, p, order)
-    fig = page(WIDTH, FOOT, _caption(results, rule))
+    fig = page(WIDTH, FOOT, *_words(results, rule))
     _cuts(panel(fig, 0.48, TOP, 2.72, HEIGHT, xscale="log", yscale="log"), results, p, order)
     density = np.geomspace(results.density[0], results.density[-1], 300)
     theoretical = limits(p, np.asarray(p.kurtosis(density)))
@@ -100,7 +102,7 @@ def draw(results: Results, rule: str = "best") -> Figure:
     jump.plot(density, theoretical[1] - theoretical[0], color="black", linewidth=0.9)
     seen = jumps(found, np.asarray(p.kurtosis(results.density)))
     jump.plot(results.density, seen, "o", color="black", markersize=1.6)
-    jump.set(title="c  The jump at $V$ = 1", ylabel=f"jump of {LABEL}")
+    jump.set(title="c  The jump at $V$ = 1", ylabel=f"jump of {ORDER}")
     for ax in (both, jump):
         _density_axis(ax, results, p)
     return fig
@@ -114,7 +116,7 @@ def sides(importance: np.ndarray) -> tuple[int, int]:
     return int(left[-1]), int(right[0])
 
 
-def _cuts(ax: Axes, results: Results, p: Problem, order: Order) -> None:
+def _cuts(ax: Axes, results: Results, p: ClosedForm, order: Order) -> None:
     """Against importance, one line a density: theory; dots: the trained cells of that row."""
     k = np.asarray(p.kurtosis(results.density))
     inside = (results.importance > 0.3) & (results.importance < 3.2)
@@ -127,31 +129,31 @@ def _cuts(ax: Axes, results: Results, p: Problem, order: Order) -> None:
         for part in parts:
             ax.plot(v[part], heights[part], color=color, linewidth=0.9, label=label if part is parts[0] else None)
         _dots(ax, results.importance[inside], order, (row, inside), color)
-    ax.set(xlim=(0.3, 3.2), xlabel="importance $V$", ylabel=LABEL, title="a  Cuts through the phase diagram")
+    ax.set(xlim=(0.3, 3.2), xlabel="importance $V$", ylabel=ORDER, title="a  Cuts through the phase diagram")
     ax.legend(title="density $p$ (kurtosis $k$)", title_fontsize=6.5, loc="lower right", handlelength=1.3)
-    plotting.plain_log_ticks(ax.xaxis)
-    plotting.plain_log_ticks(ax.yaxis)
+    plain_log_ticks(ax.xaxis)
+    plain_log_ticks(ax.yaxis)
 
 
 def _sides(ax: Axes, density: np.ndarray, theoretical: np.ndarray, rows: np.ndarray, found: Order) -> None:
     """Against density, on the two sides of V = 1: theory [2, ...] at `density`, training [2, P] at `rows`."""
     handles = []
-    looks = ((1, COLORS[1], "just above 1", 2.6), (0, plotting.VARIED, "just below 1", 1.6))
+    looks = ((1, COLORS[1], "just above 1", 2.6), (0, VARIED, "just below 1", 1.6))
     for side, color, words, size in looks:
         ax.plot(density, theoretical[side], color=color, linewidth=0.9)
         _dots(ax, rows, found, side, color, size)
         handles.append(Line2D([], [], color=color, linewidth=0.9, label=f"$V$ {words}"))
-    ax.set(title="b  The two sides of $V$ = 1", ylabel=LABEL)
-    plotting.plain_log_ticks(ax.yaxis)
+    ax.set(title="b  The two sides of $V$ = 1", ylabel=ORDER)
+    plain_log_ticks(ax.yaxis)
     ax.legend(handles=handles, loc="lower left", handlelength=1.3)
 
 
-def _density_axis(ax: Axes, results: Results, p: Problem) -> None:
+def _density_axis(ax: Axes, results: Results, p: ClosedForm) -> None:
     low, high = results.density[[0, -1]]
     ax.set(xlabel="density $p$", xlim=(low / 1.08, high * 1.08))
-    plotting.plain_log_ticks(ax.xaxis)
-    critical = plotting.density_at(p.kurtosis, plotting.CRITICAL_KURTOSIS, low, high)
-    ax.axvline(critical, color=plotting.LEVEL, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
+    plain_log_ticks(ax.xaxis)
+    critical = p.density_at(CRITICAL_KURTOSIS, low, high)
+    ax.axvline(critical, color=LEVEL, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
 
 
 def _dots(ax: Axes, x: np.ndarray, order: Order, at: Any, color: str, size: float = 2) -> None:
@@ -161,23 +163,25 @@ def _dots(ax: Axes, x: np.ndarray, order: Order, at: Any, color: str, size: floa
     ax.plot(x, order.ignored[at], color=color, markerfacecolor="white", **style)
 
 
-def _caption(results: Results, rule: str) -> str:
+def _words(results: Results, rule: str) -> tuple[str, str, str]:
+    """The caption, all details and the line of settings."""
     v = results.importance[list(sides(results.importance))]
-    model = "{name} model, {n_features} features in {n_neurons} neurons, {activation} activation".format(
-        **results.config["model"]
+    selection = results.select(rule)
+    model = "{n_features} features in {n_neurons} neurons".format(**results.config["model"])
+    caption = (
+        f"The gain from capacity of the feature of importance V in the quadratic Redwood model, {model}: lines are the "
+        f"closed-form optimum, dots the trained networks, open where the feature is ignored, so that its weights tell "
+        f"nothing and the gain is that at its capacity. In b and c the columns V = {v[0]:.3g} and {v[1]:.3g} are moved "
+        "to V = 1, where the gain jumps above the critical density (dotted)."
     )
-    failed, unsettled = plotting.cell_states(results.select(rule))
-    return captions.of_panels(
-        {"a": results.config},
-        rule,
-        f"{model}; {len(results.density)} densities x {len(results.importance)} importances, of which "
-        f"{failed.sum()} cells failed and {unsettled.sum()} are not settled. Lines: the closed-form optimum. Dots: "
-        f"training. Filled, where feature 0 is embedded (C ≥ {SEEN:g}): 2 (n/C)² of the trained weights alone (eq. "
-        "14). Open, where it is ignored: its length tells nothing, so the gain of eq. 54 at its trained capacity; "
-        "these dots verify only that the capacity is the optimal one. b and c: the columns "
-        f"V = {v[0]:.3g} and {v[1]:.3g}, each moved to V = 1 by the factor by which the optimum differs. Below the "
-        "critical density (dotted), at which k = 3, both sides are 2λ²; above it they are (k - 1)²/2 and 2.",
+    text = (
+        f"Filled dots, C ≥ {SEEN:g}: 2 (n/C)² of the trained weights alone (eq. 14). Open: the gain of eq. 54 at the "
+        "trained capacity; these dots verify only that the capacity is the optimal one. b and c: moved by the factor "
+        "by which the optimum differs. Below the critical density, at which k = 3, both sides are 2λ²; above it they "
+        "are (k - 1)²/2 and 2."
     )
+    details = captions.caption(results.config, rule, selection, text)
+    return caption, details, captions.in_a_line([results.config])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

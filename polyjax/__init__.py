@@ -5,6 +5,9 @@ and importance: the density is the probability that a feature is non-zero, spars
 that of feature 0, all others have importance 1.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from polyjax import embedding, theory
 from polyjax.cell import Cell
 from polyjax.embedding.capacity import capacities, isotropic_capacities
@@ -16,6 +19,9 @@ from polyjax.toy import activity, distributions
 from polyjax.toy.features import Features
 from polyjax.toy.model import Model
 from polyjax.toy.models import Anthropic, Params, Redwood
+
+if TYPE_CHECKING:
+    from polyjax import plot
 
 __all__ = [
     "Anthropic",
@@ -33,8 +39,16 @@ __all__ = [
     "embedding",
     "isotropic_capacities",
     "load",
+    "plot",
     "run",
     "run_to_file",
     "theory",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `polyjax.plot`, and matplotlib with it, when it is first used."""
+    if name == "plot":
+        return import_module("polyjax.plot")
+    raise AttributeError(f"module polyjax has no attribute {name}")

@@ -1,5 +1,6 @@
 """Whether the text of a figure can be read in print: shared by the tests of all figures."""
 
+import re
 from itertools import combinations
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from polyjax.draw import plotting
+from polyjax.draw.style import style
 
 SMALLEST = 6.5  # points
+SETTINGS = 5  # points, of the one line of settings below a caption
 PALE = 30  # of 255 levels: less than this beside white is an area behind the text, not a line through it
 
 
@@ -23,7 +25,7 @@ def rendered(draw):
             drawn.append((self, self.get_window_extent(renderer).extents))
         original(self, renderer)
 
-    with plotting.style(), pytest.MonkeyPatch.context() as patch:
+    with style(), pytest.MonkeyPatch.context() as patch:
         fig = draw()
         patch.setattr(Text, "draw", record)
         fig.set_dpi(300)
@@ -31,13 +33,22 @@ def rendered(draw):
     return fig, drawn
 
 
+def sentences(fig):
+    """How many sentences a page's caption has."""
+    return len(re.findall(r"\.(?: |$)", re.sub(r"eq\. ", "", fig.caption)))
+
+
 def words(drawn):
     return " ".join(text.get_text() for text, _ in drawn).replace("\n", " ")
 
 
 def assert_legible(fig, drawn):
-    """No text is cut off by the page's edge, overlaps another or is smaller than 6.5 points."""
-    assert min(text.get_fontsize() for text, _ in drawn) >= SMALLEST
+    """No text is cut off by the page's edge, overlaps another or is smaller than 6.5 points, but one line of
+    settings."""
+    small = [text for text, _ in drawn if text.get_gid() == "settings"]
+    assert len(small) <= 1
+    assert all(text.get_fontsize() >= SETTINGS and "\n" not in text.get_text() for text in small)
+    assert min(text.get_fontsize() for text, _ in drawn if text not in small) >= SMALLEST
     for text, (left, bottom, right, top) in drawn:
         inside = left >= 0 and bottom >= 0 and right <= fig.bbox.width and top <= fig.bbox.height
         assert inside, f"{text.get_text()!r} is cut off"
@@ -51,7 +62,7 @@ def assert_nothing_beneath(fig, drawn):
     for text, _ in drawn:
         text.set_visible(False)
     canvas = FigureCanvasAgg(fig)
-    with plotting.style():
+    with style():
         canvas.draw()
     page = np.asarray(canvas.buffer_rgba())[::-1].astype(int)  # rows from the bottom up
     for text, extents in drawn:

@@ -211,7 +211,7 @@ def test_the_picture_leaves_out_who_is_not_there():
 
 def test_error_is_that_of_figure_4():
     grid = accuracy.grid(6)
-    v = accuracy.figure4.problem(grid.describe()).importances(np.asarray(grid.importance))
+    v = accuracy.closed_form(grid.describe()).importances(np.asarray(grid.importance))
     k = np.asarray(grid.model.distribution.kurtosis(np.asarray(grid.density)))
     exact = np.asarray(polyjax.theory.optimal_capacity(v, k[:, None], 3))
     assert accuracy.error(grid, exact) == 0

@@ -4,7 +4,8 @@ import pytest
 from matplotlib.figure import Figure
 from selections import selection
 
-from polyjax.draw import captions, plotting
+from polyjax.draw import captions
+from polyjax.draw.style import style
 
 PROVENANCE = {
     "command": "python -m sweeps.figure4 --out results/figure4.npz",
@@ -117,7 +118,28 @@ def test_wrapped_lines_fit_and_lose_nothing():
     text = captions.caption(CONFIG, "best", selection())
     lines = captions.wrapped(text, 200, 6.5)
     assert " ".join(lines) == text
-    with plotting.style():
+    with style():
         fig = Figure(figsize=(10, 1), dpi=72)  # 1 pixel is 1 point
         widths = [fig.text(0, 0, line, size=6.5).get_window_extent().width for line in lines]
     assert 150 < max(widths) < 201  # antialiasing widens the box by a pixel
+
+
+def test_a_line_says_what_all_panels_have_in_common():
+    other = CONFIG | {"steps": 10, "provenance": PROVENANCE | {"revision": None}}
+    whole = captions.in_a_line([CONFIG])
+    assert whole == (
+        "2,345 steps, batch 67, 8 restarts, seed 91; polyjax 0.1.0, jax 0.10.2; device cpu, AMD EPYC, 2 cores; "
+        "revision 1a2b3c4d (modified); all settings are in this file's metadata"
+    )
+    both = captions.in_a_line([CONFIG, other])
+    assert both == whole.replace("2,345 steps, ", "").replace("revision 1a2b3c4d (modified); ", "")
+    assert captions.in_a_line([{}]) == "all settings are in this file's metadata"
+
+
+def test_hatches_are_explained_where_there_are_some():
+    assert captions.hatched([selection(), selection()]) == ""
+    assert (
+        captions.hatched([selection(unsettled=2), selection(unsettled=1)]) == "; hatched cells: 3 not settled (orange)"
+    )
+    told = "; hatched cells: 2 that failed (grey) and 3 not settled (orange)"
+    assert captions.hatched([selection(failed=2, unsettled=3)]) == told

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from legibility import assert_legible, rendered, words
+from legibility import assert_legible, rendered, sentences, words
+from PIL import Image
 from selections import marked
 
 from figures import figure4
+from polyjax.draw.distances import from_theory
 from polyjax.results import Results
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +111,8 @@ def test_the_printed_statistics_are_those_of_the_closed_form(results, figure):
     mean, maximum, share = (f"{error.mean():.2g}", f"{error.max():.2g}", f"{(error > 0.05).mean():.2%}")
     text = words(figure[1])
     assert f"mean {mean} max {maximum} > 0.05: {share}" in text
-    assert f"mean {mean}, maximum {maximum}, more than 0.05 in {share} of cells" in text
+    assert f"which is {mean} in the mean and {maximum} at most" in text
+    assert f"mean {mean}, maximum {maximum}, more than 0.05 in {share} of cells" in figure[0].details
     assert "not unique" not in text
 
 
@@ -120,10 +123,7 @@ def test_cells_of_no_unique_optimum_are_left_out_and_counted():
     e = np.isfinite(closed_form(results.density, results.importance)) & np.isfinite(results.loss[..., 0])
     _, drawn = draw(results)
     assert f"{ties} cells of V = 1 and k ≤ 3" in words(drawn)
-    p = figure4.problem(results.config)
-    k = np.asarray(p.kurtosis(results.density))
-    found = figure4.errors(results.capacity[..., 0, 0], np.zeros((21, 21)), results.importance, k)
-    np.testing.assert_array_equal(np.isfinite(found.cells), e)
+    np.testing.assert_array_equal(np.isfinite(from_theory(results).cells), e)
 
 
 def test_failed_and_unsettled_cells_are_hatched_and_counted(results, figure):
@@ -134,7 +134,8 @@ def test_failed_and_unsettled_cells_are_hatched_and_counted(results, figure):
     np.testing.assert_array_equal(hatched.pop("Empirical"), [failed, unsettled[..., 0]])
     np.testing.assert_array_equal(hatched.pop("Difference"), [failed])
     assert not any(hatched.values())
-    assert f"Failed cells (hatched grey): {FAILED}. Cells not settled (hatched orange): 3." in words(drawn)
+    assert f"hatched cells: {FAILED} that failed (grey) and 3 not settled (orange)" in words(drawn)
+    assert f"Failed cells (hatched grey): {FAILED}. Cells not settled (hatched orange): 3." in fig.details
 
 
 def test_the_points_are_in_the_phases_of_the_paper(results):
@@ -160,8 +161,15 @@ def test_both_diagrams_share_a_scale_and_show_what_they_should(results, figure):
 
 
 def test_the_rule_is_printed():
-    _, drawn = draw(synthetic(), rule="mean")
-    assert "the mean of all restarts that settled (mean)" in words(drawn)
+    fig, _ = draw(synthetic(), rule="mean")
+    assert "the mean of all restarts that settled (mean)" in fig.details
+
+
+def test_the_caption_has_two_sentences_and_a_line_of_settings(figure):
+    fig, drawn = figure
+    assert sentences(fig) == 2
+    [settings] = [text.get_text() for text, _ in drawn if text.get_gid() == "settings"]
+    assert settings.startswith("2,000 steps, batch 64, 2 restarts, seed 0; polyjax 0.1.0, jax 0.10.2; device cpu")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +209,10 @@ def test_the_command_leaves_both_images(tmp_path, results):
     width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))  # the PNG header
     assert width == 7 * 300
     assert height > width / 2
+    with Image.open(tmp_path / "new" / "figure.v1.png") as image:
+        assert "2 restarts = 1,152 models" in image.text["Description"]  # settings
+        assert "closed-form boundaries of phases" in image.text["Description"]  # and the caption
+    assert b"/Keywords" in pdf
     assert b"/FontFile2" in pdf  # TrueType fonts are embedded,
     assert b"/Type3" not in pdf  # and no others
     assert len(pdf) < 500_000

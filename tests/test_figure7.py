@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from legibility import assert_legible, rendered, words
+from legibility import assert_legible, rendered, sentences, words
 
 import polyjax
 from figures import figure7
-from polyjax.draw import diagram
+from polyjax.draw import numbers
 from polyjax.results import load
 from polyjax.theory import best_explicit_losses
 from sweeps import figure7 as sweeps
@@ -84,10 +84,12 @@ def test_every_panel_shows_its_capacities_on_one_scale(panels, figure):
 
 
 def test_the_caption_counts_what_training_left(panels, figure):
-    text = words(figure[1])
+    fig, _ = figure
+    text = fig.details
+    assert sentences(fig) == 2
     for letter, name in zip("abcdefghi", figure7.PANELS, strict=True):
         results = panels[name]
-        isolated = diagram.isolated(capacity(results)).sum()
+        isolated = numbers.isolated(capacity(results)).sum()
         excess = results.refined.excess
         falls = f"{np.median(excess):.2%}, {excess.max():.2%}"
         assert f"{letter} 0 / {(~results.refined.settled).sum()} / {isolated} / {falls}" in text
@@ -101,8 +103,8 @@ def test_the_caption_says_by_how_much_polished_losses_still_fall(panels):
     excess = np.full(panels[name].refined.loss.shape, 0.0012)
     excess[0, 0] = 0.25
     polished = panels[name].refined._replace(excess=excess)
-    _, drawn = rendered(lambda: figure7.draw(panels | {name: replace(panels[name], refined=polished)}))
-    assert "/ 0.12%, 25.00%; b 0 /" in words(drawn)
+    fig, _ = rendered(lambda: figure7.draw(panels | {name: replace(panels[name], refined=polished)}))
+    assert "/ 0.12%, 25.00%; b 0 /" in fig.details
 
 
 def test_a_learning_rate_that_differs_is_told_by_panel(panels):
@@ -113,13 +115,13 @@ def test_a_learning_rate_that_differs_is_told_by_panel(panels):
     rates = {panels[name].config["optimizer"] for name in panels}
     assert rates == {"Adam, cosine decay from 0.02"}
     fig, drawn = rendered(lambda: figure7.draw(changed))
-    assert "cosine decay from 0.02 (a, c, d, e, f, g, h) / Adam, cosine decay from 0.25 (b, i)" in words(drawn)
+    assert "cosine decay from 0.02 (a, c, d, e, f, g, h) / Adam, cosine decay from 0.25 (b, i)" in fig.details
     assert_legible(fig, drawn)
 
 
 def test_the_rule_is_printed(panels):
-    _, drawn = rendered(lambda: figure7.draw(panels, "mean"))
-    assert "the mean of all restarts that settled (mean)" in words(drawn)
+    fig, _ = rendered(lambda: figure7.draw(panels, "mean"))
+    assert "the mean of all restarts that settled (mean)" in fig.details
 
 
 def test_the_map_of_explicit_solutions_is_that_of_their_losses(figure):
@@ -148,19 +150,19 @@ def test_the_bounds_are_the_extreme_cells(panels, figure):
         i, j = np.unravel_index(which(excess), excess.shape)
         assert found.excess == excess[i, j]
         assert (found.importance, found.density) == (results.importance[j], results.density[i])
-        assert f"{100 * found.excess:+.3g}%" in words(figure[1])
+        assert f"{100 * found.excess:+.3g}%" in figure[0].details
 
 
 def test_antipodal_pairs_make_a_plateau_in_the_anthropic_model_alone(small):
-    assert diagram.plateau(capacity(small["anthropic-relu-6in3"])) > 0.3  # 0.41 on a fine grid
-    assert diagram.plateau(capacity(small["anthropic-relu-6in5"])) > 0.12  # 0.21 on a fine grid
-    assert diagram.plateau(capacity(small["redwood-square-6in3"])) < 0.03
+    assert numbers.plateau(capacity(small["anthropic-relu-6in3"])) > 0.3  # 0.41 on a fine grid
+    assert numbers.plateau(capacity(small["anthropic-relu-6in5"])) > 0.12  # 0.21 on a fine grid
+    assert numbers.plateau(capacity(small["redwood-square-6in3"])) < 0.03
 
 
 def test_a_feature_ten_times_as_important_is_superposed_only_where_features_crowd(small):
     def at(panel):
         results = small[panel]
-        return diagram.superposed(capacity(results))[0, diagram.nearest(results.importance, 10)]
+        return numbers.superposed(capacity(results))[0, numbers.nearest(results.importance, 10)]
 
     assert at("anthropic-relu-6in3")
     assert not at("anthropic-relu-6in5")
@@ -171,7 +173,7 @@ def test_a_feature_ten_times_as_important_is_superposed_only_where_features_crow
 def test_capacity_jumps_from_ignored_to_full_where_features_are_dense(small, panel):
     results = small[panel]
     dense = results.density > 0.65  # the critical density of the quadratic model is 0.6
-    steps = diagram.steepest(capacity(results))
+    steps = numbers.steepest(capacity(results))
     assert steps[dense].min() > 0.9
     if panel != "anthropic-relu-6in5":  # in which it falls from 1 to 1/2 at V = 1 at every density
         assert steps[~dense].min() < 0.75
@@ -179,7 +181,7 @@ def test_capacity_jumps_from_ignored_to_full_where_features_are_dense(small, pan
 
 @pytest.mark.parametrize("panel", TRAINED)
 def test_refining_leaves_no_cell_alone(small, panel):
-    assert not diagram.isolated(capacity(small[panel])).any()
+    assert not numbers.isolated(capacity(small[panel])).any()
 
 
 def test_training_is_as_good_as_the_explicit_solutions(small):
@@ -188,34 +190,34 @@ def test_training_is_as_good_as_the_explicit_solutions(small):
 
 def test_an_isolated_cell_differs_from_all_its_neighbours():
     flat = np.zeros((5, 6))
-    assert not diagram.isolated(flat).any()
+    assert not numbers.isolated(flat).any()
     for cell in ((2, 3), (0, 0), (4, 2)):  # inside, a corner, an edge
         speckled = flat.copy()
         speckled[cell] = 0.26
-        assert list(zip(*np.nonzero(diagram.isolated(speckled)), strict=True)) == [cell]
-        assert not diagram.isolated(speckled, threshold=0.27).any()
+        assert list(zip(*np.nonzero(numbers.isolated(speckled)), strict=True)) == [cell]
+        assert not numbers.isolated(speckled, threshold=0.27).any()
     boundary = np.where(np.arange(6) < 3, 0.0, 1.0) * np.ones((5, 1))
-    assert not diagram.isolated(boundary).any()
+    assert not numbers.isolated(boundary).any()
     boundary[2, 2] = 1  # a step in the line
-    assert not diagram.isolated(boundary).any()
+    assert not numbers.isolated(boundary).any()
 
 
 def test_failed_cells_are_neither_isolated_nor_neighbours():
     failed = np.zeros((3, 3))
     failed[1, 1] = np.nan
-    assert not diagram.isolated(failed).any()
+    assert not numbers.isolated(failed).any()
     failed[0, 0], failed[0, 1] = 1, np.nan
-    assert diagram.isolated(failed)[0, 0]
+    assert numbers.isolated(failed)[0, 0]
     failed[1, 0] = np.nan  # now it has no neighbour to differ from
-    assert not diagram.isolated(failed).any()
+    assert not numbers.isolated(failed).any()
 
 
 def test_the_numbers_of_a_diagram():
     C = np.array([[0, 0.5, 0.52, 1], [0.01, 0.2, np.nan, 0.99]])
-    assert diagram.plateau(C) == 2 / 7
-    np.testing.assert_array_equal(diagram.superposed(C), [[0, 1, 1, 0], [0, 1, 0, 0]])
-    np.testing.assert_allclose(diagram.steepest(C), [0.5, 0.19])
-    assert diagram.nearest(np.array([0.01, 0.1, 1]), 0.3) == 1
+    assert numbers.plateau(C) == 2 / 7
+    np.testing.assert_array_equal(numbers.superposed(C), [[0, 1, 1, 0], [0, 1, 0, 0]])
+    np.testing.assert_allclose(numbers.steepest(C), [0.5, 0.19])
+    assert numbers.nearest(np.array([0.01, 0.1, 1]), 0.3) == 1
 
 
 def run(*arguments):

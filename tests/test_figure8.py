@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from legibility import assert_legible, rendered, words
+from legibility import assert_legible, rendered, sentences, words
 from selections import marked
 
 from figures import figure8
+from polyjax.draw import shapes
 from polyjax.embedding.capacity import capacities
 from polyjax.embedding.geometry import embedding_with_capacities, tegum_product
 from polyjax.results import Refined, Results
@@ -75,7 +76,7 @@ def test_all_text_is_legible(figure):
 def test_the_blocks_of_a_diagram(kind, tolerance):
     _, largest, number, sizes = KINDS[kind]
     noise = 0.002  # below every tolerance, as what training leaves
-    found = figure8.shapes(results("redwood-square-6in3", [kind], noise=noise).select("refined"), tolerance)
+    found = shapes.shapes(results("redwood-square-6in3", [kind], noise=noise).select("refined"), tolerance)
     assert (found.largest == largest).all()
     assert (found.number == number).all()
     assert found.features == 64 * sum(sizes)
@@ -90,12 +91,12 @@ def test_an_embedding_that_wastes_capacity_is_not_efficient(panels):
     wasteful.refined.W[:4] *= np.array([3, 1, 1])[:, None]  # the block is no longer isotropic
     C = np.asarray(capacities(wasteful.refined.W))
     wasteful = replace(wasteful, refined=wasteful.refined._replace(capacity=C))
-    found = figure8.shapes(wasteful.select("refined"))
+    found = shapes.shapes(wasteful.select("refined"))
     np.testing.assert_array_equal(found.efficient.all(1), np.arange(8) >= 4)
-    fig, drawn = rendered(lambda: figure8.draw(panels | {"redwood-relu-6in3": wasteful}))
+    fig, _ = rendered(lambda: figure8.draw(panels | {"redwood-relu-6in3": wasteful}))
     hatched = [ax.get_title() for ax in fig.axes for c in ax.collections if getattr(c, "hatches", None)]
     assert hatched == ["b  Redwood, ReLU", ""]  # in both of its maps and in no other
-    assert "/ 0.0% / 50.0% / 0 / 0; c" in words(drawn)
+    assert "/ 0.0% / 50.0% / 0 / 0; c" in fig.details
 
 
 def test_failed_and_unsettled_cells_are_hatched_and_counted(panels):
@@ -110,16 +111,17 @@ def test_failed_and_unsettled_cells_are_hatched_and_counted(panels):
     for found in (hatched[0], hatched[4]):
         np.testing.assert_array_equal(found, [failed, ~changed.refined.settled & ~failed])
     assert not any(hatched[1:4] + hatched[5:])
-    assert "/ 0.0% / 3 / 2; b" in words(drawn)
+    assert "/ 0.0% / 3 / 2; b" in fig.details
+    assert "hatched cells: 3 that failed (grey) and 2 not settled (orange)" in words(drawn)
 
 
 def test_failed_cells_have_no_blocks():
     found = results("redwood-square-6in3", ["pairs"])
     for a in (*found.refined[:3], found.refined.W):
         a[0, 0] = np.nan
-    shapes = figure8.shapes(found.select("refined"))
-    assert shapes.largest[0, 0] == shapes.number[0, 0] == 0
-    assert shapes.features == 63 * 6
+    blocks = shapes.shapes(found.select("refined"))
+    assert blocks.largest[0, 0] == blocks.number[0, 0] == 0
+    assert blocks.features == 63 * 6
 
 
 def test_the_maps_show_what_was_found(panels, figure):
@@ -127,22 +129,23 @@ def test_the_maps_show_what_was_found(panels, figure):
     assert len(maps) == 8
     rows = zip(maps[:4], maps[4:], panels.values(), strict=True)
     for largest, number, results in rows:
-        found = figure8.shapes(results.select("refined"))
+        found = shapes.shapes(results.select("refined"))
         np.testing.assert_array_equal(largest, found.largest)
         np.testing.assert_array_equal(number, found.number)
 
 
 def test_the_caption_says_which_blocks_hold_most_features(figure):
-    text = words(figure[1])
+    text = figure[0].details
+    assert sentences(figure[0]) == 2
     assert "a 100.0% (100.0%, 100.0%) / 0.0% (0.0%, 0.0%) / 0.0% / 0.0% / 0 / 0;" in text
     # five against six, row by row
     assert "c 45.5% (45.5%, 45.5%) / 54.5% (54.5%, 54.5%) / 50.0% / 0.0% / 0 / 0;" in text
-    assert "most superposed features are in blocks of 4 or more (a, b), pairs (c, d)." in text
+    assert "Most superposed features are in blocks of 4 or more (a, b), pairs (c, d)." in words(figure[1])
 
 
 def test_a_mean_over_restarts_has_no_blocks(panels):
-    with pytest.raises(ValueError, match="must hold embeddings"):
-        figure8.shapes(panels["redwood-square-6in3"].select("mean"))
+    with pytest.raises(ValueError, match="must choose one restart"):
+        shapes.shapes(panels["redwood-square-6in3"].select("mean"))
 
 
 def save(panels, folder):

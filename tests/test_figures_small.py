@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from legibility import assert_legible, assert_nothing_beneath, rendered, words
+from legibility import assert_legible, assert_nothing_beneath, rendered, sentences
 from matplotlib.quiver import Quiver
 
 from figures import drawing, figure1, figure2, figure3, figure5, figure6
@@ -43,6 +43,7 @@ def test_all_text_is_legible(name):
     fig, drawn = page(import_module(f"figures.{name}"))
     assert fig.get_figwidth() == WIDTHS[name]
     assert len(drawn) > 8
+    assert sentences(fig) == 2
     assert_legible(fig, drawn)
     assert_nothing_beneath(fig, drawn)
 
@@ -62,7 +63,7 @@ def test_every_neuron_of_figure_1_responds_to_several_features():
     np.testing.assert_allclose(rotated.T @ rotated, np.eye(2), atol=1e-15)  # a few roundings in double precision
     for W in (rotated, crowded):
         assert (abs(W) > 0.1).all()
-    assert "each neuron responds to 3 of 3 features" in words(page(figure1)[1])
+    assert "each neuron responds to 3 of 3 features" in page(figure1)[0].details
 
 
 def marks(ax):
@@ -83,7 +84,7 @@ def test_the_dots_of_figure_2_are_on_their_curves():
 
 def test_the_dots_of_figure_2_meet_the_conditions_of_optimality():
     """Eqs. 6 to 8 with the Lagrange multiplier at the dashed line, and sum_i C_i = D."""
-    axes, text = page(figure2)[0].axes, words(page(figure2)[1])
+    axes, text = page(figure2)[0].axes, page(figure2)[0].details
     assert [ax.get_title() for ax in axes] == [f"$D$ = {D}" for D in figure2.NEURONS]
     for D, ax in zip(figure2.NEURONS, axes, strict=True):
         (C, height), level = marks(ax)[0].T, marks(ax)[2]
@@ -104,7 +105,7 @@ def test_figure_3_has_every_node_and_edge():
 
 
 def test_figure_5_has_two_blocks_with_the_printed_capacities():
-    fig, drawn = page(figure5)
+    fig, _ = page(figure5)
     matrix = fig.axes[0]
     W = np.asarray(matrix.images[0].get_array())
     blocks = [W[:2, :3], W[2:, 3:]]
@@ -115,7 +116,7 @@ def test_figure_5_has_two_blocks_with_the_printed_capacities():
     np.testing.assert_allclose(printed, eq3(W), atol=0.005)
     entries = [float(text.get_text().replace(figure5.MINUS, "-")) for text in matrix.texts[: W.size]]
     np.testing.assert_allclose(entries, W.ravel(), atol=0.005)
-    assert "3 features in 2 dimensions, capacities 0.8, 0.7 and 0.5, which add up to 2" in words(drawn)
+    assert "3 features in 2 dimensions, capacities 0.8, 0.7 and 0.5, which add up to 2" in fig.details
     assert len(matrix.patches) == 2
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from legibility import assert_legible, rendered, words
+from legibility import assert_legible, rendered, sentences
 
 from figures import order_parameter as drawing
 from figures.figure4 import problem
@@ -148,17 +148,17 @@ def test_all_text_is_legible(results):
     fig, drawn = rendered(lambda: drawing.draw(results))
     assert fig.get_figwidth() == 7  # two columns of a page
     assert_legible(fig, drawn)
-    text = words(drawn)
-    assert "2 (n/C)² of the trained weights alone (eq. 14)" in text
-    assert "the gain of eq. 54 at its trained capacity" in text
-    assert "0 cells failed and 0 are not settled" in text
+    assert sentences(fig) == 2
+    assert "2 (n/C)² of the trained weights alone (eq. 14)" in fig.details
+    assert "the gain of eq. 54 at the trained capacity" in fig.details
+    assert "Failed cells (hatched grey): 0. Cells not settled (hatched orange): 0." in fig.details
 
 
 def test_failed_and_unsettled_cells_are_counted(results):
     capacity, settled = results.capacity.copy(), results.settled.copy()
     capacity[3, 4:6], settled[3, 4:9] = np.nan, False
-    _, drawn = rendered(lambda: drawing.draw(replace(results, capacity=capacity, settled=settled)))
-    assert "2 cells failed and 3 are not settled" in words(drawn)
+    fig, _ = rendered(lambda: drawing.draw(replace(results, capacity=capacity, settled=settled)))
+    assert "Failed cells (hatched grey): 2. Cells not settled (hatched orange): 3." in fig.details
 
 
 def test_the_command_leaves_both_images(tmp_path, results):

@@ -1,12 +1,15 @@
-"""Captions made from the configuration that the results carry, so that a figure says what was run."""
+"""What was run, in words, from the configuration that results carry: whole, for the metadata of a figure's files, and
+in one line, for the figure itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from polyjax.draw.plotting import cell_states, style
+from polyjax.draw.cells import states
+from polyjax.draw.style import style
 from polyjax.results import Selection
 
 _RULE_WORDS = {
@@ -49,6 +52,33 @@ def of_panels(configs: Mapping[str, Mapping[str, Any]], rule: str, *sentences: s
     said = {key: _words(_by_panel(panels, list(configs))) for key, panels in values.items()}
     shown = f"A cell shows {_RULE_WORDS[rule]} ({_words(rule)})."
     return " ".join([shown, *sentences, *_listed("Settings", said), *_provenances(configs)])
+
+
+def in_a_line(configs: Sequence[Mapping[str, Any]]) -> str:
+    """Say the most important settings, versions and the revision of several panels in one line; what differs between
+    them, or is not known, is left out."""
+    shown = {"steps": "{:,} steps", "batch": "batch {}", "restarts": "{} restarts", "seed": "seed {}"}
+    values = {key: _common(configs, key) for key in shown}
+    settings = [form.format(values[key]) for key, form in shown.items() if values[key] is not None]
+    told = [_provenance(config) for config in configs]
+    packages = [f"{name} {_common(told, name)}" for name in ("polyjax", "jax") if _common(told, name)]
+    others = [f"{name} {_common(told, name)}" for name in ("device", "revision") if _common(told, name)]
+    parts = [", ".join(settings), ", ".join(packages), *others, "all settings are in this file's metadata"]
+    return "; ".join(filter(None, parts))
+
+
+def _common(mappings: Sequence[Mapping[str, Any]], key: str) -> Any:
+    """Return what all mappings have under a key, or None."""
+    found = [each.get(key) for each in mappings]
+    return found[0] if all(value == found[0] for value in found) else None
+
+
+def hatched(selections: Sequence[Selection]) -> str:
+    """Say what is hatched, and in how many cells; empty where nothing is."""
+    counts = np.sum([[cells.sum() for cells in states(selection)] for selection in selections], axis=0)
+    words = ["that failed (grey)", "not settled (orange)"]
+    told = [f"{count:,} {word}" for word, count in zip(words, counts, strict=True) if count]
+    return f"; hatched cells: {' and '.join(told)}" if told else ""
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,7 +171,7 @@ def _training(rest: dict[str, Any]) -> str:
 def _grid(rest: dict[str, Any], rule: str, selection: Selection) -> str:
     restarts = rest.pop("restarts")
     rows, columns = selection.loss.shape
-    failed, unsettled = (int(cells.sum()) for cells in cell_states(selection))
+    failed, unsettled = (int(cells.sum()) for cells in states(selection))
     return (
         f"{rows} densities x {columns} importances x {restarts} restarts = {rows * columns * restarts:,} models; "
         f"a cell shows {_RULE_WORDS[rule]} ({_words(rule)}). "

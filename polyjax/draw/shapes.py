@@ -1,0 +1,77 @@
+"""The blocks of a diagram's embeddings (section 4.6): how many, how large, and what counts as zero between them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from polyjax.draw.numbers import MARGIN, superposed
+from polyjax.draw.slices import embeddings
+from polyjax.embedding import geometry
+from polyjax.engine import certificate
+from polyjax.results import Results, Selection
+
+TOLERANCE = 0.05  # cosines that count as zero in solutions that are not polished
+RANGE = (0.005, 0.05)  # in polished ones, where they follow from the certificate: rounding, and the most that is clear
+
+
+class Shapes(NamedTuple):
+    """The blocks of a diagram's embeddings."""
+
+    largest: np.ndarray  # [*axes], features in the largest block
+    number: np.ndarray  # [*axes], blocks, those of one feature included
+    share: np.ndarray  # [N + 1], of all superposed features of the diagram, by the size of their block
+    features: int  # superposed features of the diagram
+    several: float  # of the cells with superposed features, the share with two such blocks or more
+    efficient: np.ndarray  # [*axes], bool: Theorem 2 holds
+
+
+def tolerances(results: Results, rule: str) -> np.ndarray:
+    """Return what counts as zero in every cell, [*axes]: of polished cells, twice what the certificate leaves open,
+    since a cosine is of two."""
+    refined = results.refined
+    if rule != "refined" or refined is None or refined.excess is None or refined.spectrum is None:
+        return np.full(results.loss.shape[:-1], TOLERANCE)
+    found = 2 * certificate.uncertainty(refined.excess, refined.spectrum)
+    return np.clip(np.nan_to_num(found, nan=np.inf), *RANGE)
+
+
+def shapes(selection: Selection, tolerance: float | np.ndarray = TOLERANCE) -> Shapes:
+    """Return the blocks among the superposed features, those with 0.03 < C < 0.97, beside which full features are
+    blocks of one and ignored ones none: the cosines of an ignored feature's short embedding are noise.
+
+    Raises ValueError for a mean over restarts, which has no embeddings.
+    """
+    W = embeddings(selection)
+    inside = superposed(selection.capacity)
+    full = (selection.capacity >= 1 - MARGIN).sum(-1)
+    found = geometry.blocks(np.where(inside[..., None, :], W, 0), tolerance)
+    sizes = found.sizes  # [*axes, N], by block
+    count = np.bincount(sizes.ravel(), weights=sizes.ravel(), minlength=sizes.shape[-1] + 1)
+    crowded = (sizes > 1).sum(-1)
+    return Shapes(
+        np.maximum(sizes.max(-1), full > 0),
+        found.n_blocks + full,
+        count / max(count.sum(), 1),
+        int(count.sum()),
+        int((crowded > 1).sum()) / max(int((crowded > 0).sum()), 1),
+        geometry.is_efficient(W),
+    )
+
+
+class Members(NamedTuple):
+    """Which block every feature is in; blocks are numbered from the largest to the smallest, full features last."""
+
+    block: np.ndarray  # [..., N], -1 for ignored features
+    rank: np.ndarray  # [..., N], of the feature's block; 0 for ignored features
+
+
+def members(W: np.ndarray, capacity: np.ndarray, tolerance: float | np.ndarray) -> Members:
+    """Return the blocks of the features of embeddings [..., D, N] with these capacities [..., N], as `shapes` counts
+    them."""
+    found = geometry.blocks(np.where(superposed(capacity)[..., None, :], W, 0), tolerance)
+    number = np.argsort(np.argsort(-found.sizes, axis=-1, kind="stable"), axis=-1)  # of every block, by size
+    inside, full = np.maximum(found.labels, 0), capacity >= 1 - MARGIN
+    alone = found.n_blocks[..., None] + np.cumsum(full, axis=-1) - 1
+    crowded = np.where(found.labels >= 0, np.take_along_axis(number, inside, -1), -1)
+    rank = np.where(found.labels >= 0, np.take_along_axis(found.dimensions, inside, -1), 0)
+    return Members(np.where(full, alone, crowded), np.where(full, 1, rank))

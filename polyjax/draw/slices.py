@@ -1,0 +1,117 @@
+"""What of a grid is drawn: two of its axes, one, or a cell; the others are fixed at the value that is nearest."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from polyjax.checks import known, require
+from polyjax.draw.scales import Scale
+from polyjax.results import Results, Selection
+
+Index = tuple[int | slice, ...]
+
+
+class Cut(NamedTuple):
+    """A part of the grid: an index of its axes, and the values of those that are fixed."""
+
+    place: Index
+    fixed: dict[str, float]
+
+    @property
+    def words(self) -> str:
+        """Such as "importance = 1, rate = 0.01"; empty where no axis is fixed."""
+        return ", ".join(f"{name.replace('_', ' ')} = {value:.3g}" for name, value in self.fixed.items())
+
+
+class Plane(NamedTuple):
+    """Two axes of a grid, the others fixed."""
+
+    x: Scale
+    y: Scale
+    cut: Cut
+    swapped: bool  # x comes before y in the arrays
+
+    def of(self, a: np.ndarray) -> np.ndarray:
+        """Return the part of an array [*axes, ...] to be drawn, [y, x, ...], in ascending order of both."""
+        part = a[self.cut.place]
+        part = np.swapaxes(part, 0, 1) if self.swapped else part
+        return part[self.y.order][:, self.x.order]
+
+
+def cut(results: Results, free: tuple[str, ...], fixed: Mapping[str, float]) -> Cut:
+    """Return the part of the grid in which some axes are free, and all others, unless of one value, are fixed."""
+    index: list[int | slice] = []
+    found: dict[str, float] = {}
+    for name, values in results.axes.items():
+        if name in free:
+            index.append(slice(None))
+            continue
+        place = int(np.argmin(abs(values - fixed[name]))) if name in fixed else 0
+        index.append(place)
+        found[name] = float(values[place])
+    return Cut(tuple(index), found)
+
+
+def plane(results: Results, x: str | None, fixed: Mapping[str, float]) -> Plane:
+    """Return the two axes that are not fixed; `x` says which is drawn horizontally, else it is the later one. Raises
+    ValueError unless two are left."""
+    _check(results, fixed)
+    free = _two_free(results, fixed)
+    x = free[-1] if x is None else x
+    require(x in free, "x", f"be {' or '.join(free)}", x)
+    y = free[0] if x == free[1] else free[1]
+    across, upright = (Scale(name, results.axes[name]) for name in (x, y))
+    return Plane(across, upright, cut(results, free, fixed), swapped=x == free[0])
+
+
+def _two_free(results: Results, fixed: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the axes that are not fixed, without those of one value where there are others."""
+    free = [name for name in results.axes if name not in fixed]
+    for name in [name for name in free if len(results.axes[name]) == 1]:
+        if len(free) > 2:
+            free.remove(name)
+    if len(free) != 2:
+        told = f"fix {len(free) - 2} of them by keyword" if len(free) > 2 else "one is left: draw a cut"
+        raise ValueError(f"a diagram has two axes, but of {', '.join(results.axes)} {len(free)} are not fixed: {told}")
+    return tuple(free)
+
+
+def line(results: Results, axis: str, fixed: Mapping[str, float]) -> Cut:
+    """Return the part of the grid along one axis. Raises ValueError unless all others are fixed or have one value."""
+    _check(results, fixed)
+    require(axis in results.axes, "axis", f"be one of {', '.join(results.axes)}", axis)
+    require(axis not in fixed, axis, "not be fixed, since the curves are drawn along it", fixed.get(axis))
+    _require_all(results, (axis,), fixed)
+    return cut(results, (axis,), fixed)
+
+
+def cell(results: Results, coordinates: Mapping[str, float]) -> Cut:
+    """Return the cell nearest to the coordinates. Raises ValueError unless every axis is given or has one value."""
+    _check(results, coordinates)
+    _require_all(results, (), coordinates)
+    return cut(results, (), coordinates)
+
+
+def _check(results: Results, fixed: Mapping[str, float]) -> None:
+    known(fixed, [*results.axes], {}, "the grid of these results")
+    for name, value in fixed.items():
+        require(np.ndim(value) == 0 and np.isfinite(value), name, "be one finite number", value)
+
+
+def _require_all(results: Results, free: tuple[str, ...], fixed: Mapping[str, float]) -> None:
+    for name, values in results.axes.items():
+        must = f"be given: one of its {len(values)} values from {min(values):.3g} to {max(values):.3g}"
+        require(name in free or name in fixed or len(values) == 1, name, must, None)
+
+
+def default_rule(results: Results, rule: str | None) -> str:
+    """Return the rule by which restarts are combined: `refined` where there is such a diagram, else `best`."""
+    return rule or ("best" if results.refined is None else "refined")
+
+
+def embeddings(selection: Selection) -> np.ndarray:
+    """Return W [*axes, D, N]. Raises ValueError where a mean over restarts has none."""
+    if selection.W is None:
+        raise ValueError("rule must choose one restart, best or refined, since a mean has no embeddings")
+    return selection.W
