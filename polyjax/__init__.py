@@ -22,6 +22,7 @@ from polyjax.toy.models import Anthropic, Params, Redwood
 
 if TYPE_CHECKING:
     from polyjax import plot
+    from polyjax.draw.page import explore
 
 __all__ = [
     "Anthropic",
@@ -37,6 +38,7 @@ __all__ = [
     "capacities",
     "distributions",
     "embedding",
+    "explore",
     "isotropic_capacities",
     "load",
     "plot",
@@ -48,7 +50,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `polyjax.plot`, and matplotlib with it, when it is first used."""
+    """Import `polyjax.plot` and `polyjax.explore`, and matplotlib or Bokeh with them, when they are first used."""
     if name == "plot":
         return import_module("polyjax.plot")
+    if name == "explore":
+        return import_module("polyjax.draw.page").explore
     raise AttributeError(f"module polyjax has no attribute {name}")

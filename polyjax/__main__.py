@@ -1,16 +1,18 @@
-"""Say how a results file was made, and whether it can be trusted.
+"""Say how a results file was made, whether it can be trusted, and show what is in it.
 
-polyjax info FILE      how it was made, and what is in it
-polyjax verify FILE    trains a few of its cells again and compares; exit code 1 where they differ
+polyjax info FILE                          how it was made, and what is in it
+polyjax verify FILE                        trains a few of its cells again and compares; exit code 1 where they differ
+polyjax explore FILE... --out page.html    writes a page on which to look at it: diagrams, and any cell that is clicked
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from polyjax.cli.info import describe
 from polyjax.cli.parser import Parser
-from polyjax.results import load
+from polyjax.results import RULES, load
 from polyjax.runs.verification import Comparison, verify
 
 
@@ -19,15 +21,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     info = commands.add_parser("info", help="how a results file was made, and what is in it")
     check = commands.add_parser("verify", help="train a few of its cells again and compare")
+    page = commands.add_parser("explore", help="write a page on which to look at results files, one file of HTML")
     for each in (info, check):
         each.add_argument("file", help="a results file")
+    page.add_argument("files", nargs="+", metavar="FILE", help="a results file; several are shown side by side")
+    page.add_argument("--out", type=Path, default=Path("page.html"), help="the page to write (default: page.html)")
+    page.add_argument("--rule", choices=RULES, help="over restarts (default: refined where there is such, else best)")
     check.add_argument("--cells", type=int, default=5, help="how many cells (default: 5)")
     check.add_argument("--seed", type=int, help="of the choice of cells (default: others every time)")
     arguments = parser.parse_args(argv)
     if arguments.command == "info":
         info.report(lambda: print(describe(arguments.file, load(arguments.file))))
+    elif arguments.command == "explore":
+        page.report(lambda: explore(arguments.files, arguments.out, arguments.rule))
     else:
         check.report(lambda: compare(arguments.file, arguments.cells, arguments.seed))
+
+
+def explore(paths: Sequence[str], out: Path, rule: str | None) -> None:
+    """Do what `polyjax explore` is for."""
+    try:
+        from polyjax.draw.page import explore as page_of
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    stems = [Path(path).stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else paths
+    page_of({name: load(path) for name, path in zip(names, paths, strict=True)}, rule).save(out)
+    print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def compare(path: str, cells: int, seed: int | None) -> None:
