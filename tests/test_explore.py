@@ -35,8 +35,8 @@ def made(axes=None, restarts=4, seed=0):
     settled, attempt = rng.random(shape) > 0.2, rng.integers(0, 3, shape).astype(np.uint8)
     model = {"name": "Redwood", "n_features": 6, "n_neurons": 3, "activation": "square"}
     config = {"model": model, "distribution": "uniform_signed", "given": {"optimizer": {}}}
-    lanes = (loss, loss * 1.5, 0.01 * loss, W, np.zeros(shape), settled, attempt)
-    return Results(dict(axes), np.array(capacities(W)), *lanes, config)
+    lanes = (loss, loss * 1.5, 0.01 * loss, settled, attempt)
+    return Results(dict(axes), np.array(capacities(W)), *lanes, {"W": W, "b": np.zeros(shape)}, config)
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ def made(axes=None, W=None, restarts=3, config=None):
     W = rng.standard_normal((*shape, 3, 6)) if W is None else np.broadcast_to(W, (*shape, *W.shape)).copy()
     loss = np.broadcast_to(1 + abs(np.arange(restarts) - 1.0), shape) * rng.uniform(1, 1.5, (*shape[:-1], 1))
     config = {"model": MODEL, "distribution": "uniform_signed", "given": {}} | (config or {})
-    lanes = (loss, loss.copy(), 0.01 * loss, W, np.zeros(shape), np.ones(shape, bool), np.zeros(shape, np.uint8))
-    return Results(axes, np.array(capacities(W)), *lanes, config)
+    lanes = (loss, loss.copy(), 0.01 * loss, np.ones(shape, bool), np.zeros(shape, np.uint8))
+    return Results(axes, np.array(capacities(W)), *lanes, {"W": W, "b": np.zeros(shape)}, config)
 
 
 def axes():
@@ -190,7 +190,7 @@ def test_embeddings_that_are_not_efficient_are_hatched():
     results = made(W=PAIRS)
     W = results.W.copy()
     W[:3, :, 1, 0] = 0  # one dimension is not used
-    results = replace(results, W=W, capacity=np.array(capacities(W)))
+    results = replace(results, params={"W": W}, capacity=np.array(capacities(W)))
     ax = plot.blocks(results, "number")
     assert (mesh(ax)[:3] == 2).all()
     assert (mesh(ax)[3:] == 3).all()

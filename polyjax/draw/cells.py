@@ -30,7 +30,7 @@ class Cells(NamedTuple):
 def states(selection: Selection) -> tuple[np.ndarray, np.ndarray]:
     """Return, [*axes] bool each, the cells that failed (no restart could be used), and those that are finite but not
     settled."""
-    failed = ~(np.isfinite(selection.loss) & np.isfinite(selection.capacity).all(-1))
+    failed = ~(np.isfinite(selection.loss) & np.isfinite(selection.capacity[..., 0]))
     return failed, ~selection.settled & ~failed
 
 

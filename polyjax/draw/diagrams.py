@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 
 from polyjax.checks import require
 from polyjax.draw import boundaries as lines
-from polyjax.draw import cells, distances, slices
+from polyjax.draw import cells, distances, shapes, slices
 from polyjax.draw.quantities import Quantity, quantity
 from polyjax.draw.slices import Plane, default_rule
 from polyjax.draw.style import ERROR_MAP, ERROR_NORM, on
-from polyjax.embedding import geometry
 from polyjax.results import Results
 from polyjax.theory import grid
 
@@ -175,6 +174,6 @@ def blocks(
     states = cells.states(selection)
     with on(ax) as ax:
         _draw(ax, plane, found, states, colorbar)
-        inefficient = ~geometry.is_efficient(slices.embeddings(selection)) & ~states[0]
+        inefficient = ~shapes.is_efficient(selection) & ~states[0]
         cells.region(ax, plane.x, plane.y, plane.of(inefficient), "/" * 4, "white")
     return ax

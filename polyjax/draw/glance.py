@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from polyjax.draw.plotting import CAPACITY_MAP, CAPACITY_NORM, ERROR_MAP, style
+from polyjax.draw.style import CAPACITY_MAP, CAPACITY_NORM, ERROR_MAP, style
 from polyjax.results import Results
 
 TICKS = 5

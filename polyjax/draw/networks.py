@@ -40,10 +40,10 @@ class Network(NamedTuple):
         else:
             R = results.loss.shape[-1]
             require(0 <= restart < R, "restart", f"be one of the {R} restarts, from 0", restart)
-            W, C = (a[(*cell.place, restart)] for a in (results.W, results.capacity))
+            W, C = (a[(*cell.place, restart)] for a in (slices.filled(results.embedding), results.capacity))
             tolerance, words = shapes.TOLERANCE, f"{cell.words}, restart {restart}"
         require(np.isfinite(W).all(), "the cell", "hold a network whose weights are finite", cell.words)
-        return cls(W, C, tolerance, words)
+        return cls(W, np.nan_to_num(C), tolerance, words)
 
 
 def embedding(

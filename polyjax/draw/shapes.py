@@ -11,6 +11,7 @@ from polyjax.engine import certificate
 from polyjax.results import Results, Selection
 
 TOLERANCE = 0.05  # cosines that count as zero in solutions that are not polished
+EFFICIENT = 0.01  # by which the sum of capacities may be less
 RANGE = (0.005, 0.05)  # in polished ones, where they follow from the certificate: rounding, and the most that is clear
 
 
@@ -54,8 +55,16 @@ def shapes(selection: Selection, tolerance: float | np.ndarray = TOLERANCE) -> S
         count / max(count.sum(), 1),
         int(count.sum()),
         int((crowded > 1).sum()) / max(int((crowded > 0).sum()), 1),
-        geometry.is_efficient(W),
+        is_efficient(selection),
     )
+
+
+def is_efficient(selection: Selection) -> np.ndarray:
+    """Say of every cell whether its capacities add up to as much as they can, [*axes] (see `geometry.is_efficient`)."""
+    known = np.isfinite(selection.embedding if selection.embedding is not None else embeddings(selection))
+    rows, columns = (known.any(axis).sum(-1) for axis in (-1, -2))
+    total = np.nansum(selection.capacity, -1)
+    return (rows > 0) & (total >= np.minimum(rows, columns) - EFFICIENT)
 
 
 class Members(NamedTuple):

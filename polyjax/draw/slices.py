@@ -111,7 +111,15 @@ def default_rule(results: Results, rule: str | None) -> str:
 
 
 def embeddings(selection: Selection) -> np.ndarray:
-    """Return W [*axes, D, N]. Raises ValueError where a mean over restarts has none."""
-    if selection.W is None:
+    """Return the embeddings W [*axes, D, N] of a selection; where models differ in size, features and neurons that one
+    has not are columns and rows of zeros. Raises ValueError where a mean over restarts has none."""
+    if selection.embedding is None:
         raise ValueError("rule must choose one restart, best or refined, since a mean has no embeddings")
-    return selection.W
+    return filled(selection.embedding)
+
+
+def filled(W: np.ndarray) -> np.ndarray:
+    """Return W [..., D, N] with zeros for the rows and columns that are NaN, unless all of them are."""
+    missing = np.isnan(W)
+    padding = missing.all(-1, keepdims=True) | missing.all(-2, keepdims=True)
+    return np.where(padding & ~missing.all((-2, -1), keepdims=True), 0, W)

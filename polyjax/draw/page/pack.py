@@ -56,12 +56,15 @@ def _axis(name: str, values: np.ndarray) -> dict[str, Any]:
 
 
 def _of_restarts(results: Results) -> dict[str, np.ndarray]:
-    """Capacities [K, R, N], losses [K, R], and whether they settled and their attempts [K, R]."""
+    """Capacities [K, R, N], losses [K, R], whether they settled and their attempts [K, R]; and the restarts in order of
+    the losses by which they are chosen [K, R], failed ones last."""
+    finite = np.isfinite(results.loss) & np.isfinite(results.rank_loss)
+    order = np.argsort(np.where(finite, results.rank_loss, np.inf), axis=-1, kind="stable")
     state = results.settled.astype(np.uint8) + 2 * np.minimum(results.attempt, 100).astype(np.uint8)
     return {
         "capacities": _fractions(results.capacity),
         "losses": results.loss.astype(np.float32),
-        "rank_losses": results.rank_loss.astype(np.float32),
+        "order": order.astype(np.uint8 if order.shape[-1] <= 256 else np.uint16),
         "state": state,
     }
 

@@ -10,7 +10,8 @@ const TYPES = {
 }
 
 function decoded({type, data}) {
-  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0))
+  const text = atob(data), bytes = new Uint8Array(text.length)
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i)
   return new TYPES[type](bytes.buffer)
 }
 
@@ -70,22 +71,6 @@ function blocks(panel, k) {
   return found
 }
 
-// The restart of lowest loss by which restarts are chosen, as `Results.select` finds it.
-function best(panel, k) {
-  const {R} = panel.sizes
-  let found = 0
-  for (let r = 1; r < R; r++) {
-    if (ranked(panel, k, r) < ranked(panel, k, found)) found = r
-  }
-  return found
-}
-
-function ranked(panel, k, r) {
-  const at = k * panel.sizes.R + r
-  const finite = Number.isFinite(panel.arrays.losses[at]) && Number.isFinite(panel.arrays.rank_losses[at])
-  return finite ? panel.arrays.rank_losses[at] : Infinity
-}
-
 const QUANTITIES = {
   "capacity": (panel, k, i) => capacity(panel, k, Math.min(i, panel.sizes.N - 1)),
   "loss": (panel, k) => panel.arrays.loss[k],
@@ -93,7 +78,7 @@ const QUANTITIES = {
   "blocks": (panel, k) => blocks(panel, k).length || NaN,
   "largest": (panel, k) => Math.max(...blocks(panel, k).map((block) => block.features.length)) || NaN,
   "settled": (panel, k) => panel.arrays.settled[k],
-  "attempt": (panel, k) => panel.arrays.state[k * panel.sizes.R + best(panel, k)] >> 1,
+  "attempt": (panel, k) => panel.arrays.state[k * panel.sizes.R + panel.arrays.order[k * panel.sizes.R]] >> 1,
 }
 
 // --- diagrams
@@ -281,8 +266,8 @@ function matrix(name, values, rows, columns) {
 
 // All restarts in order of the losses by which they are chosen.
 function restarts(panel, k) {
-  const {R, N} = panel.sizes, {capacities, losses, state: states} = panel.arrays
-  const order = [...Array(R).keys()].sort((a, b) => ranked(panel, k, a) - ranked(panel, k, b) || a - b)
+  const {R, N} = panel.sizes, {capacities, losses, order: orders, state: states} = panel.arrays
+  const order = [...orders.subarray(k * R, (k + 1) * R)]
   const dots = {x: [], y: [], color: [], fill: []}, bars = {x: [], loss: [], restart: [], settled: [], attempt: []}
   order.forEach((r, rank) => {
     const at = k * R + r, loss = losses[at], settled = states[at] % 2
