@@ -380,3 +380,15 @@ def test_matplotlib_is_imported_only_when_something_is_drawn():
     assert done.stdout.split() == ["False", "True"]
     with pytest.raises(AttributeError, match="has no attribute plt"):
         _ = polyjax.plt
+
+
+def test_models_of_several_sizes_are_drawn_by_what_each_has():
+    results = made({"density": [0.1, 0.2], "n_neurons": [2, 3]}, W=PAIRS, config={"given": {"model": {}}})
+    W, C = results.W.copy(), results.capacity.copy()
+    W[:, 0, :, 2], W[:, 0, :, :, 4:], C[:, 0, :, 4:] = np.nan, np.nan, np.nan  # two pairs in two neurons
+    results = replace(results, params={"W": W}, capacity=C)
+    assert not plot.diagram(results).patches  # none failed
+    ax = plot.blocks(results, "number")
+    np.testing.assert_array_equal(mesh(ax), [[2, 3], [2, 3]])
+    assert not any(getattr(c, "hatches", None) for c in ax.collections)  # all are efficient
+    assert len(arrows(plot.embedding(results, density=0.1, n_neurons=2))) == 2
