@@ -54,7 +54,7 @@ def test_a_file_keeps_parameters_of_any_name(untied, tmp_path):
     for a, b in ((found.params, results.params), (found.refined.params, results.refined.params)):
         assert list(a) == list(b)
         assert all(np.array_equal(a[name], b[name]) for name in b)
-    with pytest.raises(ValueError, match="model is of the user's own"):
+    with pytest.raises(ValueError, match="needs the user's own model"):
         Sweep.from_config(found.config)
 
 
