@@ -1,11 +1,18 @@
 """Early errors in the user's words: which argument, what it must be, what it was."""
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+
+Class = TypeVar("Class", bound=type)
+LONGEST = 200  # characters of a value in an error
 
 
 def require(ok: Any, name: str, must: str, value: Any) -> None:
@@ -22,6 +29,8 @@ def require(ok: Any, name: str, must: str, value: Any) -> None:
 
 def is_number(value: Any) -> bool:
     """Say whether a value is one number, as True and False are not."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return value.ndim == 0 and value.dtype.kind in "iuf" and not isinstance(value, jax.core.Tracer)
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
@@ -30,6 +39,12 @@ def whole(name: str, value: Any, least: int) -> int:
     ok = is_number(value) and value >= least and value == np.floor(value) and value < np.inf
     require(ok, name, f"be a whole number of at least {least}", value)
     return int(value)
+
+
+def a_path(value: Any) -> Path:
+    """Return the path that a value names. Raises ValueError for what names none."""
+    require(isinstance(value, str | os.PathLike), "path", "be the name of a file", value)
+    return Path(value)
 
 
 def known(given: Collection[str], names: Collection[str], others: Mapping[str, str], what: str) -> None:
@@ -41,9 +56,34 @@ def known(given: Collection[str], names: Collection[str], others: Mapping[str, s
             raise TypeError(f"{what} has no {word}" + (f"; did you mean {likely}?" if likely else ""))
 
 
+def with_suggestions(others: Mapping[str, str]) -> Callable[[Class], Class]:
+    """Return a decorator of dataclasses, after which an unknown keyword is refused with the one that was meant (see
+    `known`)."""
+
+    def decorated(cls: Class) -> Class:
+        make = cls.__init__  # type: ignore[misc]
+
+        @wraps(make)
+        def checked(self: Any, *args: Any, **given: Any) -> None:
+            known(given, [field.name for field in fields(cls)], others, cls.__name__)
+            make(self, *args, **given)
+
+        cls.__init__ = checked  # type: ignore[misc]
+        return cls
+
+    return decorated
+
+
 def _shown(ok: Any, value: Any) -> str:
     """Return the first offending element of an array, or the value itself."""
     if np.ndim(ok) and np.shape(ok) == np.shape(value):
         index = tuple(int(i) for i in np.argwhere(~np.asarray(ok))[0])
         return f"{np.asarray(value)[index]} at index {index[0] if len(index) == 1 else index}"
-    return repr(value)
+    return shown(value)
+
+
+def shown(value: Any) -> str:
+    """Return a value in one line that is not too long."""
+    is_scalar = isinstance(value, np.generic | np.ndarray | jax.Array) and np.ndim(value) == 0
+    text = " ".join(repr(value.item() if is_scalar else value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."

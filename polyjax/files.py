@@ -28,6 +28,14 @@ def write(path: Path, content: Callable[[BinaryIO], None], beside: Path | None =
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises OSError in the user's words."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"path must be in a folder that can be made, but {folder} cannot: {error.strerror}") from error
+
+
 def arrays(path: str | os.PathLike[str], names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """Return the arrays of these names in an `.npz`, or all of them, without pickles. Raises some exception where it is
     damaged. Nothing is read of other members, nor of an array whose header says another size than the archive."""

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from polyjax import files, labels, summary
 from polyjax.axes import Axes
 from polyjax.cell import Cell, features_of
-from polyjax.checks import is_number, known, require
+from polyjax.checks import a_path, is_number, known, require
 from polyjax.toy.features import Features
 from polyjax.toy.model import EMBEDDING
 
@@ -230,6 +230,7 @@ class Results:
         The sweep that the results were made of is needed where its features or distribution are the user's own. Raises
         ValueError where it is left out then, or is another.
         """
+        require(isinstance(cell, Cell), "cell", "be a cell of these results, such as sel returns", cell)
         return features_of(cell, self.config, sweep)
 
     def select(self, rule: str = "best") -> Selection:
@@ -279,8 +280,8 @@ class Results:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the `.npz` in one step: a reader sees the old file or the whole new one, never a part."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = a_path(path)
+        files.make_folder(path.parent)
         arrays = {name: Parts.of(a) for name, a in self.arrays().items()}
         write(path, self.config, self.axes, [*self.axes], arrays, self.refined)
 
@@ -412,7 +413,10 @@ def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
 @contextmanager
 def _whole(path: str | os.PathLike[str]) -> Iterator[None]:
     """A damaged file can fail in any of the layers that read it."""
+    path = a_path(path)
     try:
+        if path.is_dir():
+            raise ValueError("it is a folder")
         if os.path.exists(path) and not zipfile.is_zipfile(path):
             with open(path, "rb") as file:
                 raise ValueError("it is truncated" if file.read(2) == b"PK" else "it is no .npz file")

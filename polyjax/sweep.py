@@ -6,15 +6,17 @@ restarts.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, wraps
+from functools import cached_property
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from polyjax import description, parts, sizes, summary
 from polyjax.axes import Axes
-from polyjax.checks import is_number, known, require, whole
+from polyjax.checks import is_number, require, whole, with_suggestions
 from polyjax.engine import cells, training
 from polyjax.engine.cells import at
 from polyjax.engine.training import ENGINE_NAMES, SETTLED, Training
@@ -24,7 +26,7 @@ from polyjax.toy.distributions import Distribution, by_name
 from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
 from polyjax.toy.model import Model, n_parameters, one_model
 from polyjax.toy.models import Anthropic, Redwood, has_closed_form
-from polyjax.toy.sampling import Sampler, default_sampler
+from polyjax.toy.sampling import Sampler, can_enumerate, default_sampler, masks
 
 # Fields that are whole numbers, and the least of each.
 WHOLE = {"restarts": 1, "steps": 1, "batch": 1, "chunk": 1, "retries": 0, "refine": 0, "seed": 0}
@@ -33,6 +35,7 @@ LARGEST_POLISHED = 300  # parameters: the Hessian of every lane is kept
 LEARNING_RATE = {"sampled": 0.02, "expected": 0.1}  # without noise larger steps settle sooner
 
 
+@with_suggestions(MEANT)
 @dataclass(frozen=True, repr=False)
 class Sweep:
     """A phase diagram to train: `restarts` networks in every cell of a grid of one to four axes.
@@ -40,7 +43,8 @@ class Sweep:
     The paper's grid is `Sweep(model, density, importance)`: the importance is that of feature 0, all other features
     have importance 1. Any other grid has `axes`, and `features`, `model` or `optimizer` are functions of the axes that
     their parameters name. Whatever the grid, a cell's networks depend on nothing but its own coordinates, the restart
-    and the seed. Raises ValueError, naming the field, for values out of range.
+    and the seed. An axis holds every value once, in any order, which is that of the results; refining takes for
+    neighbours what is side by side. Raises ValueError, naming the field, for values out of range.
     """
 
     model: Model | Callable[..., Model]
@@ -78,12 +82,13 @@ class Sweep:
             if not (name == "chunk" and value is None) and not (name in sizes.ALWAYS and callable(value)):
                 object.__setattr__(self, name, whole(name, value, least))
         _check_axes(self)
+        _check_values(self)
         if self.sizes:
             _ = self.by_size  # sweeps, which are checked like this one
-            return
-        _check_parts(self)
-        _check(self)
-        _ = self.training  # checks model, sampler and batch together
+        else:
+            _check_parts(self)
+            _check_together(self)
+            _ = self.training  # checks model, sampler and batch together
         _ = self.sources  # which may be edited while the sweep is trained
 
     def __repr__(self) -> str:
@@ -157,19 +162,15 @@ class Sweep:
     @cached_property
     def sources(self) -> dict[str, str]:
         """The source text of functions and classes of the user's, by the part of the sweep that they make."""
-        model, features = self.training.one_model, self.training.features_at({})
-        return sources(
-            {
-                "model": [self.model, model],
-                "features": [self.features, features],
-                "optimizer": [self.optimizer],
-            }
-        )
+        example = self.by_size[0][1].training if self.sizes else self.training
+        examples = {"model": example.one_model, "features": example.features_at({})}
+        return sources({name: [part, examples.get(name)] for name, part in self.parts.items()})
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Sweep":
         """Return the sweep that a results file describes. Raises ValueError where a description does not suffice: for
         models, activations, distributions, features and optimizers of the user's own."""
+        require(isinstance(config, Mapping), "config", "be a configuration, as results have it", config)
         if config.get("sizes"):
             raise ValueError(f"config must describe a sweep of one size, but has sizes ({', '.join(config['sizes'])})")
         if own := sorted(config.get("given") or {}):
@@ -218,20 +219,6 @@ class Sweep:
         }
 
 
-def _with_suggestions(make: Callable[..., None]) -> Callable[..., None]:
-    """Return `Sweep.__init__` with an error for unknown keywords that says which was meant."""
-
-    @wraps(make)
-    def checked(self: Sweep, *args: Any, **fields_by_name: Any) -> None:
-        known(fields_by_name, [f.name for f in fields(Sweep)], MEANT, "Sweep")
-        make(self, *args, **fields_by_name)
-
-    return checked
-
-
-Sweep.__init__ = _with_suggestions(Sweep.__init__)  # type: ignore[method-assign]
-
-
 def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model:
     """Return the model that `describe` describes so."""
     models: dict[str, type[Redwood | Anthropic]] = {"Redwood": Redwood, "Anthropic": Anthropic}
@@ -265,6 +252,8 @@ def _check_parts(sweep: Sweep) -> None:
     features = parts.part("features", sweep.features or of_paper, coordinates)
     found = at(features, {})
     require(isinstance(found, Features), "features", "be Features, or a function that returns them", found)
+    n, base = example.n_features, example.distribution
+    _check_mask(parts.traced("features", features, lambda each: _sampled(each.of(n, base), n))[0], n)
     if sweep.features is not None:
         must = "be left out where features are given, which have their own"
         require(sweep.distribution is None, "distribution", must, sweep.distribution)
@@ -272,26 +261,51 @@ def _check_parts(sweep: Sweep) -> None:
     step = at(optimizer, {})
     must = "be an optax transformation, or a function of axes that returns one"
     require(isinstance(step, optax.GradientTransformation | None), "optimizer", must, step)
+    if step is not None:
+        parts.traced("optimizer", optimizer, lambda each: _updated(each, one_model(example)))
 
 
-def _check(sweep: Sweep) -> None:
+def _sampled(features: Features, n: int) -> Any:
+    """Return all that is asked of features: masks [2, N], and the probabilities [2^N] of few, where they are known."""
+    u = jnp.full((2, n), 0.5)
+    probability = features.mask_probability(masks(n)) if can_enumerate(features, n) else None
+    return features.mask(u), probability, features.importances(n), features.densities(n), features.active_value(u)
+
+
+def _check_mask(mask: Any, n: int) -> None:
+    """Raise ValueError unless the law of activity, which may be the user's, gives masks."""
+    ok = mask.shape == (2, n) and mask.dtype == bool
+    require(ok, "activity", f"give masks [..., {n}] of True and False", f"{mask.dtype}{[*mask.shape]}")
+
+
+def _updated(optimizer: optax.GradientTransformation, params: Any) -> Any:
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return optimizer.update(zeros, optimizer.init(zeros), zeros)
+
+
+def _check_values(sweep: Sweep) -> None:
+    """Raise ValueError unless every field that is neither a part nor a whole number is what it must be by itself."""
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
-    model = sweep.training.one_model
     require(
         isinstance(sweep.distribution, Distribution | None), "distribution", "be a Distribution", sweep.distribution
     )
     require(sweep.engine in ("auto", *ENGINE_NAMES), "engine", "be auto, arrays, lanes or fused", sweep.engine)
-    choices = (False, True, "sampled", "restarts")
-    require(sweep.polish in choices, "polish", 'be True, False, "sampled" or "restarts"', sweep.polish)
-    size = n_parameters(model) if sweep.polish else 0
-    most = f"be False for a model of {size} parameters, more than {LARGEST_POLISHED}"
-    require(size <= LARGEST_POLISHED, "polish", most, sweep.polish)
+    ok = isinstance(sweep.polish, bool) or sweep.polish in ("sampled", "restarts")
+    require(ok, "polish", 'be True, False, "sampled" or "restarts"', sweep.polish)
     require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate
     must = "be a number above 0 and finite (a schedule is part of an optimizer)"
     require(rate is None or (is_number(rate) and 0 < rate < np.inf), "learning_rate", must, rate)
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
+
+
+def _check_together(sweep: Sweep) -> None:
+    """Raise ValueError where fields do not go together."""
+    model = sweep.training.one_model
+    size = n_parameters(model) if sweep.polish else 0
+    most = f"be False for a model of {size} parameters, more than {LARGEST_POLISHED}"
+    require(size <= LARGEST_POLISHED, "polish", most, sweep.polish)
     if sweep.objective == "expected":
         must = "be sampled for any model but Redwood and Anthropic with square"
         require(has_closed_form(model), "objective", must, "expected")

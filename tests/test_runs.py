@@ -928,7 +928,9 @@ def test_a_folder_that_cannot_be_made_is_named(monkeypatch, tmp_path):
         mkdir(self, *args, **options)
 
     monkeypatch.setattr(runs.Path, "mkdir", as_in_proc)
-    with pytest.raises(OSError, match=r"^cannot make the folder .*nowhere$"):
+    with pytest.raises(
+        OSError, match=r"^path must be in a folder that can be made, but .*nowhere cannot: No such file or directory$"
+    ):
         run_to_file(TINY, tmp_path / "nowhere" / "run.npz", progress=False)
 
 

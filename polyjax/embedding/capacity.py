@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from polyjax.checks import require
+from polyjax.checks import require, shown
 
 
 def capacities(W: ArrayLike) -> jax.Array:
@@ -21,11 +21,12 @@ def capacities(W: ArrayLike) -> jax.Array:
     float32 entries from 1e-37 to 1e37 are safe, side by side too: smaller ones count as zero, larger ones may give NaN.
 
     Args:
-        W: [..., D, N], any real values.
+        W: [..., D, N], any real values. A transposed one cannot be told from a W of more neurons than features.
 
     Returns:
-        [..., N], in [0, 1]; 0 where the column is zero. The sum over features is 0 for W = 0, else
-        between 1 and the rank of W (appendix F). Gradients are finite; that with respect to a zero column is 0.
+        [..., N], in [0, 1]; 0 where the column is zero, NaN where W holds NaN or infinity. The sum over features is 0
+        for W = 0, else between 1 and the rank of W (appendix F). Gradients are finite; that with respect to a zero
+        column is 0.
 
     Raises:
         ValueError: W is not a matrix, or has no row or no column.
@@ -73,7 +74,13 @@ def trained_marginal(W: ArrayLike) -> jax.Array:
 
 
 def _matrix(W: ArrayLike) -> jax.Array:
-    W = jnp.asarray(W)
+    try:
+        array = jnp.asarray(W)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"W must be an array of real numbers, [..., D, N], but is {shown(W)}") from error
+    is_real = jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)
+    require(is_real, "W", "be an array of real numbers, [..., D, N]", W)
+    W = array
     require(W.ndim >= 2 and min(W.shape[-2:]) > 0, "W", "have at least one row and one column, [..., D, N]", W.shape)
     return W.astype(jnp.result_type(W, float))
 

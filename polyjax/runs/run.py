@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from polyjax import results
-from polyjax.checks import require
+from polyjax.checks import a_path, require
 from polyjax.engine import devices
 from polyjax.engine.outcome import Outcome, parameter_names
 from polyjax.results import OF_LANES, Parts, Refined, Results, Selection
@@ -76,7 +76,8 @@ def run_to_file(
     process is at work on it; OSError where the folder cannot be written or the workers are lost.
     """
     _check(sweep, executor)
-    path = Path(path)
+    path = a_path(path)
+    require(not path.is_dir(), "path", "name a file, not a folder", str(path))
     require(path.suffix == ".npz", "path", "end in .npz", str(path))
     if restart:
         discard(path)

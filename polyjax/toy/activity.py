@@ -7,7 +7,7 @@ B samples, N features, G groups.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -120,9 +120,11 @@ class Hierarchy:
     parents: tuple[int | None, ...]  # [N]
 
     def __post_init__(self) -> None:
+        must = "be the number of each feature's parent, or None, such as [None, 0, 0]"
+        require(_is_sequence(self.parents), "parents", must, self.parents)
         object.__setattr__(self, "parents", tuple(self.parents))
         for i, parent in enumerate(self.parents):
-            before = parent is None or (isinstance(parent, int | np.integer) and 0 <= parent < i)
+            before = parent is None or (_is_whole(parent) and 0 <= parent < i)
             require(before, "parents", f"have None or a number below {i} at {i}", parent)
 
     def _given_parent(self, density: Array) -> Array:
@@ -159,8 +161,14 @@ class ByMask:
 
     masks_probability: Callable[[Array], Array]
 
+    def __post_init__(self) -> None:
+        must = "be a function of densities"
+        require(callable(self.masks_probability), "masks_probability", must, self.masks_probability)
+
     def probability(self, masks: np.ndarray, density: Array) -> Array:
-        return self.masks_probability(density)[masks @ (1 << np.arange(masks.shape[1]))]
+        of_all, n = self.masks_probability(density), 2 ** masks.shape[1]
+        require(np.shape(of_all) == (n,), "masks_probability", f"return {n} numbers, one a mask", np.shape(of_all))
+        return of_all[masks @ (1 << np.arange(masks.shape[1]))]
 
     def mask(self, u: Array, density: Array) -> Array:
         end = jnp.cumsum(self.masks_probability(density))
@@ -178,6 +186,9 @@ class Drawn:
 
     draw: Callable[[Array, Array], Array]
 
+    def __post_init__(self) -> None:
+        require(callable(self.draw), "draw", "be a function of uniform numbers and densities", self.draw)
+
     def probability(self, masks: np.ndarray, density: Array) -> None:
         return None
 
@@ -189,6 +200,9 @@ class Drawn:
 
 
 def _groups(groups: Sequence[Sequence[int]]) -> Groups:
+    must = "be groups of features by their numbers, such as [(0, 1), (2, 3)]"
+    require(_is_sequence(groups) and all(map(_is_sequence, groups)), "groups", must, groups)
+    require(all(_is_whole(i) for group in groups for i in group), "groups", must, groups)
     found = tuple(tuple(int(i) for i in group) for group in groups)
     members = [i for group in found for i in group]
     require(
@@ -197,8 +211,18 @@ def _groups(groups: Sequence[Sequence[int]]) -> Groups:
     return found
 
 
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def _leaders(groups: Groups, n: int) -> np.ndarray:
     """Return the first feature [N] of each feature's group, itself where it is in none."""
+    largest = max((i for group in groups for i in group), default=0)
+    require(largest < n, "groups", f"hold features below {n}", largest)
     leaders = np.arange(n)
     for group in groups:
         leaders[list(group)] = group[0]

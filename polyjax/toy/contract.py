@@ -6,17 +6,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Literal
 
 from polyjax.checks import require
+from polyjax.toy.activations import Activation, find_activation
 from polyjax.toy.distributions import Distribution
 from polyjax.toy.model import EMBEDDING, Model, Parameters, has_scale
+from polyjax.toy.models import Anthropic, Redwood, function_name
 
 # Names of other arrays in results, or in the files that become results.
 TAKEN = ("config", "about", "capacity", "rank_loss", "loss", "loss_se", "settled", "converged", "attempt", EMBEDDING)
 TAKEN_BY_DIAGRAMS = ("gain", "excess", "spectrum", "before", "after", "params")
 
+BRANCHES = "branches on a value, where jnp.where would do"
 WORDS: dict[type[Exception], str] = {  # of JAX's errors that say little to who has not read of tracing
-    jax.errors.TracerBoolConversionError: "branches on a value, where jnp.where would do",
+    jax.errors.TracerBoolConversionError: BRANCHES,
     jax.errors.TracerArrayConversionError: "needs NumPy arrays, where jax.numpy would do",
     jax.errors.ConcretizationTypeError: "needs the value of an array, which is not known when it is compiled",
 }
@@ -31,6 +35,8 @@ def check_model(model: Any) -> None:
     require(is_whole, f"{name}.n_features", "be a whole number of at least 1", n)
     has_distribution = isinstance(model.distribution, Distribution)
     require(has_distribution, f"{name}.distribution", "be a Distribution", model.distribution)
+    if isinstance(model, Redwood | Anthropic):
+        check_activation(f"{name}.activation", find_activation(model.activation), model.n_features)
     params = traced(f"{name}.init", model.init, jax.eval_shape(lambda: jax.random.key(0)))
     _check_params(name, params)
     vector = jax.ShapeDtypeStruct((model.n_features,), np.float32)
@@ -65,15 +71,38 @@ def _check_number(name: str, model: Model, params: Parameters, vector: Any) -> N
     traced(f"{name}.loss", jax.grad(model.loss), params, vector, vector)
 
 
+def check_activation(name: str, f: Activation, n: int) -> None:
+    """Raise ValueError unless a function gives an array [n] for one, with a derivative to train by."""
+    z = jax.ShapeDtypeStruct((n,), np.float32)
+    found = traced(name, f, z)
+    must = "return an array of real numbers, one for each that it is given"
+    ok = getattr(found, "shape", None) == (n,) and jnp.issubdtype(found.dtype, jnp.floating)
+    require(ok, name, must, _shown(found))
+    slope = jax.make_jaxpr(lambda z, dz: jax.jvp(f, (z,), (dz,))[1])(z, z).jaxpr
+    reached = {slope.invars[1]}
+    for equation in slope.eqns:
+        if any(v in reached for v in equation.invars if not isinstance(v, Literal)):
+            reached.update(equation.outvars)
+    moves = any(v in reached for v in slope.outvars if not isinstance(v, Literal))
+    if not moves:
+        raise ValueError(f"{name} must have a derivative that is not 0 everywhere, as that of {function_name(f)} is")
+
+
 def traced(what: str, f: Callable[..., Any], *arguments: Any) -> Any:
     """Return the shapes that a function of JAX returns. Raises ValueError in words that name it where it fails."""
     try:
-        return jax.eval_shape(f, *arguments)
+        return jax.eval_shape(lambda *given: f(*given), *arguments)  # ufuncs of NumPy cannot be kept
     except Exception as error:  # whatever the user's code raises
-        words = next((words for kind, words in WORDS.items() if isinstance(error, kind)), None)
-        raised = f"raises {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         must = "must be made of jax.numpy operations, for shapes as the contract of Model has them"
-        raise ValueError(f"{what} {must}, but {words or raised}") from error
+        raise ValueError(f"{what} {must}, but {explained(error)}") from error
+
+
+def explained(error: Exception) -> str:
+    """Return what the user's code does, by the error that tracing it ends in."""
+    words = next((words for kind, words in WORDS.items() if isinstance(error, kind)), None)
+    if "truth value of an array" in str(error):  # of more than one number
+        words = BRANCHES
+    return words or f"raises {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def _shown(value: Any) -> Any:

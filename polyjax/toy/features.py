@@ -13,13 +13,14 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from polyjax.checks import require
+from polyjax.checks import require, with_suggestions
 from polyjax.toy.activity import INDEPENDENT, Activity, Independent, along
 from polyjax.toy.distributions import Distribution, Moments
 
 LARGEST_IMPORTANCE = 1e12  # beyond, float32 overflows
 
 
+@with_suggestions({"sparsity": "density, which is 1 - sparsity"})
 @dataclass(frozen=True, eq=False)
 class Features:
     """Features of a cell.
@@ -39,16 +40,24 @@ class Features:
                 value = jnp.stack([jnp.asarray(each, jnp.float32) for each in value])
                 object.__setattr__(self, name, value)
             numbers = isinstance(value, jax.core.Tracer) or np.asarray(value).dtype.kind in "iuf"
-            require(numbers and np.ndim(value) <= 1, name, "be a number, or hold one a feature", value)
+            require(
+                numbers and np.ndim(value) <= 1 and np.size(value) >= 1,
+                name,
+                "be a number, or hold one a feature",
+                value,
+            )
         p, v = (_concrete(a) for a in (self.density, self.importance))
         require(p is None or ((p > 0) & (p <= 1)), "density", "be above 0 and at most 1", p)
         right = v is None or ((v >= 0) & (v < LARGEST_IMPORTANCE))
         require(right, "importance", "be at least 0 and below 1e12", v)
         if not isinstance(self.distribution, Distribution | None):
-            several = tuple(self.distribution)
-            good = all(isinstance(d, Distribution) for d in several)
+            several = tuple(self.distribution) if isinstance(self.distribution, Sequence) else ()
+            good = bool(several) and all(isinstance(d, Distribution) for d in several)
             require(good, "distribution", "be a Distribution, or one a feature", self.distribution)
             object.__setattr__(self, "distribution", several)
+        is_law = all(callable(getattr(self.activity, name, None)) for name in ("probability", "mask", "kinds"))
+        must = "be a law of activity, such as activity.Exclusive([(0, 1)])"
+        require(is_law and not isinstance(self.activity, type), "activity", must, self.activity)
 
     def _key(self) -> tuple[Any, ...]:
         numbers = (np.asarray(a, np.float64) for a in (self.density, self.importance))
@@ -74,6 +83,7 @@ class Features:
         if isinstance(self.distribution, tuple):
             must = f"be one Distribution, or {n}, one a feature"
             require(len(self.distribution) == n, "distribution", must, len(self.distribution))
+        require(len(self.activity.kinds(n)) == n, "activity", f"be a law of {n} features", self.activity)
         return self if self.distribution is not None else replace(self, distribution=distribution)
 
     def importances(self, n: int) -> Array:

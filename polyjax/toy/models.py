@@ -148,4 +148,9 @@ def function_name(f: Callable[..., Any]) -> str:
 
 def check_shape(n_features: int, n_neurons: int) -> None:
     for name, size in (("n_features", n_features), ("n_neurons", n_neurons)):
-        require(isinstance(size, int | np.integer) and size >= 1, name, "be a whole number of at least 1", size)
+        require(
+            isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1,
+            name,
+            "be a whole number of at least 1",
+            size,
+        )

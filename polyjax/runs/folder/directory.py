@@ -42,10 +42,7 @@ class Directory:
 
     def __enter__(self) -> "Directory":
         """Raises ValueError where another process is at work here."""
-        try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-        except FileNotFoundError as error:  # which `_writing` takes for a folder that was removed
-            raise OSError(f"cannot make the folder {self.folder.parent}") from error
+        files.make_folder(self.folder.parent)
         self._writing(self._hold)
         return self
 
