@@ -142,7 +142,7 @@ class Sweep:
         """The learning rate at which the default optimiser starts."""
         return float(self.learning_rate or LEARNING_RATE[self.objective])
 
-    @property
+    @cached_property
     def training(self) -> Training:
         """How every network is trained, with all defaults filled in; where there are sizes, those of `by_size`."""
         assert isinstance(self.steps, int)

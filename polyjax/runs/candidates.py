@@ -52,7 +52,7 @@ def exchanged(now: Outcome, features: FeaturesOfCells) -> tuple[Solutions, Jobs]
     that training may not find out.
     """
     n = now.capacity.shape[-1]
-    first, other, row, column = _nearly_alike(features)
+    first, other, row, column = _nearly_alike(features, now.loss.shape)
     order = np.tile(np.arange(n), (other.size, 1))  # [S, N]
     every = np.arange(other.size)
     order[every, first], order[every, other] = other, first
@@ -61,7 +61,7 @@ def exchanged(now: Outcome, features: FeaturesOfCells) -> tuple[Solutions, Jobs]
         """Return columns [S, ..., N] in their new places."""
         return np.take_along_axis(a, order.reshape(len(order), *(1,) * (a.ndim - 2), n), -1)
 
-    scale = features.scale[row, column]
+    scale = np.broadcast_to(features.scale, (*now.loss.shape, n))[row, column]
     W, b, capacity = (a[row, column] for a in (now.params["W"], now.params["b"], now.capacity))
     W = placed(W) * (scale / np.where(placed(scale) > 0, placed(scale), 1))[:, None]
     b = placed(b) if b.shape[1:] == (n,) else b
@@ -69,7 +69,7 @@ def exchanged(now: Outcome, features: FeaturesOfCells) -> tuple[Solutions, Jobs]
     return swapped, jobs_of(swapped)
 
 
-def _nearly_alike(features: FeaturesOfCells) -> tuple[np.ndarray, ...]:
+def _nearly_alike(features: FeaturesOfCells, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     """Return pairs of features of different kinds whose importances are close and whose densities are equal, with the
     rows and columns of the cells where they are: first, other, row and column, each [C]."""
     v, p, kinds = features.importance, features.density, features.kinds
@@ -78,7 +78,7 @@ def _nearly_alike(features: FeaturesOfCells) -> tuple[np.ndarray, ...]:
         if kinds[i] == kinds[j] or features.values[i] != features.values[j]:
             continue
         close = (v[..., i] < ALIKE * v[..., j]) & (v[..., j] < ALIKE * v[..., i]) & (p[..., i] == p[..., j])
-        row, column = np.nonzero(close)
+        row, column = np.nonzero(np.broadcast_to(close, shape))
         found.append(np.stack([np.full_like(row, i), np.full_like(row, j), row, column]))
     return tuple(np.concatenate(found, axis=1)) if found else (np.empty(0, int),) * 4
 

@@ -196,7 +196,7 @@ def _begin(sweep: Sweep, store: Store, workers: Threads | Elsewhere, requests: R
     assert store.shape is not None
     begun = Run(sweep, suited.engine, store, store.shape, workers, requests, progress)
     if sweep.features is not None:
-        check_features(sweep.layout, begun.training)
+        check_features(sweep.layout, begun.training, begun.features)
     return begun
 
 

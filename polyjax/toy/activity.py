@@ -64,7 +64,7 @@ class Together:
         object.__setattr__(self, "groups", _groups(self.groups))
 
     def probability(self, masks: np.ndarray, density: Array) -> Array:
-        leaders, p = _leaders(self.groups, masks.shape[1]), _each(density, masks.shape[1])
+        leaders, p = _leaders(self.groups, masks.shape[1]), each(density, masks.shape[1])
         alike = (masks == masks[:, leaders]).all(1)
         alone = np.flatnonzero(leaders == np.arange(len(leaders)))
         return jnp.where(alike, INDEPENDENT.probability(masks[:, alone], p[alone]), 0)
@@ -91,7 +91,7 @@ class Exclusive:
 
     def probability(self, masks: np.ndarray, density: Array) -> Array:
         n = masks.shape[1]
-        p, alone = _each(density, n), np.setdiff1d(np.arange(n), sum(self.groups, ()))
+        p, alone = each(density, n), np.setdiff1d(np.arange(n), sum(self.groups, ()))
         product = INDEPENDENT.probability(masks[:, alone], p[alone])
         for group in map(np.array, self.groups):
             one, count = masks[:, group] @ p[group], masks[:, group].sum(1)
@@ -100,7 +100,7 @@ class Exclusive:
         return product
 
     def mask(self, u: Array, density: Array) -> Array:
-        p = _each(density, u.shape[1])
+        p = each(density, u.shape[1])
         active = INDEPENDENT.mask(u, density)
         for group in map(np.array, self.groups):
             end = jnp.cumsum(p[group])
@@ -129,7 +129,7 @@ class Hierarchy:
 
     def _given_parent(self, density: Array) -> Array:
         """Return the probability [N] that a feature is active where its parent is."""
-        p = _each(density, len(self.parents))
+        p = each(density, len(self.parents))
         of_parent = jnp.stack([jnp.ones(()) if i is None else p[i] for i in self.parents])
         return jnp.minimum(p / of_parent, 1)
 
@@ -229,7 +229,7 @@ def _leaders(groups: Groups, n: int) -> np.ndarray:
     return leaders
 
 
-def _each(density: Array, n: int) -> Array:
+def each(density: Array, n: int) -> Array:
     """Return densities [N] of [] or [N]."""
     return jnp.broadcast_to(density, (n,))
 

@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from polyjax.checks import require, with_suggestions
-from polyjax.toy.activity import INDEPENDENT, Activity, Independent, along
+from polyjax.toy.activity import INDEPENDENT, Activity, Independent, along, each
 from polyjax.toy.distributions import Distribution, Moments
 
 LARGEST_IMPORTANCE = 1e12  # beyond, float32 overflows
@@ -92,7 +92,7 @@ class Features:
 
     def densities(self, n: int) -> Array:
         """Return p [N] of n features."""
-        return jnp.broadcast_to(self._density, (n,))
+        return each(self._density, n)
 
     @property
     def _density(self) -> Array:
@@ -104,8 +104,8 @@ class Features:
             return self.distribution.active_value(u, along(self._density, u.shape))
         assert self.distribution is not None
         p = self.densities(len(self.distribution))
-        each = (d.active_value(u[..., i], p[i]) for i, d in enumerate(self.distribution))
-        return jnp.stack([*each], axis=-1)
+        values = (d.active_value(u[..., i], p[i]) for i, d in enumerate(self.distribution))
+        return jnp.stack([*values], axis=-1)
 
     def mask_probability(self, masks: np.ndarray) -> Array:
         """Return the probability [M] of activity masks [M, N]. Only where the activity knows it."""
@@ -130,8 +130,8 @@ class Features:
             return of_feature(self.distribution, self._density)
         assert self.distribution is not None
         p = self.densities(len(self.distribution))
-        each = (of_feature(d, p[i]) for i, d in enumerate(self.distribution))
-        return jax.tree.map(lambda *a: jnp.stack(a), *each)
+        found = (of_feature(d, p[i]) for i, d in enumerate(self.distribution))
+        return jax.tree.map(lambda *a: jnp.stack(a), *found)
 
     @property
     def distributions(self) -> tuple[Distribution, ...]:
