@@ -31,6 +31,12 @@ from polyjax.toy.sampling import Sampler, can_enumerate, default_sampler, masks
 # Fields that are whole numbers, and the least of each.
 WHOLE = {"restarts": 1, "steps": 1, "batch": 1, "chunk": 1, "retries": 0, "refine": 0, "seed": 0}
 MEANT = {"sparsity": "density, which is 1 - sparsity", "lr": "learning_rate", "n_restarts": "restarts"}
+# Parts but for the model: what each must be, or a function of axes must return.
+KINDS: dict[str, Any] = {"features": Features | None, "optimizer": optax.GradientTransformation | None}
+MUST = {
+    "features": "be Features, or a function that returns them",
+    "optimizer": "be an optax transformation, or a function of axes that returns one",
+}
 LARGEST_POLISHED = 300  # parameters: the Hessian of every lane is kept
 LEARNING_RATE = {"sampled": 0.02, "expected": 0.1}  # without noise larger steps settle sooner
 
@@ -230,9 +236,25 @@ def _check_axes(sweep: Sweep) -> None:
     """Raise ValueError unless no axis is given twice, and every axis is of some part."""
     twice = set(sweep.axes or {}) & {name for name in ("density", "importance") if getattr(sweep, name) is not None}
     require(not twice, "axes", "leave out what is given by itself", ", ".join(sorted(twice)))
-    functions = [part for part in sweep.parts.values() if parts.is_function(part)]
-    of_paper = ("density", "importance") if sweep.features is None else ()
-    parts.check_taken(sweep.coordinates, {*of_paper, *(name for f in functions for name in parts.parameters(f))})
+    for name, kind in KINDS.items():
+        part = getattr(sweep, name)
+        require(parts.is_function(part) or isinstance(part, kind), name, MUST[name], part)
+    if sweep.features is None:
+        _check_paper(sweep.coordinates)
+    functions = {name: part for name, part in sweep.parts.items() if parts.is_function(part)}
+    for name, part in functions.items():
+        parts.part(name, part, sweep.coordinates)
+    taken = {name for part in functions.values() for name in parts.parameters(part)}
+    of_paper = {"density", "importance"} if sweep.features is None else set()
+    parts.check_taken(sweep.coordinates, taken | of_paper)
+
+
+def _check_paper(coordinates: Mapping[str, tuple[float, ...]]) -> None:
+    """Raise ValueError unless the axes are those of the paper, and in range."""
+    require("density" in coordinates, "features", "be given where no axis is the density", None)
+    p, v = (np.asarray(coordinates.get(name, 1)) for name in ("density", "importance"))
+    require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", p)
+    require((v >= 0) & (v < LARGEST_IMPORTANCE), "importance", "be at least 0 and below 1e12", v)
 
 
 def _check_parts(sweep: Sweep) -> None:
@@ -243,15 +265,10 @@ def _check_parts(sweep: Sweep) -> None:
     check_model(example)
     clash = set(one_model(example)._fields) & set(coordinates)
     require(not clash, "axes", "have other names than the model's parameters", ", ".join(sorted(clash)))
-    if sweep.features is None:
-        require("density" in coordinates, "features", "be given where no axis is the density", None)
-        p, v = (np.asarray(coordinates.get(name, 1)) for name in ("density", "importance"))
-        require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", p)
-        require((v >= 0) & (v < LARGEST_IMPORTANCE), "importance", "be at least 0 and below 1e12", v)
     of_paper = FirstImportance(example.n_features)
     features = parts.part("features", sweep.features or of_paper, coordinates)
     found = at(features, {})
-    require(isinstance(found, Features), "features", "be Features, or a function that returns them", found)
+    require(isinstance(found, Features), "features", MUST["features"], found)
     n, base = example.n_features, example.distribution
     _check_mask(parts.traced("features", features, lambda each: _sampled(each.of(n, base), n))[0], n)
     if sweep.features is not None:
@@ -259,8 +276,7 @@ def _check_parts(sweep: Sweep) -> None:
         require(sweep.distribution is None, "distribution", must, sweep.distribution)
     optimizer = parts.part("optimizer", sweep.optimizer, coordinates)
     step = at(optimizer, {})
-    must = "be an optax transformation, or a function of axes that returns one"
-    require(isinstance(step, optax.GradientTransformation | None), "optimizer", must, step)
+    require(isinstance(step, KINDS["optimizer"]), "optimizer", MUST["optimizer"], step)
     if step is not None:
         parts.traced("optimizer", optimizer, lambda each: _updated(each, one_model(example)))
 

@@ -253,7 +253,7 @@ def test_the_expected_objective_of_a_law_is_what_samples_find(law):
         ({"features": 0.5}, "features must be Features, or a function that returns them, but is 0.5"),
         ({"features": lambda density, decay: density}, "features must be Features, or a function that returns them"),
         ({"features": None, "axes": {"decay": [0.5]}}, "features must be given where no axis is the density"),
-        ({"model": lambda decay: decay}, "model must be a function that returns a model"),
+        ({"model": lambda decay: decay}, "model must be a model, such as"),
         ({"optimizer": lambda decay: decay}, "optimizer must be an optax transformation, or a function of axes"),
         ({"distribution": UNIFORM_SIGNED}, "distribution must be left out where features are given"),
         (

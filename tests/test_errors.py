@@ -215,12 +215,12 @@ AXES = [
         with_axes({"a": [np.nan], "density": [0.5]}, optimizer=lambda a: optax.sgd(a)),
         "a must be finite, but is nan at index 0",
     ),
-    (with_axes({}), "axes must be given, or density and importance, but is {}"),
+    (with_axes({}), "features must be given where no axis is the density, but is None"),
     (
         with_axes({"a": [1.0], "density": [0.5]}),
-        "axes must hold names that features, model or optimizer have as a parameter, but is 'a'",
+        "axes must hold names that features, model, optimizer, batch or steps have as a parameter, but is 'a'",
     ),
-    (lambda: Sweep(Redwood(3, 2)), "axes must be given, or density and importance, but is None"),
+    (lambda: Sweep(Redwood(3, 2)), "features must be given where no axis is the density, but is None"),
     (
         with_axes({"lambda": [0.5]}),
         "axes must have other names than restart, neuron, feature, parameter, but is 'lambda'",

@@ -181,3 +181,11 @@ def test_rows_go_upwards_and_columns_to_the_right():
 def test_printing_loads_no_matplotlib():
     code = "import polyjax, sys; repr(polyjax.Sweep(polyjax.Redwood(3, 2), [0.5])); print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_sweep_of_several_sizes_is_printed_with_its_first():
+    sweep = Sweep(lambda d: Redwood(6, d), axes={"density": [0.1, 0.2], "d": [2, 3]}, steps=4)
+    lines = repr(sweep).splitlines()
+    assert len(lines) <= 11
+    assert lines[1] == "  sizes       d; below is the first"
+    assert lines[3] == "  model       Redwood, 6 features in 2 neurons, square"

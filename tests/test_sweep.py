@@ -374,6 +374,7 @@ def test_axes_are_taken_from_any_sequence():
 
 WHOLE = "be a whole number of at least"
 RATE = "learning_rate must be a number above 0 and finite (a schedule is part of an optimizer)"
+MODEL = "model must be a model, such as Redwood(6, 3) or your own subclass of Model"
 REFUSED = [
     ({"density": []}, "density must be one-dimensional and hold at least one value, but is []"),
     ({"density": 0.5}, "density must be one-dimensional and hold at least one value, but is 0.5"),
@@ -407,12 +408,18 @@ REFUSED = [
         {"importance": [Redwood(3, 2)]},
         "importance must hold numbers, but is [Redwood(n_features=3, n_neurons=2, activation='square')]",
     ),
-    ({"model": "Anthropic"}, "model must be a model, such as Redwood(6, 3), but is 'Anthropic'"),
+    (
+        {"model": "Anthropic"},
+        "model must be a model, such as Redwood(6, 3) or your own subclass of Model, but is 'Anthropic'",
+    ),
     (
         {"model": Anthropic},
-        "model must be a model, such as Redwood(6, 3), but is <class 'polyjax.toy.models.Anthropic'>",
+        f"{MODEL}, but is <class 'polyjax.toy.models.Anthropic'>",
     ),
-    ({"model": [0.5], "density": Redwood(3, 2)}, "model must be a model, such as Redwood(6, 3), but is [0.5]"),
+    (
+        {"model": [0.5], "density": Redwood(3, 2)},
+        "model must be a model, such as Redwood(6, 3) or your own subclass of Model, but is [0.5]",
+    ),
     (
         {"learning_rate": 0.1, "optimizer": optax.sgd(0.1)},
         "learning_rate must be left out where an optimizer is given, which has its own, but is 0.1",

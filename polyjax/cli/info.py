@@ -8,7 +8,8 @@ import numpy as np
 from polyjax.results import Results
 from polyjax.sweep import Sweep
 
-APART = ("order", "provenance", "source")  # fields of the configuration that are shown elsewhere
+# Fields of the configuration that are shown elsewhere, or that say of every size what is said of the first.
+APART = ("order", "provenance", "source", "parts", "made")
 
 
 def describe(path: str, results: Results) -> str:

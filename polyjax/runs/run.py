@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from polyjax import results
+from polyjax import files, results
 from polyjax.checks import a_path, require
 from polyjax.engine import devices
 from polyjax.engine.outcome import Outcome, parameter_names
@@ -101,7 +101,7 @@ def _sizes_to_file(sweep: Sweep, path: Path, executor: Executor | None, progress
     """Train the sweeps of every size into files of their own beside the results file, which is put together from
     them. These are all in memory in the end."""
     beside = sizes_folder(path)
-    beside.mkdir(parents=True, exist_ok=True)
+    files.make_folder(beside)
 
     def train(values: Mapping[str, float], part: Sweep) -> Results:
         name = ",".join(f"{name}={value}" for name, value in values.items())

@@ -33,7 +33,11 @@ def merged(sweep: Sweep, found: list[Results]) -> Results:
         return {name: together(*(a[name] for a in arrays)) for name in arrays[0]}
 
     refined = [results.refined.arrays() for results in found if results.refined is not None]
-    config = sweep.describe() | {"made": [_made(results) for results in found]}
+    config = (
+        sweep.describe()
+        | ({"source": sweep.sources} if sweep.sources else {})
+        | {"made": [_made(results) for results in found]}
+    )
     config |= {name: found[0].config[name] for name in ("engine", "provenance")}
     whole = of_all([results.arrays() for results in found])
     return Results.of(axes, whole, config, Refined.of(of_all(refined)) if refined else None)
