@@ -21,7 +21,6 @@ from diverging import DIVERGING
 
 import polyjax
 from polyjax.engine import execution
-from polyjax.results import OF_LANES
 from polyjax.runs import executors, worker, workers
 from polyjax.runs import run as runs
 from polyjax.runs.executors import Cluster, WorkersLost
@@ -69,11 +68,10 @@ def expected():
 
 
 def assert_same(a, b):
-    for name in OF_LANES:
-        assert getattr(a, name).tobytes() == getattr(b, name).tobytes(), name
-    for name, x, y in zip(a.refined._fields, a.refined, b.refined, strict=True):
-        assert x is y is None or x.tobytes() == y.tobytes(), name
-    assert a.config == b.config
+    for x, y in ((a, b), (a.refined, b.refined)):
+        assert x.arrays().keys() == y.arrays().keys()
+        for name, values in x.arrays().items():
+            assert values.tobytes() == y.arrays()[name].tobytes(), name
 
 
 # --- results

@@ -67,11 +67,11 @@ def diagram(
     y = Scale(names[0], results.axes[names[0]]) if len(names) > 1 else Scale("", np.zeros(1))
     columns, rows = x.centres.size, y.centres.size
     options = {"x_range": ranges[0], "y_range": ranges[1], "title": title, "tools": TOOLS, "toolbar_location": "right"}
-    plot = figure(frame_width=side, frame_height=side, **options)  # type: ignore[arg-type]
+    plot = figure(frame_width=side, frame_height=side, **options)
     for axis, scale in ((plot.xaxis, x), (plot.yaxis, y)):
         ticks = _ticks(scale)
-        axis.ticker, axis.major_label_overrides = FixedTicker(ticks=[*ticks]), ticks  # type: ignore[attr-defined]
-        axis.axis_label = scale.name.replace("_", " ")  # type: ignore[attr-defined]
+        axis.ticker, axis.major_label_overrides = FixedTicker(ticks=[*ticks]), ticks
+        axis.axis_label = scale.name.replace("_", " ")
     plot.grid.visible, plot.toolbar.logo = False, None
     source = ColumnDataSource({"image": [np.zeros((rows, columns), np.float32)]})
     renderer = plot.image("image", x=0, y=0, dw=columns, dh=rows, source=source, color_mapper=mappers["capacity"])
@@ -121,7 +121,7 @@ def arrows() -> dict[str, Any]:
     source = ColumnDataSource({name: [] for name in names})
     outlines = ColumnDataSource({"xs": [], "ys": [], "color": []})
     x, y = Range1d(-1, 1), Range1d(-1, 1)
-    plot = figure(**FRAME, **PLAIN, x_range=x, y_range=y, title="embedding, by block")  # type: ignore[arg-type]
+    plot = figure(**FRAME, **PLAIN, x_range=x, y_range=y, title="embedding, by block")
     plot.axis.visible, plot.grid.visible = False, False
     plot.multi_line("xs", "ys", color="color", line_dash=[4, 3], source=outlines)
     head = VeeHead(size=9, fill_color="color", line_color="color")
@@ -137,7 +137,7 @@ def matrix(title: str, width: int) -> dict[str, Any]:
     palette = [to_hex(color) for color in colormaps[SIGNED_MAP](np.linspace(0, 1, 255))]
     mapper, x, y = LinearColorMapper(palette=palette, low=-1, high=1), Range1d(0, 1), Range1d(1, 0)
     source = ColumnDataSource({name: [] for name in ("x", "y", "value", "text", "color")})
-    plot = figure(width=width, height=HEIGHT, x_range=x, y_range=y, title=title, **PLAIN)  # type: ignore[arg-type]
+    plot = figure(width=width, height=HEIGHT, x_range=x, y_range=y, title=title, **PLAIN)
     plot.axis.visible, plot.grid.visible = False, False
     plot.rect("x", "y", 1, 1, color={"field": "value", "transform": mapper}, source=source)
     centred: dict[str, Any] = {"text_align": "center", "text_baseline": "middle", "text_font_size": "11px"}
@@ -151,13 +151,13 @@ def restarts() -> dict[str, Any]:
     x = Range1d(-0.6, 1)
     dots = ColumnDataSource({name: [] for name in ("x", "y", "color", "fill")})
     losses = ColumnDataSource({name: [] for name in ("x", "loss", "restart", "settled", "attempt")})
-    upper = figure(width=2 * SIDE, height=HEIGHT - 40, x_range=x, y_range=Range1d(-0.05, 1.05), **PLAIN)  # type: ignore[arg-type]
+    upper = figure(width=2 * SIDE, height=HEIGHT - 40, x_range=x, y_range=Range1d(-0.05, 1.05), **PLAIN)
     upper.scatter("x", "y", size=6, line_color="color", fill_color="fill", source=dots)
-    lower = figure(width=2 * SIDE, height=HEIGHT - 60, x_range=x, **PLAIN)  # type: ignore[arg-type]
+    lower = figure(width=2 * SIDE, height=HEIGHT - 60, x_range=x, **PLAIN)
     bars = lower.scatter("x", "loss", size=8, color=BLUE, source=losses)
     told = [("restart", "@restart"), ("loss", "@loss{0.000000}"), ("settled", "@settled"), ("attempt", "@attempt")]
     lower.add_tools(HoverTool(tooltips=told, renderers=[bars]))
-    upper.title.text = "capacities of all restarts, of lowest loss first"  # type: ignore[union-attr]
+    upper.title.text = "capacities of all restarts, of lowest loss first"
     upper.yaxis.axis_label, lower.yaxis.axis_label = "capacity", "loss"
     upper.xaxis.visible, lower.xaxis.visible = False, False
     return {"figures": [upper, lower], "restarts": dots, "losses": losses, "restart_x": x}
@@ -167,8 +167,8 @@ def gain() -> dict[str, Any]:
     """Return the models of the marginal loss reduction against capacity."""
     curves = ColumnDataSource({"xs": [], "ys": [], "color": []})
     optima, trained = (ColumnDataSource({"x": [], "y": [], "color": []}) for _ in range(2))
-    plot = figure(width=2 * SIDE, height=HEIGHT, x_range=Range1d(-0.03, 1.03), y_axis_type="log", **PLAIN)  # type: ignore[arg-type]
-    plot.title.text = "gain from capacity, -dL/dC: ● optimum, ○ trained"  # type: ignore[union-attr]
+    plot = figure(width=2 * SIDE, height=HEIGHT, x_range=Range1d(-0.03, 1.03), y_axis_type="log", **PLAIN)
+    plot.title.text = "gain from capacity, -dL/dC: ● optimum, ○ trained"
     plot.xaxis.axis_label = "capacity"
     plot.multi_line("xs", "ys", color="color", line_width=2, source=curves)
     plot.scatter("x", "y", size=11, line_color="color", fill_color="white", source=trained)
