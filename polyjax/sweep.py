@@ -97,6 +97,10 @@ class Sweep:
             _ = self.training  # checks model, sampler and batch together
         _ = self.sources  # which may be edited while the sweep is trained
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: what follows from them is made again where a sweep is sent to."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def __repr__(self) -> str:
         return summary.lines("Sweep", summary.of_sweep(self))
 
