@@ -13,6 +13,8 @@ LOCAL = "local:"
 INSTALL = "--dask needs Dask: pip install 'polyjax[dask]'"
 # Ctrl-C in a terminal reaches all processes there, of which the one that asked for work is to decide.
 DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+# Else Dask gives up a worker that was started anew and is dead again when 15 s are over.
+PATIENCE = {"distributed.deploy.lost-worker-timeout": "1000d"}
 
 
 @contextmanager
@@ -20,6 +22,7 @@ def executor(address: str) -> Iterator[Executor]:
     """Yield the workers of the scheduler at an address, or of as many processes here as "local:N" says. Raises
     ValueError for an address that is none, OSError where nobody answers."""
     try:
+        from dask import config
         from distributed import Client, LocalCluster
         from distributed.utils import silence_logging_cmgr
     except ImportError:
@@ -30,7 +33,7 @@ def executor(address: str) -> Iterator[Executor]:
     with silence_logging_cmgr(logging.CRITICAL):  # what befalls workers is in the progress bar
         if here:
             options = {"n_workers": int(number), "threads_per_worker": 1, "silence_logs": logging.CRITICAL}
-            with LocalCluster(**options, preload=DEAF) as cluster, Client(cluster) as client:
+            with config.set(PATIENCE), LocalCluster(**options, preload=DEAF) as cluster, Client(cluster) as client:
                 yield from _executor(client)
         else:
             with Client(address) as client:
