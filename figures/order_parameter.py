@@ -20,6 +20,7 @@ from figures.drawing import Page, page, panel, results_command
 from figures.figure4 import problem
 from polyjax import theory
 from polyjax.draw import captions
+from polyjax.draw.cells import states
 from polyjax.draw.scales import plain_log_ticks
 from polyjax.draw.style import COLORS, LEVEL, VARIED
 from polyjax.embedding.capacity import trained_marginal
@@ -27,6 +28,7 @@ from polyjax.results import Results, load
 from polyjax.theory.grid import CRITICAL_KURTOSIS, ClosedForm
 
 KURTOSES = (1.8, 2.2, 3.0, 6.0, 18.0)  # of the cuts: two above the critical point, at it, and two below
+STATES = ("failed", "are not settled")
 SEEN = 0.05  # capacities below are those of ignored features, whose short embeddings tell nothing
 WIDTH, TOP, HEIGHT, FOOT = 7.0, 0.24, 2.1, 2.78  # inches
 ORDER = r"$-\partial L/\partial C_0$"
@@ -180,7 +182,8 @@ def _words(results: Results, rule: str) -> tuple[str, str, str]:
         "by which the optimum differs. Below the critical density, at which k = 3, both sides are 2λ²; above it they "
         "are (k - 1)²/2 and 2."
     )
-    details = captions.caption(results.config, rule, selection, text)
+    counts = (f"{cells.sum():,} cells {kind}." for cells, kind in zip(states(selection), STATES, strict=True))
+    details = captions.of_panels({"a": results.config}, rule, text, *counts)
     return caption, details, captions.in_a_line([results.config])
 
 

@@ -151,14 +151,14 @@ def test_all_text_is_legible(results):
     assert sentences(fig) == 2
     assert "2 (n/C)² of the trained weights alone (eq. 14)" in fig.details
     assert "the gain of eq. 54 at the trained capacity" in fig.details
-    assert "Failed cells (hatched grey): 0. Cells not settled (hatched orange): 0." in fig.details
+    assert "0 cells failed. 0 cells are not settled." in fig.details
 
 
 def test_failed_and_unsettled_cells_are_counted(results):
     capacity, settled = results.capacity.copy(), results.settled.copy()
     capacity[3, 4:6], settled[3, 4:9] = np.nan, False
     fig, _ = rendered(lambda: drawing.draw(replace(results, capacity=capacity, settled=settled)))
-    assert "Failed cells (hatched grey): 2. Cells not settled (hatched orange): 3." in fig.details
+    assert "2 cells failed. 3 cells are not settled." in fig.details
 
 
 def test_the_command_leaves_both_images(tmp_path, results):
