@@ -32,7 +32,11 @@ def executor(address: str) -> Iterator[Executor]:
     require(not here or (number.isdigit() and int(number) > 0), "--dask", "be an address or local:N", address)
     with silence_logging_cmgr(logging.CRITICAL):  # what befalls workers is in the progress bar
         if here:
-            options = {"n_workers": int(number), "threads_per_worker": 1, "silence_logs": logging.CRITICAL}
+            options: dict[str, Any] = {
+                "n_workers": int(number),
+                "threads_per_worker": 1,
+                "silence_logs": logging.CRITICAL,
+            }
             options |= {"dashboard_address": ":0"}  # any port that is free
             with config.set(PATIENCE), LocalCluster(**options, preload=DEAF) as cluster, Client(cluster) as client:
                 yield from _executor(client)
