@@ -68,10 +68,9 @@ def expected():
 
 
 def assert_same(a, b):
-    for x, y in ((a, b), (a.refined, b.refined)):
-        assert x.arrays().keys() == y.arrays().keys()
-        for name, values in x.arrays().items():
-            assert values.tobytes() == y.arrays()[name].tobytes(), name
+    for x, y in ((a.arrays(), b.arrays()), (a.refined.arrays(), b.refined.arrays())):
+        assert {name: values.tobytes() for name, values in x.items()} == {name: v.tobytes() for name, v in y.items()}
+    assert a.config == b.config
 
 
 # --- results
