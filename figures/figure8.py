@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from figures.drawing import Page, apart, load_panels, page, panel, results_command
 from polyjax import plot
 from polyjax.draw import captions, cells
-from polyjax.draw.shapes import RANGE, Shapes, shapes, tolerances
+from polyjax.draw.shapes import MOST, Shapes, shapes, tolerance_of
 from polyjax.draw.style import integers
 from polyjax.results import Results, Selection
 
@@ -39,7 +39,7 @@ HISTOGRAM, FOOT = 3.76, 5.48  # inches from the upper edge: the histogram and th
 def draw(panels: Mapping[str, Results]) -> Page:
     """The whole figure, to be called within `style()`."""
     chosen = {name: panels[name].select("refined") for name in PANELS}
-    zero = {name: tolerances(panels[name], "refined") for name in PANELS}
+    zero = {name: tolerance_of(panels[name], "refined") for name in PANELS}
     found = {name: [shapes(s, f * zero[name]) for f in (1, *FACTORS)] for name, s in chosen.items()}
     fig = page(WIDTH, FOOT, *_words(panels, chosen, found))
     for row, (show, label) in enumerate(ROWS.items()):
@@ -122,10 +122,10 @@ def _details(
 
 def _shown(panels: Mapping[str, Results]) -> str:
     """The tolerances of all panels in words."""
-    zero = np.concatenate([tolerances(panels[name], "refined").ravel() for name in PANELS])
-    if zero.min() == zero.max():
-        return f"{zero[0]:g}"
-    return f"what each cell's certificate leaves open, {RANGE[0]:g} to {RANGE[1]:g} (median {np.median(zero):.2g})"
+    zero = [f"{tolerance_of(panels[name], 'refined'):.2g}" for name in PANELS]
+    if len({*zero}) == 1:
+        return zero[0]
+    return f"what the certificates of {MOST:.0%} of the cells leave open, {', '.join(zero[:-1])} and {zero[-1]}"
 
 
 def _numbers(letter: str, selection: Selection, found: Sequence[Shapes]) -> str:

@@ -86,6 +86,22 @@ def test_the_blocks_of_a_diagram(kind, tolerance):
     assert found.efficient.all()
 
 
+def test_what_counts_as_zero_follows_from_most_certificates_of_a_diagram():
+    plain = results("redwood-square-6in3", ["pairs"])
+    assert shapes.tolerance_of(plain, "refined") == shapes.TOLERANCE
+    excess, spectrum = np.zeros((8, 8)), np.full((8, 8, 18), 3.0)
+    spectrum[..., 0], spectrum[..., -3:] = 1.0, np.nan
+    certified = replace(plain, refined=plain.refined._replace(excess=excess, spectrum=spectrum))
+    # Where polishing sees no excess it may leave `descent.ENOUGH`, 2e-5: a distance of (2 * 2e-5 / 1)^(1/2), twice.
+    assert shapes.tolerance_of(certified, "refined") == pytest.approx(0.01265, rel=1e-3)
+    excess[0, :6] = 1.0  # less than a tenth of the cells
+    assert shapes.tolerance_of(certified, "refined") == pytest.approx(0.01265, rel=1e-3)
+    excess[1] = 1e-4
+    assert shapes.tolerance_of(certified, "refined") == pytest.approx(0.02828, rel=1e-3)
+    spectrum[1, :, 0] = 0.01  # no less than `certificate.FLATTEST` counts: 0.14, which is no longer clear
+    assert shapes.tolerance_of(certified, "refined") == 0.05
+
+
 def test_an_embedding_that_wastes_capacity_is_not_efficient(panels):
     wasteful = results("redwood-relu-6in3", ["block of six"])
     wasteful.refined.W[:4] *= np.array([3, 1, 1])[:, None]  # the block is no longer isotropic

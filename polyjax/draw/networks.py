@@ -36,7 +36,7 @@ class Network(NamedTuple):
             rule = slices.default_rule(results, rule)
             selection = results.select(rule)
             W, C = slices.embeddings(selection)[cell.place], selection.capacity[cell.place]
-            tolerance, words = float(shapes.tolerances(results, rule)[cell.place]), cell.words
+            tolerance, words = shapes.tolerance_of(results, rule), cell.words
         else:
             R = results.loss.shape[-1]
             require(0 <= restart < R, "restart", f"be one of the {R} restarts, from 0", restart)

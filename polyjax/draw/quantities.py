@@ -81,11 +81,11 @@ def _excess(results: Results, selection: Selection, rule: str, feature: int) -> 
 
 
 def _blocks(results: Results, selection: Selection, rule: str, feature: int) -> Quantity:
-    return _count(shapes.shapes(selection, shapes.tolerances(results, rule)).number, "number of blocks")
+    return _count(shapes.shapes(selection, shapes.tolerance_of(results, rule)).number, "number of blocks")
 
 
 def _largest(results: Results, selection: Selection, rule: str, feature: int) -> Quantity:
-    found = shapes.shapes(selection, shapes.tolerances(results, rule)).largest
+    found = shapes.shapes(selection, shapes.tolerance_of(results, rule)).largest
     return _count(found, "largest block: features")
 
 

@@ -12,7 +12,8 @@ from polyjax.results import Results, Selection
 
 TOLERANCE = 0.05  # cosines that count as zero in solutions that are not polished
 EFFICIENT = 0.01  # by which the sum of capacities may be less
-RANGE = (0.005, 0.05)  # in polished ones, where they follow from the certificate: rounding, and the most that is clear
+RANGE = (0.005, 0.05)  # in polished ones, where they follow from the certificates: rounding, and the most that is clear
+MOST = 0.9  # of a diagram's cells are as certain as its tolerance says; the rest are the luck of their last attempts
 
 
 class Shapes(NamedTuple):
@@ -26,14 +27,14 @@ class Shapes(NamedTuple):
     efficient: np.ndarray  # [*axes], bool: Theorem 2 holds
 
 
-def tolerances(results: Results, rule: str) -> np.ndarray:
-    """Return what counts as zero in every cell, [*axes]: of polished cells, twice what the certificate leaves open,
-    since a cosine is of two."""
+def tolerance_of(results: Results, rule: str) -> float:
+    """Return what counts as zero in a diagram: of polished cells, twice what the certificates of most cells leave open,
+    since a cosine is of two. One for all cells, so that like embeddings have as many blocks."""
     refined = results.refined
     if rule != "refined" or refined is None or refined.excess is None or refined.spectrum is None:
-        return np.full(results.loss.shape[:-1], TOLERANCE)
+        return TOLERANCE
     found = 2 * certificate.uncertainty(refined.excess, refined.spectrum)
-    return np.clip(np.nan_to_num(found, nan=np.inf), *RANGE)
+    return float(np.clip(np.quantile(np.nan_to_num(found, nan=np.inf), MOST, method="lower"), *RANGE))
 
 
 def shapes(selection: Selection, tolerance: float | np.ndarray = TOLERANCE) -> Shapes:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from polyjax.engine.descent import ENOUGH
 from polyjax.toy.model import Model, Parameters, embeds_by_parameter, n_neurons, one_model
 
 SETTLED = 1e-3  # the largest fraction by which the loss of a minimum still falls when it is polished further
@@ -44,11 +45,11 @@ def uncertainty(excess: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     """Return how far a solution may be from its minimum, [...], in units of the embeddings' lengths.
 
     The distance at which a loss of the given excess lies along the flattest direction, (2 excess / s)^(1/2), where s is
-    no less than `FLATTEST`: directions that are flatter are no part of what makes the minimum. NaN where nothing is
-    known.
+    no less than `FLATTEST`: directions that are flatter are no part of what makes the minimum. The excess is no less
+    than `descent.ENOUGH`, which polishing leaves over without seeing it. NaN where nothing is known.
     """
     flattest = np.maximum(np.nanmin(abs(spectrum), axis=-1, initial=np.inf), FLATTEST)
-    return np.sqrt(2 * np.maximum(excess, 0) / flattest)
+    return np.sqrt(2 * np.maximum(excess, ENOUGH) / flattest)
 
 
 def spectrum(

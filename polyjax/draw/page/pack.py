@@ -92,7 +92,7 @@ def _theory(results: Results) -> dict[str, np.ndarray]:
 
 def _blocks(results: Results, selection: Selection, rule: str) -> Blocks:
     W, C = (a.reshape(-1, *a.shape[len(results.axes) :]) for a in (slices.embeddings(selection), selection.capacity))
-    block, rank = shapes.members(W, C, shapes.tolerances(results, rule).ravel())
+    block, rank = shapes.members(W, C, shapes.tolerance_of(results, rule))
     W = np.where(np.isfinite(W).all((1, 2))[:, None, None], W, 0)
     arrow = np.zeros((*C.shape, 2))
     for b in range(block.max() + 1):
