@@ -231,6 +231,33 @@ def test_a_reversed_embedding_is_mended():
     np.testing.assert_allclose(mended.rank_loss, best.rank_loss, rtol=2e-3)  # a trial, which is polished further
 
 
+def test_contenders_are_other_solutions_that_are_nearly_as_good():
+    now = Outcome(np.float32([[[0.9, 0.5, 0.1]] * 2]), np.ones((1, 2)), *(np.zeros((1, 2)),) * 3, {})
+    capacity = np.float32([[0.9, 0.1, 0.5], [0.9, 0.2, 0.5], [0.9, 0.5, 0.21], [0.5, 0.5, 0.5], [0.1, 0.1, 0.1]])
+    # The first is the cell's own with features exchanged, the third is like the second and worse, the last is too bad.
+    loss, column = np.array([0.9, 1.003, 1.004, 0.999, 1.2]), np.array([0, 0, 0, 0, 1])
+    some = jobs.Solutions({}, capacity, np.zeros(5, int), column)
+    parts = [(jax.tree.map(lambda a, i=i: a[i : i + 3], some), loss[i : i + 3]) for i in (0, 3)]
+    given, more = candidates.contenders(now, parts, 0.01, np.array([0, 1, 1]))
+    np.testing.assert_array_equal(given.capacity, capacity)
+    assert more.origin.tolist() == [3, 1]
+
+
+def test_a_solution_that_only_looked_worse_is_taken_in_the_end(results):
+    stages, best = polishing.Stages(in_memory(SWEEP, (6, 6))), Outcome(*results.refined[:6])
+    now = jax.tree.map(np.copy, best)
+    now.params["W"][2, 3] *= 1.05  # of a higher loss, and of another kind as it says; ranked as if it were better
+    now.capacity[2, 3] = 0.2
+    now.rank_loss[2, 3] *= 0.998
+    params, capacity, loss = jax.tree.map(lambda a: a[2:3, 3], (best.params, best.capacity, best.rank_loss))
+    stages.tried = [(jobs.Solutions(params, capacity, np.array([2]), np.array([3])), loss)]
+    then = stages.reconsidered(now)
+    np.testing.assert_array_equal(then.params["W"][2, 3], best.params["W"][2, 3])
+    elsewhere = np.arange(36).reshape(6, 6) != 15
+    for before, after in zip(jax.tree.leaves(now), jax.tree.leaves(then), strict=True):
+        np.testing.assert_array_equal(before[elsewhere], after[elsewhere])
+
+
 def test_a_model_of_one_feature_is_polished():
     sweep = polyjax.Sweep(polyjax.Redwood(1, 1), [0.5, 1.0], [1.0], restarts=1, steps=50, polish=True)
     refined = polyjax.run(sweep, progress=False).refined

@@ -813,8 +813,8 @@ def test_half_as_many_models_are_trained_at_once_where_the_memory_ends(
 
 @pytest.mark.usefixtures("two_workers")
 def test_neighbours_are_looked_at_in_parts_where_the_memory_ends(path, steady, capfd, monkeypatch):
-    looking = SimpleNamespace(compiled_rank=lambda fixed: small_device(evaluation.compiled_rank(fixed), 8))
-    monkeypatch.setattr("polyjax.runs.continuation.evaluation", looking)
+    ranking = evaluation.compiled_rank
+    monkeypatch.setattr(evaluation, "compiled_rank", lambda fixed: small_device(ranking(fixed), 8))
     run_to_file(STEADY, path, progress=False)
     assert said(capfd) == [halving(12)]  # chunks of jobs are narrow where there are few
     assert_the_same_to_rounding(polyjax.load(path), steady.results)

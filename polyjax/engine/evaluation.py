@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from polyjax.engine import devices, lanes
 from polyjax.engine.cells import Coordinates, over_rows
@@ -57,6 +58,7 @@ FINE = Batches(16, Quadrature(16, 67, 9, 4096))
 COARSE = Batches(8, Quadrature(16, 37, 28, 2048))  # for what is polished afterwards
 _ANY = optax.identity()  # in place of the optimizer, which evaluation does not use
 LOSSES = 2**21  # in memory at a time, or on arrays as many activations: what a core's cache holds
+PARTS = 2  # in which a tile is read: in a loop, so that its samples are in memory and not drawn again
 
 
 class Evaluated(NamedTuple):
@@ -65,11 +67,6 @@ class Evaluated(NamedTuple):
     rank_loss: Array  # by which restarts and solutions of a cell are chosen
     loss: Array  # on independent samples
     loss_se: Array  # the standard error of `loss`
-
-
-def ranking_batch(features: Features, n: int, key: Array, tiles: int) -> Batch:
-    """Return samples of n features, a lattice in S tiles: x [S, B, N]."""
-    return jax.vmap(lambda number: tile(features, n, key, number, jnp.int32(tiles)))(jnp.arange(tiles))
 
 
 def report_batch(features: Features, n: int, key: Array, quadrature: Quadrature) -> Batch:
@@ -121,22 +118,33 @@ def evaluate(training: Training, params: Parameters, lane: Coordinates, row: Coo
     """Evaluate params [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows. The expected objective is known
     without error."""
     if training.objective == "expected":
-        loss = rank(training, params, lane, row, key)
+        loss = rank(training, params, lane, row, key, 1)
         return Evaluated(loss, loss, jnp.zeros_like(loss))
-    report = _batches(training).report
+    tiles, report = COARSE if training.polished else FINE
     form = partial(report_batch, quadrature=report)
     batch = _batch(training, row, n_rows(params), jax.random.fold_in(key, 1), form)
     losses = _losses(training, params, lane, batch)
     loss_se = losses.std(0, ddof=1) / report.shifts**0.5
-    return Evaluated(rank(training, params, lane, row, key), losses.mean(0), loss_se)
+    return Evaluated(rank(training, params, lane, row, key, tiles), losses.mean(0), loss_se)
 
 
-def rank(training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Array:
-    """Return the `rank_loss` of `evaluate` alone."""
+def rank(
+    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array, tiles: ArrayLike
+) -> Array:
+    """Return the loss [P, L] of params [P, L, ...] on a lattice of so many tiles, a power of two: with those of FINE or
+    COARSE the `rank_loss` of `evaluate`, with more a sharper one."""
     if training.objective == "expected":
         return _each_lane(training)(params, lane, over_rows(training.exact_data, row, n_rows(params)))
-    batch = _batch(training, row, n_rows(params), key, partial(ranking_batch, tiles=_batches(training).tiles))
-    return _losses(training, params, lane, batch).mean(0)
+
+    def form(number: Array, features: Features, n: int, key: Array) -> Batch:
+        batch = tile(features, n, key, number, jnp.int32(tiles))
+        return Batch(*(a.reshape(PARTS, -1, *a.shape[1:]) for a in batch))
+
+    def add(number: Array, total: Array) -> Array:
+        batch = _batch(training, row, n_rows(params), key, partial(form, number))
+        return total + _losses(training, params, lane, batch).sum(0) / tiles
+
+    return lax.fori_loop(0, tiles, add, jnp.zeros(jax.tree.leaves(params)[0].shape[:2]))
 
 
 def _batch(training: Training, row: Coordinates, rows: int, key: Array, form: Callable[..., Batch]) -> Batch:
@@ -144,10 +152,6 @@ def _batch(training: Training, row: Coordinates, rows: int, key: Array, form: Ca
     draw."""
     n = training.one_model.n_features
     return over_rows(lambda row: form(training.features_at(row), n, of_coordinates(key, row)), row, rows)
-
-
-def _batches(training: Training) -> Batches:
-    return COARSE if training.polished else FINE
 
 
 def _losses(training: Training, params: Parameters, lane: Coordinates, batch: Batch) -> Array:
@@ -189,11 +193,14 @@ def compiled_rank(training: Training) -> Callable[..., Array]:
 
 @lru_cache(maxsize=32)
 def _compiled(f: Callable[..., Any], training: Training) -> Callable[..., Any]:
-    def evaluated(params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Any:
-        with jax.default_matmul_precision("float32"):
-            return f(training, params, training.that_matter(lane), row, key)
+    def evaluated(params: Parameters, lane: Coordinates, row: Coordinates, key: Array, *tiles: Array) -> Any:
+        def of_block(params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Any:
+            return f(training, params, training.that_matter(lane), row, key, *tiles)
 
-    return jax.jit(devices.spread(evaluated), compiler_options=_compiler_options())
+        with jax.default_matmul_precision("float32"):
+            return devices.spread(of_block)(params, lane, row, key)
+
+    return jax.jit(evaluated, compiler_options=_compiler_options())
 
 
 @lru_cache(maxsize=1)

@@ -4,14 +4,14 @@ Axis letters: P rows and V columns of the grid, R restarts, S solutions, J jobs,
 features, D neurons.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 
 from polyjax.engine.outcome import Outcome
 from polyjax.runs.features import FeaturesOfCells
-from polyjax.runs.jobs import Jobs, Solutions, differ
+from polyjax.runs.jobs import Jobs, Solutions, differ, joined
 
 STRIDE = 8  # of the rows and columns in which embeddings are reversed
 ALIKE = 1.5  # features whose importances differ by a larger factor do not change places
@@ -98,6 +98,18 @@ def reversed_embeddings(now: Outcome) -> tuple[Solutions, Jobs]:
     params = {"W": W * sign[:, None], "b": b * sign if b.shape[1:] == (n,) else b}
     given = Solutions(params, capacity, row, column)
     return given, jobs_of(given)
+
+
+def contenders(
+    now: Outcome, tried: Sequence[tuple[Solutions, np.ndarray]], close: float, kinds: np.ndarray
+) -> tuple[Solutions, Jobs]:
+    """Return the solutions that were tried in a cell and differ from its own, but whose ranking loss [S] is above its
+    own by less than a fraction, and their jobs."""
+    given, loss = joined(*(solutions for solutions, _ in tried)), np.concatenate([loss for _, loss in tried])
+    cell = given.row, given.column
+    near = (loss < now.rank_loss[cell] * (1 + close)) & differ(now.capacity[cell], given.capacity, kinds)
+    jobs = Jobs(given.row, given.column, np.arange(given.row.size)).take(near)
+    return given, unlike(jobs, loss[near], given, kinds)
 
 
 def unlike(jobs: Jobs, loss: np.ndarray, given: Solutions, kinds: np.ndarray) -> Jobs:

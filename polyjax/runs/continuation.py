@@ -24,6 +24,7 @@ from polyjax.runs.work import Setting, Shape, Work
 from polyjax.toy.model import Parameters
 
 SHAPE = (8, 32)  # [G, L] of the chunks in which jobs are evaluated and polished
+TILES = (evaluation.FINE.tiles, 64)  # on which solutions are ranked at first, and again where that leaves it open
 FEW, NARROW = 128, (8, 2)  # so few jobs are packed in narrower chunks, in which few lanes are idle
 
 
@@ -120,12 +121,12 @@ def transplanted(run: Run, rank: Work, stage: str, title: str, given: Solutions,
     return whole
 
 
-def rank(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
-    """Return the ranking loss [G, L] of the solutions that cells start from."""
-    found = evaluation.compiled_rank(fixed)(*start(setting, fixed, cells), setting.keys.evaluate)
-    return {"rank_loss": np.asarray(found)}
+def rank(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
+    """Return the ranking loss [G, L] of the solutions that cells start from, in the attempt at it of this number."""
+    key, tiles = setting.keys.evaluate, np.int32(TILES[attempt])
+    return {"rank_loss": np.asarray(evaluation.compiled_rank(fixed)(*start(setting, fixed, cells), key, tiles))}
 
 
 def rank_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
     """Return what `rank` runs on [G, L] lanes."""
-    return [(evaluation.compiled_rank(fixed), argument_shapes(fixed, shape))]
+    return [(evaluation.compiled_rank(fixed), (*argument_shapes(fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))]

@@ -23,8 +23,9 @@ from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome, array_names
 from polyjax.engine.training import Training, argument_shapes, scales
-from polyjax.runs.candidates import Bands, exchanged, reversed_embeddings, rivals, unlike
+from polyjax.runs.candidates import Bands, contenders, exchanged, reversed_embeddings, rivals, unlike
 from polyjax.runs.continuation import (
+    TILES,
     Cells,
     of_jobs,
     packing,
@@ -49,6 +50,7 @@ FAR, NEAR_FAR = 4, 5e-4  # likewise, of solutions from further away
 NEW = 0.005  # solutions whose capacities differ by less are not looked at; up to `jobs.DIFFERENT`, none that is worse
 IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, relatively, is not better: rounding, noise
 NEWS = {"expected": 1e-6, "sampled": 1e-3}  # one that fell by less is not shown to the neighbours
+CLOSE = 0.01  # solutions whose losses differ by less, relatively, are ranked again on more samples
 CERTAIN = 5e-4  # a solution whose loss falls by more, relatively, on other samples is polished further
 
 Evaluate = Callable[[Jobs, dict[str, np.ndarray]], Iterator[tuple[Chunk, Outcome]]]  # of parameters [J, ...] by name
@@ -75,6 +77,7 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
         now, news = stages.improved_by(now, given, jobs)
     if stages.has_columns:
         now = stages.exchanged(now)
+    now = stages.reconsidered(now)
     now = stages.settle(now, found, range(1, len(polish.ATTEMPTS)), stages.evaluated)
     return now._replace(settled=found.excess <= SETTLED), found
 
@@ -86,6 +89,7 @@ class Stages:
         self.run, self.number = run, 0
         self.fixed = fixed = polished(run)
         self.improved, self.near_by = IMPROVED[fixed.objective], NEAR[fixed.objective]
+        self.tried: list[tuple[Solutions, np.ndarray]] = []  # in vain, or replaced, and their ranking losses
         # Whether a feature's parameters are known: a column of W, and an entry of b if that has one for each.
         self.has_columns = isinstance(fixed.one, Params) and embeds_by_parameter(fixed.one_model)
 
@@ -147,7 +151,32 @@ class Stages:
         """Return the diagram after a first attempt from other solutions, and which cells have news."""
         if not jobs.row.size:
             return now, np.zeros(now.loss.shape, bool)
-        return accept(now, jobs, self._polished(now, given, jobs), NEWS[self.fixed.objective])
+        then, news = accept(now, jobs, self._polished(now, given, jobs), NEWS[self.fixed.objective])
+        replaced = np.nonzero(then.rank_loss < now.rank_loss)
+        self._keep(now, replaced, *replaced)
+        return then, news
+
+    def _keep(self, outcome: Outcome, which: np.ndarray | tuple[np.ndarray, ...], *cells: np.ndarray) -> None:
+        """Keep solutions that were tried in some cells [S] and are not theirs, unless their losses have no error."""
+        if self.fixed.objective == "sampled":
+            arrays = outcome.params, outcome.capacity, outcome.rank_loss
+            params, capacity, loss = jax.tree.map(lambda a: a[which], arrays)
+            self.tried.append((Solutions(params, capacity, *cells), loss))
+
+    def reconsidered(self, now: Outcome) -> Outcome:
+        """Return the diagram in which a cell has the best of the solutions that were tried there, by a sharper ranking
+        of those that come near its own."""
+        if not self.tried:
+            return now
+        given, jobs = contenders(now, self.tried, CLOSE, self.run.features.kinds)
+        if not jobs.row.size:
+            return now
+        cells, rank_loss, again = np.zeros(now.loss.shape, bool), now.rank_loss.copy(), len(TILES) - 1
+        cells[jobs.row, jobs.column] = True
+        work, named = LOOK._replace(attempt=again), (self._name("look"), "ranking again")
+        rank_loss[cells] = transplanted(self.run, work, *named, solutions(now), themselves(cells))
+        found = self.ranked(jobs, jax.tree.map(lambda a: a[jobs.origin], given.params), again)
+        return accept(now._replace(rank_loss=rank_loss), jobs, found, 0)[0]
 
     def exchanged(self, now: Outcome) -> Outcome:
         """Return the diagram after a first attempt from the cells' solutions with two features exchanged. Their
@@ -164,14 +193,17 @@ class Stages:
             for name, a in params.items():
                 a[chunk.lane] = found[name]
         for chunk, outcome in self.ranked(jobs, params):
-            here = now.rank_loss[jobs.row[chunk.lane], jobs.column[chunk.lane]]
+            row, column = jobs.row[chunk.lane], jobs.column[chunk.lane]
+            here = now.rank_loss[row, column]
             better = outcome.rank_loss < here * (1 - self.improved)
+            near = ~better & (outcome.rank_loss < here * (1 + CLOSE))
+            self._keep(outcome, near, row[near], column[near])
             yield chunk, outcome._replace(rank_loss=np.where(better, outcome.rank_loss, np.nan))
 
-    def ranked(self, jobs: Jobs, params: dict[str, np.ndarray]) -> Iterator[tuple[Chunk, Outcome]]:
+    def ranked(self, jobs: Jobs, params: dict[str, np.ndarray], attempt: int = 0) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...], of parameters [J, ...] in the cells of jobs. What is polished
         further has only a ranking loss, which stands for the other as well."""
-        return self._outcomes("rank", RANK, jobs, params)
+        return self._outcomes("rank", RANK._replace(attempt=attempt), jobs, params)
 
     def evaluated(self, jobs: Jobs, params: dict[str, np.ndarray]) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield the same with the loss that is reported."""
@@ -209,10 +241,11 @@ def polish_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
     return [(polish.compiled(fixed), (*argument_shapes(fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))]
 
 
-def ranked(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
+def ranked(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
     """Return the outcome of cells' parameters, whose ranking loss stands for the one that is reported."""
     params, lane, row = start(setting, fixed, cells)
-    loss = evaluation.compiled_rank(fixed)(params, lane, row, setting.keys.evaluate)
+    tiles = np.int32(TILES[attempt])
+    loss = evaluation.compiled_rank(fixed)(params, lane, row, setting.keys.evaluate, tiles)
     return execution.outcome(fixed, params, lane, evaluation.Evaluated(loss, loss, jnp.zeros_like(loss))).arrays()
 
 
