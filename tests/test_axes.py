@@ -51,8 +51,8 @@ def test_importances_of_two_features_are_axes():
     a, b = np.geomspace(0.3, 3, 5), np.geomspace(0.3, 3, 4)
     sweep = Sweep(
         Redwood(4, 2),
-        axes={"a": a, "b": b},
-        features=lambda a, b: Features(0.1, importance=jnp.stack([a, b, jnp.ones(()), jnp.ones(())])),
+        axes={"first": a, "second": b},
+        features=lambda first, second: Features(0.1, importance=jnp.stack([first, second, jnp.ones(()), jnp.ones(())])),
         steps=300,
         polish=True,
     )
