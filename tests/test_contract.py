@@ -174,7 +174,7 @@ def test_a_parameter_with_the_name_of_an_axis_is_refused():
         Sweep(lambda extra: Good(), axes={"extra": [1.0, 2.0], "density": [0.5]})
 
 
-@pytest.mark.parametrize("model", ["Redwood", Redwood, 3, None, object()], ids=str)
+@pytest.mark.parametrize("model", ["Redwood", Redwood, 3, None, object()], ids=lambda model: type(model).__name__)
 def test_what_is_no_model_is_refused(model):
     with pytest.raises(
         ValueError, match=r"model must be a model, such as Redwood\(6, 3\) or your own subclass of Model"
