@@ -131,7 +131,6 @@ FILES = [
         lambda files, results: run_to_file(S, files / "file" / "sub" / "x.npz"),
         f"{FOLDER}, but {{files}}/file/sub cannot: Not a directory",
     ),
-    (lambda files, results: run_to_file(S, files / "q.npz", share=3), "share must be a Share, but is 3"),
     (
         lambda files, results: run_to_file(replace(S, seed=1), files / "r.npz"),
         "{files}/r.npz is of another configuration: seed (0 there, 1 here). restart=True discards it",

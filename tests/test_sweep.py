@@ -166,9 +166,9 @@ def test_a_cell_does_not_depend_on_the_grid_around_it(small):
     rows, columns = [2, 0], [1, 3, 0]  # where the densities 0.2 and 1 and the importances 0.3, 1 and 2.5 are now
 
     def part(results, rows, columns):
-        arrays = {name: getattr(results, name)[np.ix_(rows, columns, [0, 1])] for name in LANE}
+        arrays = {name: a[np.ix_(rows, columns, [0, 1])] for name, a in results.arrays().items()}
         axes = {"density": results.density[rows], "importance": results.importance[columns]}
-        return replace(results, **arrays, axes=axes)
+        return type(results).of(axes, arrays, results.config, None)
 
     found, reference = part(found, rows, columns), part(small, [0, 2], [0, 2, 4])
     assert found.density.tolist() == reference.density.tolist()
