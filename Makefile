@@ -93,13 +93,19 @@ results/order_parameter.png: results/figure4.npz figures/order_parameter.py $(DR
 gallery: figures ## make the small pictures that the README shows
 	$(RUN) -m figures.gallery
 
-.PHONY: test
-test: $(dev) ## run the tests
-	$(RUN) -m pytest -n auto --dist loadfile
+# Files in their order, since the longest are not the last.
+PYTEST = $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+.PHONY: test test-all
+test: $(dev) ## run the tests that are fast
+	$(PYTEST) -m "not slow"
+
+test-all: $(dev) ## run these and the slow ones (half an hour)
+	$(PYTEST)
 
 .PHONY: test-faults
-test-faults: $(dev) ## kill, damage and starve real runs, and check that no result is ever wrong (four minutes)
-	$(RUN) -m pytest tests/faults
+test-faults: $(dev) ## kill, damage and starve real runs, and check that no result is ever wrong (a quarter of an hour)
+	$(RUN) -m pytest tests/faults $(PYTEST_OPTIONS)
 
 .PHONY: test-slow
 test-slow: $(PANEL_FILES) | $(dev) ## compare figure 7 with the best minima known and with losses in double precision (five minutes)

@@ -29,7 +29,7 @@ def sweep(preset: str = "paper", seed: int = 0) -> polyjax.Sweep:
         steps=steps,
         batch=batch,
         # For a number under the figure, which stays trained on samples alone.
-        polish="sampled" if preset != "full" else False,
+        polish="sampled" if preset == "paper" else False,
         seed=seed,
     )
 

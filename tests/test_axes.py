@@ -30,6 +30,7 @@ DECAY = Sweep(Redwood(4, 2), axes={"decay": [0.5, 0.8, 1.0], "density": [0.1, 0.
 # --- against theory
 
 
+@pytest.mark.slow
 def test_a_power_law_of_importances_has_the_capacities_of_the_theory():
     density, decay = np.geomspace(0.01, 0.5, 24), np.linspace(0.4, 0.98, 24)
     sweep = Sweep(
@@ -47,6 +48,7 @@ def test_a_power_law_of_importances_has_the_capacities_of_the_theory():
     assert np.isfinite(expected).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_importances_of_two_features_are_axes():
     a, b = np.geomspace(0.3, 3, 5), np.geomspace(0.3, 3, 4)
     sweep = Sweep(

@@ -158,6 +158,7 @@ def bench(tmp_path_factory):
     return out, subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_the_quick_benchmark_writes_figures_and_picture(bench):
     out, printed = bench
     data = json.loads(out.with_suffix(".json").read_text())
@@ -235,6 +236,7 @@ def test_front_and_first():
     assert accuracy.first(rows, 0.0001) is None
 
 
+@pytest.mark.slow
 def test_the_quick_accuracy_writes_its_table(tmp_path, capsys):
     out = tmp_path / "accuracy.json"
     accuracy.main(["--quick", "--peers", "--out", str(out)])

@@ -51,7 +51,9 @@ def whole(tmp_path_factory):
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("some", [1, 2, 4], indirect=True)
+@pytest.mark.parametrize(
+    "some", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)], indirect=True
+)
 def test_workers_give_the_file_of_a_run_without_them(some, whole, tmp_path):
     run_to_file(TINY, tmp_path / "r.npz", progress=False, executor=some)
     assert (tmp_path / "r.npz").read_bytes() == whole
@@ -64,6 +66,7 @@ def test_functions_of_a_program_s_own_are_run_by_workers(executor):
         assert all(a[name].tobytes() == b[name].tobytes() for name in b)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing_and_is_told_in_the_progress_bar(
     executor, whole, tmp_path, capfd, monkeypatch
 ):

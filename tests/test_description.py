@@ -282,6 +282,7 @@ def everything():
     return json.loads(json.dumps(described))
 
 
+@pytest.mark.slow
 def test_descriptions_are_the_same_in_every_process_and_whatever_was_traced_before():
     first = everything()
     runs.run(replace(SWEEP, model=Anthropic(2, 1, Power(3))), progress=False)

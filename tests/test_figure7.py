@@ -225,6 +225,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_command_leaves_both_images(tmp_path, folder):
     done = run("--results", folder, "--out", tmp_path / "new" / "figure")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -174,7 +174,9 @@ def run(name, *arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize(
+    "name", ["figure1", *(pytest.param(n, marks=pytest.mark.slow) for n in WIDTHS if n != "figure1")]
+)
 def test_the_command_leaves_both_images_and_the_same_ones_again(tmp_path, name):
     out = tmp_path / "new" / f"{name}.v1"
     done = run(name, "--out", out)

@@ -110,6 +110,7 @@ def test_a_polished_file_is_verified_and_a_changed_number_is_found_out(results, 
 # --- the closed form
 
 
+@pytest.mark.slow
 def test_the_closed_form_and_a_batch_find_the_same_minima():
     exact, sampled = (
         polyjax.run(replace(QUADRATIC, polish=polish), progress=False).refined for polish in (True, "sampled")
@@ -218,6 +219,7 @@ def test_every_embedding_is_reversed_in_every_eighth_row_and_column_from_the_las
     assert len({given.params["W"][origin].tobytes() for origin in more.origin}) == len(cells) * 3
 
 
+@pytest.mark.slow
 def test_a_reversed_embedding_is_mended():
     """In a dense Anthropic ReLU cell three features in two dimensions make a triangle, all of whose products are
     negative; with one of them reversed it is a local minimum of higher loss."""

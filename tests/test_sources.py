@@ -76,6 +76,7 @@ def test_a_function_without_a_source_is_told_by_nothing():
     assert sources({"model": [names["f"]], "features": [None], "optimizer": [1, "a", np.ones(2)]}) == {}
 
 
+@pytest.mark.slow
 def test_results_keep_the_text_and_info_shows_it(tmp_path):
     path = tmp_path / "r.npz"
     polyjax.run_to_file(replace(SWEEP, model=Redwood(2, 1, cubed)), path, progress=False)

@@ -58,7 +58,10 @@ SWEEPS = {
 }
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+LONG = ("polished", "law of activity", "three axes, a retry")  # to compile
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in SWEEPS])
 def test_a_sweep_of_the_users_is_verified_to_the_bit(name, tmp_path):
     sweep, path = SWEEPS[name], tmp_path / "r.npz"
     polyjax.run_to_file(sweep, path, progress=False)

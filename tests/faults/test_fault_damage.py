@@ -65,7 +65,7 @@ def test_no_flipped_bit_passes_for_a_chunk_with_other_values(new_place, trained)
     with Directory(place.run, json.loads(place.manifest.read_text())["config"]) as store:
         # As large as chunks are in earnest: of arrays in a single buffer the checksum is always looked at.
         larger = {name: np.repeat(a, 64, axis=0) for name, a in np.load(path).items() if name != "about"}
-        store.keep(path.stem, larger)
+        store.keep(path.stem, larger, {})
         whole = path.read_bytes()
         headers = [at + i for at in range(len(whole)) if whole.startswith(b"\x93NUMPY", at) for i in range(128)]
         flips = [(at, bit) for at in headers for bit in range(8)]

@@ -16,6 +16,7 @@ def delete(place, folder, how):
         folder.rename(place.folder / "gone")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["moved away", "rm"])
 @pytest.mark.parametrize("what", ["run", "results"])
 def test_a_folder_that_is_deleted_during_the_run_is_told_in_one_line(judged, expected, new_place, what, how):

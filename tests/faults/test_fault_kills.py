@@ -3,6 +3,7 @@
 import random
 import subprocess
 
+import pytest
 from harness import OUT, end, two_at_a_time
 
 RUN = OUT.with_suffix(".run")
@@ -25,6 +26,7 @@ MOMENTS = {  # right before an event: which, a part of the path, how many of the
 }
 
 
+@pytest.mark.slow
 def test_runs_that_are_killed_again_and_again_end_as_if_undisturbed(judged, expected, new_place):
     judge = judged("kill -9 at a random moment")
 

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from harness import THEN_CORRECT, two_at_a_time
 
 
@@ -26,6 +27,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 def test_a_damaged_manifest_is_refused_until_the_run_is_discarded(judged, new_place, trained):
     judge = judged("a manifest damaged, or of another version")
 

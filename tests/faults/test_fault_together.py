@@ -2,6 +2,7 @@
 
 from time import sleep
 
+import pytest
 from harness import OUT, Ended, digest, end
 
 
@@ -9,6 +10,7 @@ def has_trained(ended: Ended) -> bool:
     return ended.code == 0 and not any("is there already" in line for line in ended.lines)
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_trains_and_the_other_does_not(judged, expected, new_place):
     judge = judged("two processes on one file")
     for delay in (0, 0, 0, 0.02, 0.3, 0.6, 0.9, 1.0):
@@ -24,6 +26,7 @@ def test_of_two_processes_one_trains_and_the_other_does_not(judged, expected, ne
             judge.correct(place, other, "one correct, the other one line")
 
 
+@pytest.mark.slow
 def test_chunks_of_a_run_that_was_half_removed_are_never_those_of_another(judged, expected, new_place):
     judge, seed = judged("two processes on what is left of another run, half removed"), ("--seed", 7)
     run = f"{OUT.stem}.run"

@@ -54,6 +54,7 @@ def more_chunks(place, process):
     wait_until(lambda: len(place.chunks()) > before, process)
 
 
+@pytest.mark.slow
 def test_a_random_worker_is_killed_ten_times(judge, new_place):
     place, rng, here = new_place(), random.Random(0), judge("kill -9 of a random worker of 2")
     process, kills = place.start_sweep(*LONG, "--dask", "local:2"), 0
@@ -68,6 +69,7 @@ def test_a_random_worker_is_killed_ten_times(judge, new_place):
     here.correct(place, ended, times=kills)
 
 
+@pytest.mark.slow
 def test_all_workers_are_killed_at_once(judge, new_place):
     place, here = new_place(), judge("kill -9 of all workers at once")
     process = place.start_sweep(*LONG, "--dask", "local:2")
