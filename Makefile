@@ -98,7 +98,7 @@ PYTEST = $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: test test-all
 test: $(dev) ## run the tests that are fast
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" $(PYTEST_OPTIONS)
 
 test-all: $(dev) ## run these and the slow ones (half an hour)
 	$(PYTEST)

@@ -158,6 +158,7 @@ def test_any_axes_survive_the_file_and_a_run_with_one(tmp_path):
             np.testing.assert_array_equal(a, in_memory.refined.arrays()[each])
 
 
+@pytest.mark.slow
 def test_three_axes_are_refined_and_polished():
     sweep = Sweep(
         Redwood(3, 2),

@@ -43,7 +43,7 @@ def run(path, activation="square", engine="auto", retries=0, verified=0, **envir
 @pytest.mark.parametrize(
     ("activation", "engine", "n"),
     [
-        ("square", "lanes", 2),
+        pytest.param("square", "lanes", 2, marks=pytest.mark.slow),
         pytest.param("relu", "lanes", 6, marks=pytest.mark.slow),
         pytest.param("square", "arrays", 8, marks=pytest.mark.slow),
     ],
@@ -78,6 +78,7 @@ def no_settings(monkeypatch):
         monkeypatch.delenv(name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_settings")
 def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
@@ -93,6 +94,7 @@ def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path):
     assert not (tmp_path / "off").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_settings")
 def test_a_cache_folder_that_cannot_be_written_to_disturbs_nobody(tmp_path):
     taken = tmp_path / "taken"

@@ -118,6 +118,7 @@ def test_mpi_gives_them_too(expected, tmp_path):
     assert_same(found, expected)
 
 
+@pytest.mark.slow
 def test_functions_of_the_users_go_to_workers(remote):
     pytest.importorskip("cloudpickle")
     sweep = polyjax.Sweep(

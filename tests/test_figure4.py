@@ -201,6 +201,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_command_leaves_both_images(tmp_path, results):
     results.save(tmp_path / "r.npz")
     done = run("--results", tmp_path / "r.npz", "--out", tmp_path / "new" / "figure.v1")

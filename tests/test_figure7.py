@@ -16,6 +16,7 @@ from polyjax.results import load
 from polyjax.theory import best_explicit_losses
 from sweeps import figure7 as sweeps
 
+pytestmark = pytest.mark.slow  # three panels are trained and polished
 ROOT = Path(__file__).parents[1]
 
 
@@ -225,7 +226,6 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.slow
 def test_the_command_leaves_both_images(tmp_path, folder):
     done = run("--results", folder, "--out", tmp_path / "new" / "figure")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

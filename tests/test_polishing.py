@@ -94,6 +94,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(results, tmp_path, monkeypa
     same_bits(polyjax.load(tmp_path / "r.npz").refined, results.refined)
 
 
+@pytest.mark.slow
 def test_a_polished_file_is_verified_and_a_changed_number_is_found_out(results, tmp_path):
     results.save(tmp_path / "r.npz")
     cells = verify(tmp_path / "r.npz", 36)
@@ -260,6 +261,7 @@ def test_a_solution_that_only_looked_worse_is_taken_in_the_end(results):
         np.testing.assert_array_equal(before[elsewhere], after[elsewhere])
 
 
+@pytest.mark.slow
 def test_a_model_of_one_feature_is_polished():
     sweep = polyjax.Sweep(polyjax.Redwood(1, 1), [0.5, 1.0], [1.0], restarts=1, steps=50, polish=True)
     refined = polyjax.run(sweep, progress=False).refined

@@ -797,7 +797,11 @@ def halving(lanes, message=MESSAGE):
 @pytest.mark.usefixtures("two_workers")
 @pytest.mark.parametrize(
     ("stage", "most", "too_many"),
-    [("train", 5, 6), ("retry", 10, 16), ("refine", 8, 16)],
+    [
+        pytest.param("train", 5, 6, marks=pytest.mark.slow),
+        ("retry", 10, 16),
+        pytest.param("refine", 8, 16, marks=pytest.mark.slow),
+    ],
 )
 def test_half_as_many_models_are_trained_at_once_where_the_memory_ends(
     path, steady, capfd, monkeypatch, stage, most, too_many

@@ -81,6 +81,7 @@ def test_axes_in_another_order_than_the_papers_are_found_again(tmp_path):
     assert all(cell.same_bits and cell.agrees for cell in verify(tmp_path / "r.npz", 6))
 
 
+@pytest.mark.slow
 def test_the_cells_are_random_and_may_be_chosen_again(saved):
     path = saved()
     place = lambda cells: [tuple(cell.coordinates.values()) for cell in cells]  # noqa: E731
