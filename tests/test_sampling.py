@@ -279,8 +279,17 @@ def test_bad_samplers_are_refused_by_name(name, n, batch, message):
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("n", [1, 7, sampling.MOST_PAIRED, sampling.MOST_PAIRED + 1])
-def test_ranks_are_the_places_in_order_and_ties_go_to_the_left(n):
-    u = jnp.round(jax.random.uniform(jax.random.key(0), (50, n)), 1)  # with many ties
-    expected = np.argsort(np.argsort(u, axis=1, kind="stable"), axis=1, kind="stable")
-    np.testing.assert_array_equal(sampling._rank(u), expected)
+@pytest.mark.parametrize("n", [1, 2, 7, 100, 700])
+def test_as_many_features_are_chosen_as_asked_for(n):
+    u = jax.random.uniform(jax.random.key(0), (50, n)).at[2].set(1 - 2.0**-24).at[3].set(2.0**-24)
+    count = jax.random.randint(jax.random.key(1), (50,), 0, n + 1).at[0].set(0).at[1].set(n)
+    np.testing.assert_array_equal(sampling._chosen(u, count).sum(1), count)
+
+
+def test_every_set_of_features_is_as_probable_as_any_other():
+    n, count, samples = 5, 2, 40_000
+    chosen = sampling._chosen(jax.random.uniform(jax.random.key(0), (samples, n)), jnp.full(samples, count))
+    _, times = np.unique(np.asarray(chosen) @ 2 ** np.arange(n), return_counts=True)
+    expected = samples / 10  # of 5 over 2 sets
+    assert len(times) == 10
+    assert ((times - expected) ** 2 / expected).sum() < 27.9  # chi squared with 9 degrees of freedom, one in a thousand

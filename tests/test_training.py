@@ -1,5 +1,7 @@
 """One training run, the two ordinary ways to run a grid of them, and their agreement with each other and with loops."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -167,7 +169,9 @@ def test_every_step_is_taken_once_in_order_and_half_way_is_remembered(steps, sna
 
     zero = {"x": jnp.float32(3), "n": jnp.float32(0)}
     draw = lambda step: step.astype(jnp.float32)  # noqa: E731
-    run = jax.jit(lambda: training.fit(gradient, optax.sgd(1.0), draw, steps, zero))()
+    optimizer = optax.sgd(1.0)
+    several_steps = partial(training.descend, gradient, optimizer)
+    run = jax.jit(lambda: training.fit(several_steps, jax.vmap(draw), steps, zero, optimizer.init(zero)))()
     x = [np.float32(3)]
     for step in range(steps):
         x.append(x[-1] - (x[-1] / np.float32(2) - np.float32(step)))

@@ -23,6 +23,8 @@ Program = tuple[Any, tuple]  # a jitted function, and the shapes of its argument
 
 CHUNK = {"cpu": 1600}  # lanes trained at once, see `benchmarks.throughput`
 CHUNK_ELSEWHERE = 2**18
+# Products of matrices on a CPU take one core each, as every core has a chunk of its own.
+ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
 LEAST_COMPILE_SECONDS = 0.1  # what compiles faster is not worth a file
 
 

@@ -25,11 +25,11 @@ from polyjax.engine import devices, lanes
 from polyjax.engine.cells import Coordinates, over_rows
 from polyjax.engine.keys import of_coordinates
 from polyjax.engine.lattice import tile
-from polyjax.engine.training import Training, lane_shapes, n_rows
+from polyjax.engine.training import Training, lane_shapes, lanes_at_once, n_rows, over_lanes
 from polyjax.engine.unroll import Staged
 from polyjax.toy.distributions import Batch
 from polyjax.toy.features import Features
-from polyjax.toy.model import Parameters, n_neurons
+from polyjax.toy.model import Parameters
 from polyjax.toy.sampling import allocate, can_enumerate, masks, sequence
 
 
@@ -57,7 +57,8 @@ class Batches(NamedTuple):
 FINE = Batches(16, Quadrature(16, 67, 9, 4096))
 COARSE = Batches(8, Quadrature(16, 37, 28, 2048))  # for what is polished afterwards
 _ANY = optax.identity()  # in place of the optimizer, which evaluation does not use
-LOSSES = 2**21  # in memory at a time, or on arrays as many activations: what a core's cache holds
+LOSSES = 2**21  # in memory at a time, of lanes
+SAMPLES = 256  # of a lane at a time, on arrays
 PARTS = 2  # in which a tile is read: in a loop, so that its samples are in memory and not drawn again
 
 
@@ -156,9 +157,8 @@ def _batch(training: Training, row: Coordinates, rows: int, key: Array, form: Ca
 
 def _losses(training: Training, params: Parameters, lane: Coordinates, batch: Batch) -> Array:
     """Return the loss by every part of a batch of x [P, S, B, N]: [S, P, L]."""
-    model, (P, L) = training.one_model, jax.tree.leaves(params)[0].shape[:2]
-    numbers = model.n_features + n_neurons(model) if training.engine == "arrays" else 1
-    most = max(64, LOSSES // (P * L * numbers))
+    P, L = jax.tree.leaves(params)[0].shape[:2]
+    most = SAMPLES if training.engine == "arrays" else max(64, LOSSES // (P * L))
     batch = _parts(batch, most)
     prepare, total = (_arrays_loss if training.engine == "arrays" else _lanes_loss)(training)
     batch = jax.vmap(jax.vmap(prepare))(batch)  # before the loop, so that its kernels find the samples side by side
@@ -171,7 +171,10 @@ def _each_lane(training: Training) -> Callable[[Parameters, Coordinates, Any], A
 
 
 def _arrays_loss(training: Training) -> Staged:
-    return Staged(lambda batch: batch, _each_lane(training))
+    def total(params: Parameters, lane: Coordinates, batch: Batch) -> Array:
+        return over_lanes(training.loss, lanes_at_once(training, batch.x.shape[1]))(params, lane, batch)
+
+    return Staged(lambda batch: batch, total)
 
 
 def _lanes_loss(training: Training) -> Staged:
@@ -207,7 +210,8 @@ def _compiled(f: Callable[..., Any], training: Training) -> Callable[..., Any]:
 def _compiler_options() -> dict[str, bool | int] | None:
     """On a CPU, vectors of full width, which change no result; and jax 0.10 vectorises these kernels only without its
     new fusion emitters, a factor of 5, where later versions do it always and do not know the option."""
-    wide = devices.on_cpu({"xla_cpu_prefer_vector_width": 512, "xla_backend_optimization_level": 2})
+    options = {"xla_cpu_prefer_vector_width": 512, "xla_backend_optimization_level": 2}
+    wide = devices.on_cpu(options | devices.ONE_THREAD)
     if wide is None:
         return None
     with_option = wide | {"xla_cpu_use_fusion_emitters": False}

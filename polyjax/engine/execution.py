@@ -48,8 +48,8 @@ def compiled(fixed: Training) -> Callable[[Parameters, Coordinates, Coordinates,
         with jax.default_matmul_precision("float32"):  # accelerators would otherwise round the inputs of products
             return ENGINES[fixed.engine](fixed, start, lane, row, draw_key)
 
-    options = devices.on_cpu(lanes.CPU_COMPILER_OPTIONS) if fixed.engine == "lanes" else None
-    return jax.jit(devices.spread(training), compiler_options=options)
+    options = lanes.CPU_COMPILER_OPTIONS if fixed.engine == "lanes" else devices.ONE_THREAD
+    return jax.jit(devices.spread(training), compiler_options=devices.on_cpu(options))
 
 
 @lru_cache(maxsize=32)

@@ -22,13 +22,14 @@ from polyjax.engine.unroll import Staged, dependent, variables
 from polyjax.toy.activity import Independent
 from polyjax.toy.distributions import Moments
 from polyjax.toy.features import Features
-from polyjax.toy.model import Model, Parameters, embeds_by_parameter, has_scale, one_model
+from polyjax.toy.model import Model, Parameters, embeds_by_parameter, has_scale, n_neurons, one_model
 from polyjax.toy.models import has_closed_form
 from polyjax.toy.sampling import Sampler, can_enumerate, masks
 
 ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
 DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
+IN_CACHE = 2**17  # numbers
 
 
 @dataclass(frozen=True)
@@ -179,25 +180,34 @@ class Trained(NamedTuple):
     half_way: Parameters
 
 
-def fit(
-    gradient: Callable[[Parameters, Any], Parameters],
-    optimizer: optax.GradientTransformation,
-    draw: Callable[[Array], Any],
-    steps: int,
-    params: Parameters,
-) -> Trained:
-    """Run the training loop: `gradient(params, data)` at the data that `draw(step)` gives, through the optimiser."""
+def descend(
+    gradient: Callable[[Parameters, Any], Parameters], optimizer: optax.GradientTransformation, carry: Any, data: Any
+) -> Any:
+    """Take a step for each of the data [K, ...]: `gradient(params, data)`, through the optimiser. The carry is the
+    parameters and the optimiser's state."""
 
     def step(carry: Any, data: Any) -> Any:
         params, state = carry
         updates, state = optimizer.update(gradient(params, data), state, params)
         return (optax.apply_updates(params, updates), state), None
 
-    def several_steps(carry: Any, numbers: Array) -> Any:
-        # Without the barrier XLA draws every batch again in every kernel that reads it.
-        return lax.scan(step, carry, lax.optimization_barrier(jax.vmap(draw)(numbers)))[0]
+    return lax.scan(step, carry, data)[0]
 
-    (end, _), half_way = in_blocks(several_steps, (params, optimizer.init(params)), steps)
+
+def fit(
+    several_steps: Callable[[Any, Any], Any],
+    draw: Callable[[Array], Any],
+    steps: int,
+    params: Parameters,
+    state: Any,
+) -> Trained:
+    """Run the training loop: `several_steps((params, state), data)` on what `draw(numbers)` gives of some steps."""
+
+    def drawn(carry: Any, numbers: Array) -> Any:
+        # Without the barrier XLA draws every batch again in every kernel that reads it.
+        return several_steps(carry, lax.optimization_barrier(draw(numbers)))
+
+    (end, _), half_way = in_blocks(drawn, (params, state), steps)
     return Trained(end, half_way)
 
 
@@ -225,14 +235,43 @@ def train_arrays(
     """Train lanes from parameters [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows; leaves
     [P, L, ...]."""
 
-    def run(start: Parameters, lane: Coordinates, row: Coordinates) -> Trained:
+    def draw(numbers: Array) -> Any:
+        of_row = lambda row: jax.vmap(lambda step: training.draw(draw_key, step, row))(numbers)  # noqa: E731
+        return over_rows(of_row, row, n_rows(start))
+
+    def of_lane(carry: Any, lane: Coordinates, data: Any) -> Any:
         scale = training.scale(lane)
         gradient = jax.grad(lambda units, data: training.loss(in_weights(units, scale), lane, data))
-        draw = lambda step: training.draw(draw_key, step, row)  # noqa: E731
-        trained = fit(gradient, at(training.optimizer, lane), draw, training.steps, in_units(start, scale))
-        return Trained(*(in_weights(units, scale) for units in trained))
+        return descend(gradient, at(training.optimizer, lane), carry, data)
 
-    return jax.vmap(jax.vmap(run, (0, 0, None)))(start, lane, row)
+    def several_steps(carry: Any, data: Any) -> Any:
+        return over_lanes(of_lane, lanes_at_once(training, training.sampler.batch))(carry, lane, data)
+
+    each = lambda f: jax.vmap(jax.vmap(f))(start, lane)  # noqa: E731
+    units = each(lambda start, lane: in_units(start, training.scale(lane)))
+    state = jax.vmap(jax.vmap(lambda units, lane: at(training.optimizer, lane).init(units)))(units, lane)
+    trained = fit(several_steps, draw, training.steps, units, state)
+    weights = jax.vmap(jax.vmap(lambda units, lane: in_weights(units, training.scale(lane))))
+    return Trained(*(weights(units, lane) for units in trained))
+
+
+def lanes_at_once(training: Training, samples: int) -> int:
+    """Return of how many lanes a core's cache holds what they compute from so many samples."""
+    model = training.one_model
+    return max(1, IN_CACHE // (samples * (model.n_features + n_neurons(model))))
+
+
+def over_lanes(f: Callable[[Any, Coordinates, Any], Any], at_once: int) -> Callable[[Any, Coordinates, Any], Any]:
+    """Return `f(carry, lane, data)` over the carries [P, L, ...] and coordinates [P, L] of lanes and the data [P, ...]
+    of rows. A CPU takes `at_once` lanes at a time through all that `f` does, so that what they compute stays in the
+    cache of a core; other devices take all."""
+    if jax.default_backend() != "cpu":
+        return jax.vmap(jax.vmap(f, (0, 0, None)))
+
+    def of_row(carry: Any, lane: Coordinates, data: Any) -> Any:
+        return lax.map(lambda each: f(*each, data), (carry, lane), batch_size=at_once)
+
+    return lambda *rows: lax.map(lambda row: of_row(*row), rows)
 
 
 def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
@@ -249,7 +288,8 @@ def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: C
 
     units = in_units(lanes.last(start), scale)
     optimizer = lanes.per_lane(training.optimizer, training.one, lane)
-    trained = fit(gradient, optimizer, draw, training.steps, units)
+    several_steps = partial(descend, gradient, optimizer)
+    trained = fit(several_steps, jax.vmap(draw), training.steps, units, optimizer.init(units))
     return Trained(*(lanes.first(in_weights(units, scale)) for units in trained))
 
 

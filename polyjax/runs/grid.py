@@ -58,8 +58,16 @@ def windows(shape: tuple[int, int], most: int, at_once: int = 1) -> list[Window]
         return ceil(total / min(ceil(ceil(total / most) / multiple) * multiple, total))
 
     rows, lanes = shape
-    width = size(lanes, min(most, lanes))
-    return tiles(shape, (size(rows, max(1, most // width), at_once), width))
+    width, part = size(lanes, min(most, lanes)), size(lanes, min(most, lanes), at_once)
+    by_rows = size(rows, max(1, most // width), at_once), width
+    by_lanes = size(rows, max(1, most // part)), part  # which draws the samples of a row more than once
+    return min((tiles(shape, by_rows), tiles(shape, by_lanes)), key=lambda windows: _rounds(windows, at_once))
+
+
+def _rounds(windows: list[Window], at_once: int) -> int:
+    """Return how many lanes are trained one after the other where `at_once` windows are at the same time."""
+    (rows, lanes), *_ = windows
+    return ceil(len(windows) / at_once) * (rows.stop - rows.start) * (lanes.stop - lanes.start)
 
 
 def tiles(shape: tuple[int, int], of: tuple[int, int]) -> list[Window]:

@@ -18,7 +18,7 @@ from math import lgamma
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from polyjax.checks import require
 from polyjax.toy.activity import Drawn
@@ -26,7 +26,6 @@ from polyjax.toy.distributions import Batch
 from polyjax.toy.features import Features
 
 LARGEST_ENUMERATED = 512  # masks
-MOST_PAIRED = 40  # features that are ranked by comparing all pairs
 
 
 @dataclass(frozen=True)
@@ -143,18 +142,22 @@ def _stratified(u: Array, features: Features, n: int) -> tuple[Array, Array]:
     k = 1 + jnp.searchsorted(_binomial_cdf(n - 1, density)[:-1], level, side="right")
     count = jnp.concatenate([jnp.zeros(1, k.dtype), k])
     weight = jnp.concatenate([jnp.reshape((1 - density) ** n, 1), n * density / (k * rest)])
-    return _rank(u[:, :n]) < count[:, None], weight
+    return _chosen(u[:, :n], count), weight
 
 
-def _rank(u: Array) -> Array:
-    """[B, N]: how many numbers of the same row are smaller, or equal and further to the left. Comparing all pairs is
-    tens of times faster than sorting for tens of features, but takes memory in proportion to N^2."""
-    if u.shape[1] > MOST_PAIRED:
-        return jnp.argsort(jnp.argsort(u, axis=1), axis=1)
-    i = np.arange(u.shape[1])
-    left = jnp.asarray(i[:, None] > i[None])[None]
-    this, other = u[:, :, None], u[:, None, :]
-    return jnp.where(left, other <= this, other < this).sum(-1)
+def _chosen(u: Array, count: Array) -> Array:
+    """[B, N]: `count` [B] of N features, any set of them as probable as any other, from uniform numbers [B, N].
+
+    One feature after the other is chosen with the probability (how many are wanted yet) / (how many are left), which
+    is algorithm S of Knuth (The Art of Computer Programming, 3.4.2), many samples at a time."""
+    n = u.shape[1]
+
+    def next_feature(wanted: Array, this: tuple[Array, Array]) -> tuple[Array, Array]:
+        u, left = this
+        chosen = (u * left < wanted) | (wanted >= left)  # also where u * left is rounded to `left`
+        return wanted - chosen, chosen
+
+    return lax.scan(next_feature, count, (u.T, n - jnp.arange(n)))[1].T
 
 
 def _iid(u: Array, features: Features, n: int) -> tuple[Array, Array]:
