@@ -102,6 +102,10 @@ SWEEPS = [
     (changed(sampler="sobol"), "sampler must be one of enumerated, stratified, iid, but is 'sobol'"),
     (changed(sampler=3), "sampler must be one of enumerated, stratified, iid, but is 3"),
     (changed(engine="gpu"), "engine must be auto, arrays, lanes or fused, but is 'gpu'"),
+    (
+        lambda: Sweep(Redwood(101, 10), [0.2], [1.0], engine="lanes"),
+        "engine must be arrays for 1010 weights, more than 1000, but is 'lanes'",
+    ),
     (changed(objective="exact"), "objective must be sampled or expected, but is 'exact'"),
     (changed(polish="yes"), 'polish must be True, False, "sampled" or "restarts", but is \'yes\''),
     (changed(polish=1), 'polish must be True, False, "sampled" or "restarts", but is 1'),

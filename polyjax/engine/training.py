@@ -27,6 +27,7 @@ from polyjax.toy.models import has_closed_form
 from polyjax.toy.sampling import Sampler, can_enumerate, masks
 
 ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
+LARGEST_UNROLLED = 1000  # weights; 1600 take 9 GB and more than 400 s to compile
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
 DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
 IN_CACHE = 2**17  # numbers
@@ -268,10 +269,11 @@ def over_lanes(f: Callable[[Any, Coordinates, Any], Any], at_once: int) -> Calla
     if jax.default_backend() != "cpu":
         return jax.vmap(jax.vmap(f, (0, 0, None)))
 
-    def of_row(carry: Any, lane: Coordinates, data: Any) -> Any:
-        return lax.map(lambda each: f(*each, data), (carry, lane), batch_size=at_once)
+    def of_row(row: Any) -> Any:
+        carry, lane, data = row
+        return lax.map(lambda each: f(each[0], each[1], data), (carry, lane), batch_size=at_once)
 
-    return lambda *rows: lax.map(lambda row: of_row(*row), rows)
+    return lambda *rows: lax.map(of_row, rows)
 
 
 def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
