@@ -13,6 +13,7 @@ import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 
 import jax
 import numpy as np
@@ -21,11 +22,12 @@ from diverging import DIVERGING
 
 import polyjax
 from polyjax.engine import execution
-from polyjax.runs import executors, worker, workers
+from polyjax.runs import executors, handing, worker, workers
 from polyjax.runs import run as runs
 from polyjax.runs.executors import Cluster, WorkersLost
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.folder.interruption import Interrupted
+from polyjax.runs.handing import Hand
 from polyjax.runs.run import run_to_file
 from polyjax.runs.work import Setting
 
@@ -326,3 +328,17 @@ def test_a_setting_is_built_in_the_worker_as_it_was_here():
     assert json.dumps(there.sweep.describe()) == json.dumps(TINY.describe())
     assert there.training.engine == "lanes"
     assert runs.Grid(*there.sweep.shape) == runs.Grid(*TINY.shape)
+
+
+def test_a_signal_at_any_moment_does_not_make_the_wait_for_workers_endless(monkeypatch):
+    monkeypatch.setattr(handing, "TICK_S", 1e-3)
+    hand, heard = Hand(lambda _: Future()), []
+    hand.give("never done")
+    before = signal.signal(signal.SIGALRM, lambda *_: heard.append(sleep(2e-4)))
+    signal.setitimer(signal.ITIMER_REAL, 1e-3, 1.1e-3)
+    try:
+        assert [hand.take() for _ in range(300)] == [None] * 300
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert heard

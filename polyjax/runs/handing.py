@@ -3,7 +3,7 @@ given out again where a worker has died or must be told of the run first."""
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import BrokenExecutor, Future
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, Generic, Protocol, TypeVar
 
 from polyjax.runs.executors import died, in_words
@@ -33,7 +33,7 @@ class Hand(Generic[Piece]):
     def __init__(self, submit: Callable[[Piece], Answer]) -> None:
         self._submit = submit
         self._running: dict[Answer, Piece] = {}
-        self._ended: SimpleQueue[Answer] = SimpleQueue()
+        self._ended: Queue[Answer] = Queue()  # a signal at the wrong moment makes a SimpleQueue wait for ever
 
     def __len__(self) -> int:
         return len(self._running)
