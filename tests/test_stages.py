@@ -110,7 +110,8 @@ def test_no_new_task_is_begun_after_being_told_to_stop(workers):
         return i
 
     found = [*in_hand(workers, do, range(1000), stop.is_set)]
-    assert {*range(8)} <= {*found}
+    assert 7 in found
+    assert len({*range(8)} - {*found}) < workers
     # What had been handed to the workers by then may have been begun, and all that was begun is finished and told. A
     # worker may have taken a task just before, and have it taken back while the next one has begun another.
     assert sorted(begun) == sorted(found)
