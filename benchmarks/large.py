@@ -1,6 +1,6 @@
 """How near the training of large models comes to the machine's own matrix product.
 
-    python -m benchmarks.large [NAME ...]
+    python -m benchmarks.large [--case redwood-100in20]
 
 Trains 100 networks, or as many as the name says, by `polyjax.run` at two lengths, whose difference is training alone;
 what is left is the fixed cost of a run, mostly evaluation. A sample costs 4 N D operations (Redwood) or 10 N D
@@ -10,7 +10,6 @@ what is left is the fixed cost of a run, mostly evaluation. A sample costs 4 N D
 import argparse
 from math import prod
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import jax
@@ -19,13 +18,13 @@ import numpy as np
 
 import polyjax
 from benchmarks.machine import machine, words
+from benchmarks.point import seconds
 from polyjax import Anthropic, Redwood
 
 OPERATIONS = 3e11  # of the difference, a few seconds
 SIDE = 1024
-CASES: dict[
-    str, tuple[Redwood | Anthropic, tuple[int, int, int], int]
-] = {  # model, densities, importances and restarts, samples a step
+Case = tuple[Redwood | Anthropic, tuple[int, int, int], int]  # model; densities, importances, restarts; samples a step
+CASES: dict[str, Case] = {
     "redwood-100in20": (Redwood(100, 20, "relu"), (5, 5, 4), 64),
     "redwood-100in20-256": (Redwood(100, 20, "relu"), (5, 5, 4), 256),
     "redwood-400in30-256": (Redwood(400, 30, "relu"), (5, 5, 4), 256),
@@ -40,23 +39,17 @@ CASES: dict[
 def matrix_product() -> float:
     """Return the operations a second of a matrix product here."""
     a = jax.random.normal(jax.random.key(0), (SIDE, SIDE))
-    product, times = jax.jit(jnp.matmul), []
-    jax.block_until_ready(product(a, a))
-    for _ in range(15):
-        start = perf_counter()
-        jax.block_until_ready(product(a, a))
-        times.append(perf_counter() - start)
-    return 2 * SIDE**3 / median(times)
+    product = jax.jit(jnp.matmul)
+    times = [seconds(lambda: jax.block_until_ready(product(a, a))) for _ in range(16)]
+    return 2 * SIDE**3 / median(times[1:])  # the first compiles
 
 
-def seconds(model: polyjax.Model, shape: tuple[int, int, int], batch: int, steps: int) -> float:
+def run_seconds(case: Case, steps: int) -> float:
     """Return how long a run takes, of so many steps."""
-    P, V, R = shape
+    model, (P, V, R), batch = case
     axes: Any = {"density": np.geomspace(0.01, 1, P), "importance": np.geomspace(0.1, 10, V)}
     sweep = polyjax.Sweep(model, **axes, restarts=R, batch=batch, steps=steps, retries=0)
-    start = perf_counter()
-    polyjax.run(sweep, progress=False)
-    return perf_counter() - start
+    return seconds(lambda: polyjax.run(sweep, progress=False))
 
 
 def line(name: str) -> str:
@@ -65,9 +58,9 @@ def line(name: str) -> str:
     step = (4 if isinstance(model, Redwood) else 10) * model.n_features * model.n_neurons * prod(shape) * batch
     short = max(100, round(OPERATIONS / 2 / step / 50) * 50)  # blocks of 50 steps
     for steps in (short, 3 * short):
-        seconds(model, shape, batch, steps)  # compiles
+        run_seconds(CASES[name], steps)  # compiles
     before = matrix_product()
-    first, second = (seconds(model, shape, batch, steps) for steps in (short, 3 * short))
+    first, second = (run_seconds(CASES[name], steps) for steps in (short, 3 * short))
     peak, each = (before + matrix_product()) / 2, (second - first) / (2 * short)
     rate, fixed = step / each, first - short * each
     return (
@@ -78,13 +71,10 @@ def line(name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description="Measures large models.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CASES)} (default: all)")
-    names = parser.parse_args().names or [*CASES]
-    unknown = [name for name in names if name not in CASES]
-    if unknown:
-        parser.error(f"NAME must be one of {', '.join(CASES)}, but is {unknown[0]!r}")
+    parser.add_argument("--case", choices=CASES, action="append", help="measure this one alone; may be repeated")
+    names = parser.parse_args().case
     print(words(machine()), flush=True)
-    for name in names:
+    for name in names or CASES:
         print(line(name), flush=True)
 
 

@@ -24,7 +24,7 @@ from polyjax.sources import sources
 from polyjax.toy.contract import check_model
 from polyjax.toy.distributions import Distribution, by_name
 from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
-from polyjax.toy.model import Model, n_neurons, n_parameters, one_model
+from polyjax.toy.model import Model, n_parameters, n_weights, one_model
 from polyjax.toy.models import Anthropic, Redwood, has_closed_form
 from polyjax.toy.sampling import Sampler, can_enumerate, default_sampler, masks
 
@@ -326,9 +326,9 @@ def _check_together(sweep: Sweep) -> None:
     size = n_parameters(model) if sweep.polish else 0
     most = f"be False for a model of {size} parameters, more than {LARGEST_POLISHED}"
     require(size <= LARGEST_POLISHED, "polish", most, sweep.polish)
-    weights = model.n_features * n_neurons(model)
-    fast = sweep.engine != "lanes" or weights <= LARGEST_UNROLLED
-    require(fast, "engine", f"be arrays for {weights} weights, more than {LARGEST_UNROLLED}", sweep.engine)
+    weights = n_weights(model) if sweep.engine == "lanes" else 0
+    most = f"be arrays for {weights} weights, more than {LARGEST_UNROLLED}"
+    require(weights <= LARGEST_UNROLLED, "engine", most, sweep.engine)
     if sweep.objective == "expected":
         must = "be sampled for any model but Redwood and Anthropic with square"
         require(has_closed_form(model), "objective", must, "expected")

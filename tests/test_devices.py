@@ -40,13 +40,9 @@ def run(path, activation="square", engine="auto", retries=0, verified=0, **envir
     return polyjax.load(path), int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("activation", "engine", "n"),
-    [
-        pytest.param("square", "lanes", 2, marks=pytest.mark.slow),
-        pytest.param("relu", "lanes", 6, marks=pytest.mark.slow),
-        pytest.param("square", "arrays", 8, marks=pytest.mark.slow),
-    ],
+    ("activation", "engine", "n"), [("square", "lanes", 8), ("relu", "lanes", 6), ("square", "arrays", 8)]
 )
 def test_many_devices_give_the_results_of_one(tmp_path, activation, engine, n):
     many = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={n}"

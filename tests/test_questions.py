@@ -15,10 +15,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 def examples(name):
     """The code of a page: what all examples begin with, and each of them, the first two in every run of the tests."""
     beginning, *others = re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
-    marks = [[]] * 2 + [[pytest.mark.slow]] * (len(others) - 2)
     ids = [re.sub(r"\W+", " ", text)[:60].strip() for text in others]
-    parts = zip(others, ids, marks, strict=True)
-    return [pytest.param(beginning, text, id=name, marks=mark) for text, name, mark in parts]
+    return [
+        pytest.param(beginning, text, id=ids[i], marks=[pytest.mark.slow] * (i > 1)) for i, text in enumerate(others)
+    ]
 
 
 def sweep_of(beginning, example):

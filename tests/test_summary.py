@@ -129,6 +129,7 @@ def shown(found):
         pytest.param({"density": [0.1, 0.2, 0.3]}, marks=pytest.mark.slow),
         {"density": [0.1], "importance": [1, 2, 3]},
         pytest.param({"density": [0.1, 0.2, 0.3], "importance": [1]}, marks=pytest.mark.slow),
+        pytest.param({"density": [0.1], "importance": [1]}, marks=pytest.mark.slow),
         {"rate": [0.3, 0.1, 0.2], "decay": [-1, 0, 0]},  # neither sorted, nor positive, nor all different
         pytest.param({"a": [1, 2], "b": [1, 2, 3], "c": [1, 2]}, marks=pytest.mark.slow),
         {"a": [1, 2], "b": [1], "c": [1, 2, 3], "d": [1, 2]},

@@ -171,7 +171,7 @@ def test_every_step_is_taken_once_in_order_and_half_way_is_remembered(steps, sna
     draw = lambda step: step.astype(jnp.float32)  # noqa: E731
     optimizer = optax.sgd(1.0)
     several_steps = partial(training.descend, gradient, optimizer)
-    run = jax.jit(lambda: training.fit(several_steps, jax.vmap(draw), steps, zero, optimizer.init(zero)))()
+    run = jax.jit(lambda: training.fit(several_steps, jax.vmap(draw), steps, (zero, optimizer.init(zero))))()
     x = [np.float32(3)]
     for step in range(steps):
         x.append(x[-1] - (x[-1] / np.float32(2) - np.float32(step)))

@@ -14,7 +14,7 @@ from polyjax.engine.execution import ENGINES
 from polyjax.engine.fused import training as fused
 from polyjax.engine.training import Training, lane_shapes
 from polyjax.engine.unroll import scalars_of, unroll
-from polyjax.toy.model import n_neurons, n_parameters
+from polyjax.toy.model import n_parameters, n_weights
 
 LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
 LARGEST_FUSED = 50  # parameters; above, they do not fit the registers of a GPU
@@ -42,7 +42,7 @@ def ordinary_engine(training: Training) -> str:
     over all masks."""
     model, one = training.one_model, training.one
     many_masks = training.objective == "expected" and not training.is_independent
-    if many_masks or model.n_features * n_neurons(model) > LARGEST_LANES:
+    if many_masks or n_weights(model) > LARGEST_LANES:
         return "arrays"
     x, lane = jax.ShapeDtypeStruct((model.n_features,), jnp.float32), lane_shapes(training)
     gradient, examples = jax.grad(training.sample_loss), (one, x, lane)

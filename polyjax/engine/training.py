@@ -199,16 +199,16 @@ def fit(
     several_steps: Callable[[Any, Any], Any],
     draw: Callable[[Array], Any],
     steps: int,
-    params: Parameters,
-    state: Any,
+    start: tuple[Parameters, Any],
 ) -> Trained:
-    """Run the training loop: `several_steps((params, state), data)` on what `draw(numbers)` gives of some steps."""
+    """Run the training loop: `several_steps((params, state), data)` on what `draw(numbers)` gives of some steps, from
+    parameters and the optimiser's state."""
 
     def drawn(carry: Any, numbers: Array) -> Any:
         # Without the barrier XLA draws every batch again in every kernel that reads it.
         return several_steps(carry, lax.optimization_barrier(draw(numbers)))
 
-    (end, _), half_way = in_blocks(drawn, (params, state), steps)
+    (end, _), half_way = in_blocks(drawn, start, steps)
     return Trained(end, half_way)
 
 
@@ -245,15 +245,18 @@ def train_arrays(
         gradient = jax.grad(lambda units, data: training.loss(in_weights(units, scale), lane, data))
         return descend(gradient, at(training.optimizer, lane), carry, data)
 
-    def several_steps(carry: Any, data: Any) -> Any:
-        return over_lanes(of_lane, lanes_at_once(training, training.sampler.batch))(carry, lane, data)
+    def begin(params: Parameters, lane: Coordinates) -> tuple[Parameters, Any]:
+        units = in_units(params, training.scale(lane))
+        return units, at(training.optimizer, lane).init(units)
 
-    each = lambda f: jax.vmap(jax.vmap(f))(start, lane)  # noqa: E731
-    units = each(lambda start, lane: in_units(start, training.scale(lane)))
-    state = jax.vmap(jax.vmap(lambda units, lane: at(training.optimizer, lane).init(units)))(units, lane)
-    trained = fit(several_steps, draw, training.steps, units, state)
-    weights = jax.vmap(jax.vmap(lambda units, lane: in_weights(units, training.scale(lane))))
-    return Trained(*(weights(units, lane) for units in trained))
+    def weights(units: Parameters, lane: Coordinates) -> Parameters:
+        return in_weights(units, training.scale(lane))
+
+    of_lanes = over_lanes(of_lane, lanes_at_once(training, training.sampler.batch))
+    several_steps = lambda carry, data: of_lanes(carry, lane, data)  # noqa: E731
+    each = lambda f: jax.vmap(jax.vmap(f))  # noqa: E731
+    trained = fit(several_steps, draw, training.steps, each(begin)(start, lane))
+    return Trained(*(each(weights)(units, lane) for units in trained))
 
 
 def lanes_at_once(training: Training, samples: int) -> int:
@@ -291,7 +294,7 @@ def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: C
     units = in_units(lanes.last(start), scale)
     optimizer = lanes.per_lane(training.optimizer, training.one, lane)
     several_steps = partial(descend, gradient, optimizer)
-    trained = fit(several_steps, jax.vmap(draw), training.steps, units, optimizer.init(units))
+    trained = fit(several_steps, jax.vmap(draw), training.steps, (units, optimizer.init(units)))
     return Trained(*(lanes.first(in_weights(units, scale)) for units in trained))
 
 

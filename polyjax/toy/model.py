@@ -83,6 +83,11 @@ def n_neurons(model: Model) -> int:
     return jax.eval_shape(model.embedding, one_model(model)).shape[0]
 
 
+def n_weights(model: Model) -> int:
+    """Return the number of weights D N of the embedding."""
+    return n_neurons(model) * model.n_features
+
+
 def embeds_by_parameter(model: Model) -> bool:
     """Say whether the embedding is the parameter W as it is."""
     return type(model).embedding is Model.embedding
