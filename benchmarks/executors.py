@@ -83,7 +83,7 @@ def overhead(chunks: int, steps: int, workers: int, rounds: int) -> None:
 def asleep(work_s: float, arrays: dict[str, tuple[int, ...]], *_: Any) -> Done:
     """Return what training a chunk would, after as long as it would take."""
     sleep(work_s)
-    return Done({name: np.ones(shape, np.float32) for name, shape in arrays.items()}, {"device": "none"}, None, "")
+    return Done({name: np.ones(shape, np.float32) for name, shape in arrays.items()}, {"device": "none"}, None, "", {})
 
 
 class Asleep(Executor):

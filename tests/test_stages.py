@@ -27,7 +27,7 @@ class Pool:
         self.executor, self.ahead = ThreadPoolExecutor(n), 2 * n
 
     def submit(self, task):
-        return self.executor.submit(lambda: Done({}, {}, None, str(task.lanes(task.number))))
+        return self.executor.submit(lambda: Done({}, {}, None, str(task.lanes(task.number)), {}))
 
 
 @pytest.fixture(params=[1, 3])
@@ -205,7 +205,7 @@ class Scripted:
         return future
 
 
-DONE = Done({}, {}, None, "")
+DONE = Done({}, {}, None, "", {})
 
 
 def handed(pool, n=1, stopping=lambda: False):

@@ -85,6 +85,7 @@ def _matrix(W: ArrayLike) -> jax.Array:
     return W.astype(jnp.result_type(W, float))
 
 
+@jax.jit
 @partial(jnp.vectorize, signature="(d,n)->(n)")
 def _capacities(W: jax.Array) -> jax.Array:
     """Eq. 3 of one matrix as 1 / sum_j q_ij^2, with q_ij = (w_i . w_j) / (w_i . w_i)."""
@@ -99,6 +100,7 @@ def _capacities(W: jax.Array) -> jax.Array:
     return jnp.where(embedded, C, 0)
 
 
+@jax.jit
 @partial(jnp.vectorize, signature="(d,n)->(n)")
 def _trained_marginal(W: jax.Array) -> jax.Array:
     """2 (sum_j (u_i . w_j)^2)^2, with the unit vectors u_i = w_i / ||w_i||."""
@@ -109,6 +111,7 @@ def _trained_marginal(W: jax.Array) -> jax.Array:
     return jnp.where(embedded, 2 * (jnp.sum(projections, axis=1) / norm) ** 2, jnp.nan)
 
 
+@jax.jit
 @partial(jnp.vectorize, signature="(d,n)->(n)")
 def _isotropic_capacities(W: jax.Array) -> jax.Array:
     """Diagonal of the projector W^+ W, which unlike R alone is smooth where singular values coincide."""

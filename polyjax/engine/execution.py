@@ -19,7 +19,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from polyjax.embedding.capacity import capacities
-from polyjax.engine import certificate, devices, evaluation, lanes, polish, training
+from polyjax.engine import certificate, devices, evaluation, lanes, polish, timing, training
 from polyjax.engine.cells import Coordinates, OfAxes, at
 from polyjax.engine.devices import Program
 from polyjax.engine.evaluation import Evaluated
@@ -76,16 +76,20 @@ def train(
     lane: Coordinates,
     row: Coordinates,
     polished: Training | None = None,
+    ranked: bool = False,
 ) -> Outcome:
     """Train and evaluate lanes from parameters [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows; with
-    `polished`, lanes are polished so before they are evaluated."""
-    trained = compiled(fixed)(start, lane, row, keys.draw)
+    `polished`, lanes are polished so before they are evaluated; with `ranked`, they are only ranked."""
+    with timing.part("training"):
+        trained = jax.block_until_ready(compiled(fixed)(start, lane, row, keys.draw))
     capacity, settled = measure(fixed.model, trained, lane)
     end = trained.end
     if polished is not None:
         end, settled = _polished(polished, end, lane, row, keys.polish)
-        capacity = capacities(compiled_embeddings(fixed.model, end, lane))
-    evaluated = evaluation.compiled(polished or fixed)(end, lane, row, keys.evaluate)
+        capacity = capacities(_embeddings(fixed, end, lane))
+    with timing.part("evaluation"):
+        evaluate = partial(evaluation.ranked, fixed) if ranked else evaluation.compiled(polished or fixed)
+        evaluated = jax.block_until_ready(evaluate(end, lane, row, keys.evaluate))
     settled &= polished is not None or fixed.steps > 1  # one step tells nothing of what others would do
     return outcome(fixed, end, lane, evaluated, settled, capacity)
 
@@ -100,27 +104,35 @@ def outcome(
 ) -> Outcome:
     """Return the outcome of parameters [P, L, ...] that were evaluated, on the host; their capacity is computed unless
     it is given. Lanes whose loss is not finite have not settled."""
-    W = compiled_embeddings(fixed.model, end, lane)
-    settled &= jnp.isfinite(evaluated.loss) & jnp.isfinite(evaluated.rank_loss)
+    W = _embeddings(fixed, end, lane)
     params = by_name(end, None if embeds_by_parameter(fixed.one_model) else W)
     capacity = capacities(W) if capacity is None else capacity
-    return Outcome(*jax.device_get((capacity, *evaluated, settled, params)))
+    found = Outcome(*jax.device_get((capacity, *evaluated, settled, params)))
+    return found._replace(settled=found.settled & np.isfinite(found.loss) & np.isfinite(found.rank_loss))
+
+
+def _embeddings(fixed: Training, end: Parameters, lane: Coordinates) -> Array:
+    """Return the embeddings [P, L, D, N] of parameters, which hold them in most models."""
+    return end.W if embeds_by_parameter(fixed.one_model) else compiled_embeddings(fixed.model, end, lane)
 
 
 def _polished(
     fixed: Training, start: Parameters, lane: Coordinates, row: Coordinates, key: Array
 ) -> tuple[Parameters, Array]:
     """Polish lanes in two attempts, the second of which tells whether the first ended in a minimum."""
-    once = polish.polish(fixed, start, lane, row, key, 0)
-    again = polish.polish(fixed, once.end, lane, row, key, 1)
+    with timing.part("polishing"):
+        once = polish.polish(fixed, start, lane, row, key, 0)
+        again = polish.polish(fixed, once.end, lane, row, key, 1)
     fall = certificate.fall(np.asarray(again.before), np.asarray(again.after))
     return again.end, jnp.asarray(fall <= certificate.SETTLED)
 
 
-def training_programs(fixed: Training, shape: tuple[int, int]) -> list[Program]:
+def training_programs(fixed: Training, shape: tuple[int, int], ranked: bool = False) -> list[Program]:
     """Return what `train` runs on [P, L] lanes."""
-    arguments = argument_shapes(fixed, shape)
-    return [(compiled(fixed), arguments), (evaluation.compiled(fixed), arguments)]
+    start, lane, row, key = arguments = argument_shapes(fixed, shape)
+    rank = evaluation.compiled_rank(fixed), (*arguments, jax.ShapeDtypeStruct((), jnp.int32))
+    evaluate = rank if ranked else (evaluation.compiled(fixed), arguments)
+    return [(compiled(fixed), arguments), evaluate, (measure, (fixed.model, Trained(start, start), lane))]
 
 
 def fresh_programs(fixed: Training, axes: Sequence[str], shape: tuple[int, int]) -> list[Program]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.engine import evaluation
+from polyjax.engine import evaluation, timing
 from polyjax.engine.devices import Program
 from polyjax.engine.outcome import of_names
 from polyjax.engine.training import Training, argument_shapes, scales
@@ -124,7 +124,8 @@ def transplanted(run: Run, rank: Work, stage: str, title: str, given: Solutions,
 def rank(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
     """Return the ranking loss [G, L] of the solutions that cells start from, in the attempt at it of this number."""
     key, tiles = setting.keys.evaluate, np.int32(TILES[attempt])
-    return {"rank_loss": np.asarray(evaluation.compiled_rank(fixed)(*start(setting, fixed, cells), key, tiles))}
+    with timing.part("evaluation"):
+        return {"rank_loss": np.asarray(evaluation.compiled_rank(fixed)(*start(setting, fixed, cells), key, tiles))}
 
 
 def rank_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:

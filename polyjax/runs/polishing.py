@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.engine import certificate, evaluation, execution, polish
+from polyjax.engine import certificate, evaluation, execution, polish, timing
 from polyjax.engine.cells import Coordinates
 from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.devices import Program
@@ -101,7 +101,7 @@ class Stages:
         """Compile what polishing so many cells runs, all at the same time."""
         used = shapes(self.run, cells)
         both = [(work, shape) for work in (POLISH, LOOK) for shape in used]
-        self.run.workers.compile([*both, (JUDGE, used[0])])
+        self.run.compile("polishing", [*both, (JUDGE, used[0])])
 
     def settle(self, now: Outcome, found: Certificate, attempts: range, evaluate: Evaluate) -> Outcome:
         """Polish all cells, by attempts of these numbers until they are settled, and evaluate them. Fill in their
@@ -231,7 +231,8 @@ def polished(setting: Setting, _: int = 0) -> Training:
 def attempt_polish(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
     """Minimise from the solutions that cells start from, in the attempt of this number."""
     params, lane, row = start(setting, fixed, cells)
-    found = polish.polish(fixed, params, lane, row, setting.keys.polish, attempt)
+    with timing.part("polishing"):
+        found = polish.polish(fixed, params, lane, row, setting.keys.polish, attempt)
     arrays = {"before": found.before, "after": found.after, **found.end._asdict()}
     return arrays if attempt == 0 else arrays | {"spectrum": _spectra(fixed, params, lane, found)}
 
@@ -244,15 +245,17 @@ def polish_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
 def ranked(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
     """Return the outcome of cells' parameters, whose ranking loss stands for the one that is reported."""
     params, lane, row = start(setting, fixed, cells)
-    tiles = np.int32(TILES[attempt])
-    loss = evaluation.compiled_rank(fixed)(params, lane, row, setting.keys.evaluate, tiles)
-    return execution.outcome(fixed, params, lane, evaluation.Evaluated(loss, loss, jnp.zeros_like(loss))).arrays()
+    with timing.part("evaluation"):
+        ranked = evaluation.ranked(fixed, params, lane, row, setting.keys.evaluate, TILES[attempt])
+        found = jax.block_until_ready(ranked)
+    return execution.outcome(fixed, params, lane, found).arrays()
 
 
 def judged(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
     """Return the outcome of cells' parameters."""
     params, lane, row = start(setting, fixed, cells)
-    found = evaluation.compiled(fixed)(params, lane, row, setting.keys.evaluate)
+    with timing.part("evaluation"):
+        found = jax.block_until_ready(evaluation.compiled(fixed)(params, lane, row, setting.keys.evaluate))
     return execution.outcome(fixed, params, lane, found).arrays()
 
 

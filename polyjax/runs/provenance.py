@@ -14,7 +14,7 @@ from polyjax.engine import devices
 
 PACKAGES = ("polyjax", "jax", "jaxlib", "optax", "numpy")
 # Options of the sweep scripts that change how a run is done, but not its results: (name, whether a value follows).
-RUN_OPTIONS = {"--restart": False, "--dask": True}
+RUN_OPTIONS = {"--restart": False, "--timing": False, "--dask": True}
 
 
 def made(engine: str) -> dict[str, Any]:

@@ -73,13 +73,14 @@ def _trained(run: Run, round: int, given: Solutions, jobs: Jobs) -> Iterator[tup
 
 
 def train(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
-    """Continue cells from the solutions that they start from."""
-    return execution.train(fixed, setting.keys, *start(setting, fixed, cells)).arrays()
+    """Continue cells from the solutions that they start from. What is polished afterwards is evaluated there."""
+    ranked = bool(setting.sweep.polish)
+    return execution.train(fixed, setting.keys, *start(setting, fixed, cells), ranked=ranked).arrays()
 
 
-def programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
+def programs(setting: Setting, fixed: Training, shape: Shape) -> list[Program]:
     """Return what `train` runs on [G, L] lanes."""
-    return execution.training_programs(fixed, shape)
+    return execution.training_programs(fixed, shape, ranked=bool(setting.sweep.polish))
 
 
 CONTINUE, LOOK = Work(continued, train, programs), Work(continued, rank, rank_programs)

@@ -40,22 +40,24 @@ from polyjax.runs.workers import Elsewhere, Threads
 from polyjax.sweep import Sweep
 
 
-def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None) -> Results:
+def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, timing: bool = False) -> Results:
     """Train every lane of the sweep, evaluate it, train again what has not settled, and refine and polish the diagram
     if the sweep says so. The same sweep on the same machine gives the same bits.
 
     The work is done by threads of this process, or by the workers of any `concurrent.futures.Executor`, which need no
-    shared file system. Raises ValueError for an executor that forks, or a sweep that cannot be pickled for it;
-    WorkersLost, an OSError, where the executor works no more.
+    shared file system. With `timing`, where the time went is printed in the end. Raises ValueError for an executor that
+    forks, or a sweep that cannot be pickled for it; WorkersLost, an OSError, where the executor works no more.
     """
     _check(sweep, executor)
     if sweep.sizes:
-        return by_size(sweep, lambda _, part: run(part, progress, executor))
+        return by_size(sweep, lambda _, part: run(part, progress, executor, timing))
     nothing = Requests()  # is heard: an interruption is Python's
     with _workers(executor, nothing) as workers:
         trained = _begin(sweep, Memory(), workers, nothing, progress)
         lanes, refined = _train(trained)
     arrays = {name: np.concatenate([*_bands(lanes, name)]) for name in _of_lanes(sweep)}
+    if timing:
+        say(trained.timing.table())
     return Results.of_run(sweep.layout, arrays, _config(trained), refined)
 
 
@@ -65,6 +67,7 @@ def run_to_file(
     progress: bool = True,
     restart: bool = False,
     executor: Executor | None = None,
+    timing: bool = False,
 ) -> None:
     """Train a sweep into a results file (see `results.load`). Nothing trained is lost: until the file is whole, what
     was trained is in the folder of the same name that ends in `.run`, and the same call goes on from there. The
@@ -72,8 +75,9 @@ def run_to_file(
 
     Ctrl-C and SIGTERM finish the chunks in hand, or take them back from an executor that can, and raise `Interrupted`.
     With `restart` a file or a run that is there is discarded. With an `executor` its workers do the work (see `run`),
-    and this process alone writes. Raises ValueError where a run or a file of another configuration is there, or another
-    process is at work on it; OSError where the folder cannot be written or the workers are lost.
+    and this process alone writes. With `timing`, where the time went is printed in the end. Raises ValueError where a
+    run or a file of another configuration is there, or another process is at work on it; OSError where the folder
+    cannot be written or the workers are lost.
     """
     _check(sweep, executor)
     path = a_path(path)
@@ -86,7 +90,7 @@ def run_to_file(
         _clear_up(path)
         return
     if sweep.sizes:
-        _sizes_to_file(sweep, path, executor, progress)
+        _sizes_to_file(sweep, path, executor, progress, timing)
         return
     with Directory(folder(path), sweep.describe()) as store:
         if path.exists():  # another process has finished it since
@@ -94,10 +98,10 @@ def run_to_file(
             store.remove()
         else:
             store.begin()
-            _train_to_file(sweep, path, store, executor, progress)
+            _train_to_file(sweep, path, store, executor, progress, timing)
 
 
-def _sizes_to_file(sweep: Sweep, path: Path, executor: Executor | None, progress: bool) -> None:
+def _sizes_to_file(sweep: Sweep, path: Path, executor: Executor | None, progress: bool, timing: bool) -> None:
     """Train the sweeps of every size into files of their own beside the results file, which is put together from
     them. These are all in memory in the end."""
     beside = sizes_folder(path)
@@ -108,7 +112,7 @@ def _sizes_to_file(sweep: Sweep, path: Path, executor: Executor | None, progress
         file = beside / f"{name}.npz"
         if progress:
             say(f"{path}: {name}")
-        run_to_file(part, file, progress, executor=executor)
+        run_to_file(part, file, progress, executor=executor, timing=timing)
         return results.load(file)
 
     by_size(sweep, train).save(path)
@@ -167,13 +171,17 @@ def _workers(executor: Executor | None, requests: Requests) -> Iterator[Threads 
             workers.close()
 
 
-def _train_to_file(sweep: Sweep, path: Path, store: Directory, executor: Executor | None, progress: bool) -> None:
+def _train_to_file(
+    sweep: Sweep, path: Path, store: Directory, executor: Executor | None, progress: bool, timing: bool
+) -> None:
     how_to_continue = provenance.how_to_continue()
     try:
         with Requests(how_to_continue) as requests, _workers(executor, requests) as workers:
             trained = _begin(sweep, store, workers, requests, progress)
             lanes, refined = _train(trained)
             store.finish(lambda beside: _write(path, trained, lanes, refined, beside))
+            if timing:
+                say(trained.timing.table())
     except WorkersLost as error:
         raise WorkersLost(f"{error}. What was saved is safe; {how_to_continue}") from error
 

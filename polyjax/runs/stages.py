@@ -6,11 +6,12 @@ Axis letters: G rows of a chunk, L lanes in each.
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
+from polyjax.engine import timing
 from polyjax.runs.features import FeaturesOfCells, features_of_cells
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import Chunk
@@ -18,6 +19,7 @@ from polyjax.runs.handing import answers
 from polyjax.runs.progress import Progress, say
 from polyjax.runs.provenance import command
 from polyjax.runs.store import Store, names
+from polyjax.runs.timing import Timing
 from polyjax.runs.work import Done, Lanes, Setting, Shape, Task, Work
 from polyjax.runs.workers import Elsewhere, Threads
 
@@ -39,6 +41,7 @@ class Run(Setting):
     workers: Threads | Elsewhere
     requests: Requests
     progress: bool
+    timing: Timing = field(default_factory=Timing)
 
     def __post_init__(self) -> None:
         self.workers.begin(Setting(self.sweep, self.engine))
@@ -62,20 +65,30 @@ class Run(Setting):
         all_names = names(stage, len(chunks))
         missing = [i for i, name in enumerate(all_names) if not self.store.kept(name)]
         if missing:
-            self.workers.compile([(work, chunks[0].shape)])
+            self.compile(title, [(work, chunks[0].shape)])
         saved = len(chunks) - len(missing)
         tasks = (Task(i, work, lanes(chunks[i]), self.store.room) for i in missing)
-        with Progress(title, size.units, size.steps, self.progress, size.unit) as bar:
+        shown = Progress(title, size.units, size.steps, self.progress, size.unit)
+        with shown as bar, self.timing.stage(title) as seconds:
             bar.done(size.units * saved // len(chunks), 0)
             look = lambda in_hand: bar.tell(self.workers.words(in_hand))  # noqa: E731
             with closing(answers(self.workers, tasks, self.requests.stopping, look)) as found:
                 for n, (i, done) in enumerate(found, 1):
                     self._learn(done)
-                    self.store.keep(all_names[i], done.arrays, {"command": command(), **done.made})
+                    seconds.update(done.seconds)
+                    with timing.measured() as saving:
+                        self.store.keep(all_names[i], done.arrays, {"command": command(), **done.made})
+                    seconds["saving"] += saving["all"]
                     saved += 1
                     bar.done(size.units * saved // len(chunks), n * prod(chunks[0].shape))
         if self.requests.stopping():
             raise self.requests.stopped(f"{title}: {saved} of {len(chunks)} chunks are saved")
+
+    def compile(self, title: str, works: Sequence[tuple[Work, Shape]]) -> None:
+        """Have compiled what works of a stage run on [G, L] lanes, all at the same time."""
+        with self.timing.stage(title) as seconds, timing.measured() as compiling:
+            self.workers.compile(works)
+        seconds.update(compiling)
 
     def _learn(self, done: Done) -> None:
         """Remember how many lanes fit, where a worker found that fewer do."""

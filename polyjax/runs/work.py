@@ -3,7 +3,7 @@
 Axis letters: G rows of a chunk, L lanes in each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -80,3 +80,4 @@ class Done(NamedTuple):
     made: dict[str, Any]  # how, see `provenance`
     room: int | None  # lanes that fit the device at once, where more did not
     without_room: str  # how many did not, and what the device said
+    seconds: Mapping[str, float]  # that its parts took (see `engine.timing`)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from polyjax.engine import choice, devices
+from polyjax.engine import choice, devices, timing
 from polyjax.engine.devices import compile_ahead
 from polyjax.runs import provenance
 from polyjax.runs.grid import Window, windows
@@ -59,8 +59,10 @@ class Worker:
             parts = windows(lanes.shape, at_once)
             rows, columns = parts[0]
             try:
-                self.compile([(work, (rows.stop, columns.stop))])
-                return Done(_in_parts(parts, lanes.shape, part), self._made, self.room, self._without_room)
+                with timing.measured() as seconds:
+                    self.compile([(work, (rows.stop, columns.stop))])
+                    arrays = _in_parts(parts, lanes.shape, part)
+                return Done(arrays, self._made, self.room, self._without_room, seconds)
             except jax.errors.JaxRuntimeError as error:
                 if not _of_memory(error):
                     raise
@@ -77,7 +79,8 @@ class Worker:
             self._compiled.update(new)
             programs = [program for find, fixed, shape in new for program in find(self.setting, fixed, shape)]
             try:
-                compile_ahead(programs)
+                with timing.part("compilation"):
+                    compile_ahead(programs)
             except jax.errors.JaxRuntimeError as error:
                 if not _of_memory(error):
                     raise

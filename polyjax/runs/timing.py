@@ -1,0 +1,49 @@
+"""Where the time of a run went: stage by stage, and in each the parts of the work."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+PARTS = ("compilation", "training", "polishing", "evaluation")  # see `engine.timing`
+
+
+class Timing:
+    """The seconds of a run, from when this is made."""
+
+    def __init__(self) -> None:
+        self._begin = perf_counter()
+        self._stages: dict[str, Counter[str]] = {}
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[Counter[str]]:
+        """Yield what collects the seconds of a stage; its rounds and attempts, such as "refining, round 2", are one."""
+        seconds = self._stages.setdefault(title.split(",")[0], Counter())
+        begin = perf_counter()
+        try:
+            yield seconds
+        finally:
+            seconds["from begin to end"] += perf_counter() - begin
+
+    def table(self) -> str:
+        """Return the seconds as a table, those of workers added up."""
+        total = perf_counter() - self._begin
+        between = total - sum(seconds["from begin to end"] for seconds in self._stages.values())
+        rows = [["seconds", "from begin to end", *PARTS, "other work", "saving"]]
+        rows += [[title, *map(_number, _columns(seconds))] for title, seconds in self._stages.items()]
+        rows += [["between stages", _number(between)], ["all", _number(total)]]
+        first = max(len(row[0]) for row in rows)
+        return "\n".join(
+            f"{title:{first}}  "
+            + "  ".join(f"{word:>{len(head)}}" for word, head in zip(words, rows[0][1:], strict=False))
+            for title, *words in rows
+        )
+
+
+def _columns(seconds: Counter[str]) -> list[float]:
+    parts = [seconds[name] for name in PARTS]
+    return [seconds["from begin to end"], *parts, seconds["all"] - sum(parts), seconds["saving"]]
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds >= 0.005 else "-"
