@@ -20,7 +20,8 @@ PROBE = 0.1  # likewise, of the steps along the direction of least curvature, wh
 DESCENT, ROUNDING = 1e-4, 2e-7  # of Armijo's rule: the fraction of the slope, and what a float32 loss cannot resolve
 ENOUGH = 2e-5  # steps that promise less, beside the loss, are not worth taking
 
-Objective = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # x [..., n] -> loss [...], gradient [..., n]
+# x [..., n] -> loss [...], gradient [..., n]; also of several points [S, ..., n] at a time, for less than one by one
+Objective = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class State(NamedTuple):
@@ -109,16 +110,24 @@ def curvature(objective: Objective, x: np.ndarray, both_sides: bool = True) -> n
     The steps for small parameters are small: a weight may sit beside a kink at 0, which no sample averages over.
     """
     size = np.clip(abs(x) / 2, *DIFFERENCE)
-    hessian = np.empty((*x.shape, x.shape[-1]))
-    here = None if both_sides else objective(x)[1]
-    for i in range(x.shape[-1]):
-        ends = np.repeat(x[None], 2, axis=0)
-        with np.errstate(invalid="ignore"):  # models that are not finite
-            ends[:, ..., i] += [[[1]], [[-1 if both_sides else 0]]] * size[..., i]
-            apart = (ends[0, ..., i].astype(float) - ends[1, ..., i])[..., None]
-            there = objective(ends[1])[1] if here is None else here
-            hessian[..., i, :] = (objective(ends[0])[1] - there) / apart
+    every = np.arange(x.shape[-1])
+    with np.errstate(invalid="ignore"):  # models that are not finite
+        ends = [_moved(x, sign * size) for sign in ((1, -1) if both_sides else (1,))]
+        first, last = (
+            [objective(points)[1] for points in ends] if both_sides else (objective(ends[0])[1], objective(x)[1])
+        )
+        apart = ends[0][every, ..., every].astype(float) - (
+            ends[1][every, ..., every] if both_sides else np.moveaxis(x, -1, 0)
+        )
+        hessian = np.moveaxis((first - last) / apart[..., None], 0, -2)
     return (hessian + np.swapaxes(hessian, -1, -2)) / 2
+
+
+def _moved(x: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Return points [n, ..., n], each of which is x but for one parameter, moved by so much."""
+    points, every = np.repeat(x[None], x.shape[-1], axis=0), np.arange(x.shape[-1])
+    points[every, ..., every] += np.moveaxis(by, -1, 0)
+    return points
 
 
 def positive_inverse(hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +151,7 @@ def leave_saddle(objective: Objective, x: np.ndarray, direction: np.ndarray) -> 
         return x, np.ones(x.shape[:-1])
     step = PROBE * np.sqrt(_dot(x, x) / x.shape[-1])[..., None] * direction
     points = np.stack([x, x + step, x - step]).astype(np.float32)
-    losses = np.stack([objective(point)[0] for point in points])
+    losses = objective(points)[0]
     with np.errstate(invalid="ignore", divide="ignore"):
         best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=0)
         best = np.where(np.isfinite(losses[0]), best, 0)

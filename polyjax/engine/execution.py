@@ -129,7 +129,7 @@ def _polished(
 
 def training_programs(fixed: Training, shape: tuple[int, int], ranked: bool = False) -> list[Program]:
     """Return what `train` runs on [P, L] lanes."""
-    start, lane, row, key = arguments = argument_shapes(fixed, shape)
+    start, lane, _, _ = arguments = argument_shapes(fixed, shape)
     rank = evaluation.compiled_rank(fixed), (*arguments, jax.ShapeDtypeStruct((), jnp.int32))
     evaluate = rank if ranked else (evaluation.compiled(fixed), arguments)
     return [(compiled(fixed), arguments), evaluate, (measure, (fixed.model, Trained(start, start), lane))]

@@ -4,7 +4,7 @@ Training stops short of a minimum, as its gradients are noisy. Here the objectiv
 where the model has one, else the mean over a fixed batch (`lattice`), and the method is BFGS in every lane (`descent`).
 So it asks of a model no more than training does, and the batch averages over most kinks of ReLU.
 
-Axis letters: P rows, L lanes a row, n parameters of one model, B samples.
+Axis letters: P rows, L lanes a row, S points in parameter space, n parameters of one model, B samples.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,13 @@ from polyjax.engine.cells import Coordinates, over_rows
 from polyjax.engine.descent import Objective
 from polyjax.engine.lattice import tile
 from polyjax.engine.training import Training, lane_shapes
+from polyjax.engine.unroll import Staged
 from polyjax.toy.distributions import Batch
 from polyjax.toy.model import Parameters
 
 STEPS = 60  # most of an attempt on the closed form
 PARTS = 2  # in which a tile is read
+POINTS = 12  # most that a program takes in every lane: they share the samples, which are dearer than a gradient
 
 
 class Attempt(NamedTuple):
@@ -70,7 +72,7 @@ def polish(
     which an attempt still falls says how far the solutions that it was given were from a minimum.
     """
     on = partial(objective, training, lane, row, jax.random.fold_in(key, attempt))
-    how, x = ATTEMPTS[attempt], flatten(start)
+    how, x = ATTEMPTS[attempt], np.asarray(flatten(start))
     hessian = descent.curvature(on(max(1, how.few // 8)), x, both_sides=attempt > 0)
     inverse, direction = descent.positive_inverse(hessian)
     many, few = on(how.tiles), on(how.few)
@@ -84,16 +86,26 @@ def polish(
             now = descent.descend(many, now, how.rounds * how.steps)
         else:
             now = _in_rounds(many, few, now, how)
-    return Polished(unflatten(now.x, training.one), before, now.loss, hessian)
+    return Polished(unflatten(jnp.asarray(now.x), training.one), before, now.loss, hessian)
 
 
 def objective(training: Training, lane: Coordinates, row: Coordinates, key: Array, tiles: int) -> Objective:
-    """Return `mean_loss` and its gradient as functions of x [P, L, n], in double precision on the host."""
-    of_block, one, lane = compiled(training), training.one, training.that_matter(lane)
+    """Return the loss and its gradient as functions of x [P, L, n], or of several such points [S, P, L, n], in double
+    precision on the host."""
+    of_block = compiled(training)
+    at = *jax.device_put((training.that_matter(lane), row)), key, np.int32(tiles)
 
     def both(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        loss, gradient = of_block(unflatten(x, one), lane, row, key, np.int32(tiles))
-        return np.asarray(loss, float), flatten(gradient).astype(float)
+        several = x if x.ndim == 4 else x[None]
+        found = [of_points(several[i : i + POINTS]) for i in range(0, len(several), POINTS)]
+        loss, gradient = (np.concatenate(parts).astype(float) for parts in zip(*found, strict=True))
+        return (loss, gradient) if x.ndim == 4 else (loss[0], gradient[0])
+
+    def of_points(x: np.ndarray) -> list[np.ndarray]:
+        points = np.zeros((*x.shape[1:3], POINTS, x.shape[3]), np.float32)
+        points[:, :, : len(x)] = np.moveaxis(x, 0, 2)
+        loss, gradient = of_block(points, np.int32(len(x)), *at)
+        return [np.moveaxis(np.asarray(a)[:, :, : len(x)], 2, 0) for a in (loss, gradient)]
 
     return both
 
@@ -111,56 +123,68 @@ def _in_rounds(many: Objective, few: Objective, now: descent.State, how: Attempt
     return now
 
 
-def mean_loss(
-    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
-) -> tuple[Array, Parameters]:
-    """Return the loss [P, L] of params [P, L, ...] and its gradient, at the coordinates [P, L] of lanes and [P] of
-    rows: the population's, or that on so many tiles of a batch."""
-    shape, n = jax.tree.leaves(params)[0].shape[:2], training.one_model.n_features
-    params, value_and_gradient = lanes.last(params), _value_and_gradient(training)
+def mean_losses(
+    training: Training, points: Array, count: Array, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
+) -> tuple[Array, Array]:
+    """Return the losses [P, L, S] of the first `count` points [P, L, S, n] and their gradients [P, L, S, n], at the
+    coordinates [P, L] of lanes and [P] of rows: the population's, or those on so many tiles of a batch."""
+    P, L, S, _ = points.shape
+    prepare, both = _value_and_gradient(training)
+    params = jax.vmap(lambda x: lanes.last(unflatten(x, training.one)), 2)(points)  # [S, ..., P, L]
+
+    def add(data: Any, total: Any) -> Any:
+        def of_point(i: Array, total: Any) -> Any:
+            found = both(jax.tree.map(lambda a: a[i], params), lane, data)
+            return jax.tree.map(lambda a, b: a.at[i].add(b), total, found)
+
+        return lax.fori_loop(0, count, of_point, total)
+
+    def add_tile(number: Array, total: Any) -> Any:
+        n = training.one_model.n_features
+        batch = over_rows(lambda row: tile(training.features_at(row), n, key, number, tiles), row, P)
+        return add(prepare(batch), total)
+
+    zero = jnp.zeros((S, P, L)), jax.tree.map(jnp.zeros_like, params)
     if training.objective == "expected":
-        loss, gradient = value_and_gradient(params, lane, over_rows(training.exact_data, row, shape[0]))
-        return loss, lanes.first(gradient)
-
-    def add(number: Array, total: Any) -> Any:
-        batch = over_rows(lambda row: tile(training.features_at(row), n, key, number, tiles), row, shape[0])
-        return jax.tree.map(lambda a, b: a + b / tiles, total, value_and_gradient(params, lane, batch))
-
-    zero = jnp.zeros(shape), jax.tree.map(jnp.zeros_like, params)
-    loss, gradient = lax.fori_loop(0, tiles, add, zero)
-    return loss, lanes.first(gradient)
+        loss, gradient = add(prepare(over_rows(training.exact_data, row, P)), zero)
+    else:
+        loss, gradient = jax.tree.map(lambda a: a / tiles, lax.fori_loop(0, tiles, add_tile, zero))
+    return jnp.moveaxis(loss, 0, 2), jax.vmap(lambda one: flatten(lanes.first(one)), 0, 2)(gradient)
 
 
-def _value_and_gradient(training: Training) -> Callable[[Parameters, Coordinates, Any], tuple[Array, Parameters]]:
-    """Return the loss of params [..., P, L] and its gradient, of data [P, ...]."""
+def _value_and_gradient(training: Training) -> Staged:
+    """Return the loss of params [..., P, L] and its gradient in two stages: what they need of data [P, ...], and both
+    from that."""
     if training.objective == "sampled" and training.engine == "lanes":
         of_sample = training.sample_loss, training.one, lane_shapes(training), training.one_model.n_features
-        prepare, both = lanes.sampled_value_and_gradient(*of_sample)
+        before, after = lanes.sampled_value_and_gradient(*of_sample)
 
-        def total(params: Parameters, lane: Coordinates, batch: Batch) -> tuple[Array, Parameters]:
+        def prepare(batch: Batch) -> list[Array]:
+            return [jnp.moveaxis(a.reshape(len(a), PARTS, -1), 1, 0) for a in before(batch)]
+
+        def both(params: Parameters, lane: Coordinates, parts: list[Array]) -> tuple[Array, Parameters]:
             # Read in a loop, the samples are in memory; else XLA draws them again in every kernel, which takes two to
             # three times as long.
-            parts = [jnp.moveaxis(a.reshape(len(a), PARTS, -1), 1, 0) for a in prepare(batch)]
             zero = jnp.zeros(jax.tree.leaves(params)[0].shape[-2:]), jax.tree.map(jnp.zeros_like, params)
-            add = lambda sums, part: (jax.tree.map(jnp.add, sums, both(params, lane, part)), None)  # noqa: E731
+            add = lambda sums, part: (jax.tree.map(jnp.add, sums, after(params, lane, part)), None)  # noqa: E731
             return lax.scan(add, zero, parts)[0]
 
-        return total
+        return Staged(prepare, both)
 
     of_lanes = jax.vmap(jax.value_and_grad(training.loss), (-1, 0, None), (0, -1))
-    return jax.vmap(of_lanes, (-2, 0, 0), (0, -2))
+    return Staged(lambda data: data, jax.vmap(of_lanes, (-2, 0, 0), (0, -2)))
 
 
-def flatten(params: Parameters) -> np.ndarray:
+def flatten(params: Parameters) -> Array:
     """Return parameters [P, L, ...] as one array [P, L, n]."""
-    return np.concatenate([np.asarray(leaf).reshape(*leaf.shape[:2], -1) for leaf in params], axis=-1)
+    return jnp.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in params], axis=-1)
 
 
-def unflatten(x: np.ndarray, one: Parameters) -> Parameters:
+def unflatten(x: Array, one: Parameters) -> Parameters:
     """Return the inverse of `flatten`, in the shapes of `one` model."""
     ends = np.cumsum([leaf.size for leaf in one])
     parts = (x[..., end - leaf.size : end] for leaf, end in zip(one, ends, strict=True))
-    arrays = (jnp.asarray(part).reshape(*x.shape[:2], *leaf.shape) for part, leaf in zip(parts, one, strict=True))
+    arrays = (part.reshape(*x.shape[:2], *leaf.shape) for part, leaf in zip(parts, one, strict=True))
     return jax.tree.unflatten(jax.tree.structure(one), arrays)
 
 
@@ -187,14 +211,16 @@ _ANY = optax.identity()  # in place of the optimiser, which polishing does not u
 
 
 @lru_cache(maxsize=32)
-def compiled(training: Training) -> Callable[..., tuple[Array, Parameters]]:
-    """Return the jitted `mean_loss`; the same object for the same configuration, so compiled once."""
+def compiled(training: Training) -> Callable[..., tuple[Array, Array]]:
+    """Return the jitted `mean_losses`; the same object for the same configuration, so compiled once."""
 
     def of_block(
-        params: Parameters, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
-    ) -> tuple[Array, Parameters]:
+        points: Array, count: Array, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
+    ) -> tuple[Array, Array]:
+        def losses(points: Array, *where: Any) -> tuple[Array, Array]:
+            return mean_losses(training, points, count, *where, tiles)  # type: ignore[call-arg]
+
         with jax.default_matmul_precision("float32"):
-            spread = devices.spread(lambda *block: mean_loss(training, *block, tiles))  # type: ignore[call-arg]
-            return spread(params, lane, row, key)
+            return devices.spread(losses)(points, lane, row, key)
 
     return jax.jit(of_block, compiler_options=devices.on_cpu(lanes.CPU_COMPILER_OPTIONS))

@@ -1,18 +1,19 @@
 """Where the time of a piece of work goes: the seconds of its parts, wherever in the code these are."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
 
-_spent: ContextVar[Counter[str] | None] = ContextVar("spent", default=None)  # of the work that is being measured
+Seconds = defaultdict[str, float]  # by name
+_spent: ContextVar[Seconds | None] = ContextVar("spent", default=None)  # of the work that is being measured
 
 
 @contextmanager
-def measured() -> Iterator[Counter[str]]:
+def measured() -> Iterator[Seconds]:
     """Yield what collects the seconds of the parts of what is done here, and "all" of them in the end."""
-    seconds: Counter[str] = Counter()
+    seconds: Seconds = defaultdict(float)
     token = _spent.set(seconds)
     try:
         with part("all"):

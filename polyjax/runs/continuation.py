@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from polyjax.engine import evaluation, timing
+from polyjax.engine.cells import Coordinates
 from polyjax.engine.devices import Program
 from polyjax.engine.outcome import of_names
 from polyjax.engine.training import Training, argument_shapes, scales
@@ -81,11 +82,17 @@ def start(
     if cells.origin is None:
         return params, *here
     there = setting.sweep.layout.of_cells(*cells.origin, fixed.lane_axes)
-    a, scale = scales(fixed, params, there), scales(fixed, params, here[0])
-    if a is not None and scale is not None:
-        ratio = jnp.where((a > 0) & (scale > 0), scale / jnp.where(a > 0, a, 1), 1)
-        params = params._replace(W=params.W * ratio[..., None, :])
-    return params, *here
+    return _rescaled(fixed, params, there, here[0]), *here
+
+
+@partial(jax.jit, static_argnums=0)
+def _rescaled(fixed: Training, params: Parameters, there: Coordinates, here: Coordinates) -> Parameters:
+    """Return parameters [G, L, ...] of lanes `there` as they would be `here`."""
+    a, scale = scales(fixed, params, there), scales(fixed, params, here)
+    if a is None or scale is None:
+        return params
+    ratio = jnp.where((a > 0) & (scale > 0), scale / jnp.where(a > 0, a, 1), 1)
+    return params._replace(W=params.W * ratio[..., None, :])
 
 
 def coordinates(setting: Setting, fixed: Training, cells: Cells) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -239,7 +239,10 @@ def attempt_polish(setting: Setting, fixed: Training, cells: Cells, attempt: int
 
 def polish_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
     """Return what any attempt runs on [G, L] lanes."""
-    return [(polish.compiled(fixed), (*argument_shapes(fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))]
+    _, *others = argument_shapes(fixed, shape)
+    points = jax.ShapeDtypeStruct((*shape, polish.POINTS, n_parameters(fixed.one_model)), jnp.float32)
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    return [(polish.compiled(fixed), (points, number, *others, number))]
 
 
 def ranked(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:

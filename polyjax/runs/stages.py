@@ -19,7 +19,7 @@ from polyjax.runs.handing import answers
 from polyjax.runs.progress import Progress, say
 from polyjax.runs.provenance import command
 from polyjax.runs.store import Store, names
-from polyjax.runs.timing import Timing
+from polyjax.runs.timing import Timing, add
 from polyjax.runs.work import Done, Lanes, Setting, Shape, Task, Work
 from polyjax.runs.workers import Elsewhere, Threads
 
@@ -75,7 +75,7 @@ class Run(Setting):
             with closing(answers(self.workers, tasks, self.requests.stopping, look)) as found:
                 for n, (i, done) in enumerate(found, 1):
                     self._learn(done)
-                    seconds.update(done.seconds)
+                    add(seconds, done.seconds)
                     with timing.measured() as saving:
                         self.store.keep(all_names[i], done.arrays, {"command": command(), **done.made})
                     seconds["saving"] += saving["all"]
@@ -88,7 +88,7 @@ class Run(Setting):
         """Have compiled what works of a stage run on [G, L] lanes, all at the same time."""
         with self.timing.stage(title) as seconds, timing.measured() as compiling:
             self.workers.compile(works)
-        seconds.update(compiling)
+        add(seconds, compiling)
 
     def _learn(self, done: Done) -> None:
         """Remember how many lanes fit, where a worker found that fewer do."""

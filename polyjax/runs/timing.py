@@ -1,9 +1,11 @@
 """Where the time of a run went: stage by stage, and in each the parts of the work."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
+
+from polyjax.engine.timing import Seconds
 
 PARTS = ("compilation", "training", "polishing", "evaluation")  # see `engine.timing`
 
@@ -13,12 +15,12 @@ class Timing:
 
     def __init__(self) -> None:
         self._begin = perf_counter()
-        self._stages: dict[str, Counter[str]] = {}
+        self._stages: dict[str, Seconds] = {}
 
     @contextmanager
-    def stage(self, title: str) -> Iterator[Counter[str]]:
+    def stage(self, title: str) -> Iterator[Seconds]:
         """Yield what collects the seconds of a stage; its rounds and attempts, such as "refining, round 2", are one."""
-        seconds = self._stages.setdefault(title.split(",")[0], Counter())
+        seconds = self._stages.setdefault(title.split(",")[0], defaultdict(float))
         begin = perf_counter()
         try:
             yield seconds
@@ -40,7 +42,13 @@ class Timing:
         )
 
 
-def _columns(seconds: Counter[str]) -> list[float]:
+def add(seconds: Seconds, more: Mapping[str, float]) -> None:
+    """Add the seconds of a piece of work."""
+    for name, spent in more.items():
+        seconds[name] += spent
+
+
+def _columns(seconds: Seconds) -> list[float]:
     parts = [seconds[name] for name in PARTS]
     return [seconds["from begin to end"], *parts, seconds["all"] - sum(parts), seconds["saving"]]
 
