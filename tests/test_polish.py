@@ -34,6 +34,11 @@ def starts(model, shape, seed=0):
     return jax.vmap(jax.vmap(model.init))(jax.random.split(jax.random.key(seed), shape))
 
 
+def flat(params):
+    """Parameters as x [P, L, n], on the host."""
+    return np.array(polish.flatten(params))
+
+
 def polished(fixed, start, importance, density, attempt=0):
     shape = start.W.shape[:2]
     lane, row = paper.coordinates(np.broadcast_to(np.float32(importance), shape), density)
@@ -113,13 +118,13 @@ def test_the_end_is_as_low_as_that_of_another_minimiser_from_the_same_start(mode
 
         return scipy.optimize.minimize(f, x[lane], jac=True, method="BFGS", options={"gtol": 1e-6})
 
-    x = polish.flatten(starts(model, shape, seed=1))
+    x = flat(starts(model, shape, seed=1))
     for lane in some:
         x[lane] = minimum(x, lane).x
     # Near a minimum, so that both end in the same.
     x *= 1 + 0.05 * np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
     theirs = np.array([minimum(x, lane).fun for lane in some])
-    end = polish.unflatten(x, one)
+    end = polish.unflatten(jnp.asarray(x), one)
     for _ in range(3):  # as an attempt has few steps
         ours = polished(of, end, importance, density, attempt)
         end = ours.end
@@ -135,11 +140,24 @@ def objective(of, shape, importance, density, tiles, attempt=0):
     return lambda x: both(np.float32(x))
 
 
+@pytest.mark.parametrize("closed_form", [True, False], ids=["exact", "sampled"])
+@pytest.mark.parametrize("engine", ["lanes", "arrays"])
+def test_several_points_are_evaluated_as_one_by_one(closed_form, engine):
+    model = Redwood(3, 2) if closed_form else RELU
+    both = objective(fixed(model, closed_form, engine), (2, 2), RELU_IMPORTANCE, RELU_DENSITY, 2)
+    points = np.stack([flat(starts(model, (2, 2), seed)) for seed in range(polish.POINTS + 2)])  # more than a program's
+    (losses, gradients), each = both(points), [both(x) for x in points]
+    assert losses.shape == points.shape[:-1]
+    assert gradients.shape == points.shape
+    np.testing.assert_array_equal(losses, [loss for loss, _ in each])
+    np.testing.assert_array_equal(gradients, [gradient for _, gradient in each])
+
+
 @pytest.mark.parametrize("tiles", [1, 4])
 def test_steered_by_a_look_at_the_whole_few_tiles_have_its_loss_and_slope(tiles):
     of, place = fixed(RELU, False), (RELU_IMPORTANCE, RELU_DENSITY)
     few, many = (objective(of, (2, 2), *place, n) for n in (tiles, 16))
-    x = polish.flatten(starts(RELU, (2, 2)))
+    x = flat(starts(RELU, (2, 2)))
     loss, gradient = many(x)
     assert abs(few(x)[0] / loss - 1).max() > 1e-6  # other samples
     both = descent.steered(few, x, loss, gradient)
@@ -158,7 +176,7 @@ def test_steered_by_a_look_at_the_whole_few_tiles_have_its_loss_and_slope(tiles)
 @pytest.mark.parametrize("model", [QUADRATIC, Anthropic(3, 2, "square")], ids=["Redwood", "Anthropic"])
 def test_the_hessian_is_that_of_the_closed_form(model):
     start, importance = starts(model, SHAPE), np.broadcast_to(LANES, SHAPE)
-    found = descent.curvature(objective(fixed(model, True), SHAPE, LANES, DENSITY, 1), polish.flatten(start))
+    found = descent.curvature(objective(fixed(model, True), SHAPE, LANES, DENSITY, 1), flat(start))
 
     def loss(x, importance, density):
         params = jax.tree.map(lambda a: a[0, 0], polish.unflatten(x[None, None], one_model(model)))
@@ -175,7 +193,7 @@ def test_the_hessian_is_that_of_the_closed_form(model):
         return jax.vmap(lambda e: along(along(along(gradient, e), e), e)(x))(jnp.eye(x.size))
 
     with jax.enable_x64(True):
-        x = jnp.asarray(polish.flatten(start), float)
+        x = jnp.asarray(flat(start), float)
         place = jnp.asarray(importance, float), jnp.asarray(DENSITY, float)
         gradient, hessian, third = (
             np.asarray(jax.jit(jax.vmap(jax.vmap(f, (0, 0, None))))(x, *place))
@@ -224,7 +242,7 @@ def test_a_saddle_is_left(name):
     of = fixed(QUADRATIC, True)
     # It is a saddle: the gradient vanishes, beside curvatures of about 1.
     here = jax.tree.map(lambda a: a[:1, :1], start)
-    assert np.abs(objective(of, (1, 1), 1, [1], 1)(polish.flatten(here))[1]).max() < 16 * EPS
+    assert np.abs(objective(of, (1, 1), 1, [1], 1)(flat(here))[1]).max() < 16 * EPS
     found = polished(of, start, LANES, DENSITY, attempt=1)  # the first is a trial
     end = exact(QUADRATIC, found.end, LANES, DENSITY)[DENSE, ALIKE]
     np.testing.assert_allclose(end, optimum(QUADRATIC, [1.0], [1.0])[0, 0], rtol=1e-5)  # as for the random starts
@@ -263,12 +281,15 @@ def test_both_engines_polish_alike():
 
 
 def test_one_sided_differences_are_those_of_both_sides_but_for_the_third_derivative():
-    start = polish.flatten(starts(QUADRATIC, SHAPE))
+    start = flat(starts(QUADRATIC, SHAPE))
     both = objective(fixed(QUADRATIC, True), SHAPE, LANES, DENSITY, 1)
     calls = []
-    one, two = (descent.curvature(lambda x: calls.append(1) or both(x), start, both_sides=b) for b in (False, True))
+    one, two = (
+        descent.curvature(lambda x: calls.append(x.size // start.size) or both(x), start, both_sides=b)
+        for b in (False, True)
+    )
     n = start.shape[-1]
-    assert len(calls) == (n + 1) + 2 * n
+    assert sum(calls) == (n + 1) + 2 * n
     assert abs(one - two).max() < 0.1 * abs(two).max()  # steps of at most 0.03 of a quartic
 
 
