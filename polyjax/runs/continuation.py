@@ -26,7 +26,7 @@ from polyjax.toy.model import Parameters
 
 SHAPE = (8, 32)  # [G, L] of the chunks in which jobs are evaluated and polished
 TILES = (evaluation.FINE.tiles, 64)  # on which solutions are ranked at first, and again where that leaves it open
-FEW, NARROW = 128, (2, 2)  # so few jobs are packed in narrower chunks, in which few lanes are idle
+FEW, NARROW = 48, (2, 2)  # so few jobs are packed in narrower chunks, in which few lanes are idle
 
 
 def packing(run: Run, jobs: Jobs) -> tuple[int, int]:
