@@ -108,7 +108,7 @@ def run(*arguments, paths):
 def test_every_sweep_is_run_into_its_file_and_its_name_printed(runs, tmp_path, capsys):
     paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
     run(paths=paths)
-    here = {"executor": None}
+    here = {"executor": None, "timing": False}
     assert runs == [(TINY, paths[0], here), (TINY, paths[1], here)]
     assert capsys.readouterr().out.split() == [*map(str, paths)]
     run(paths=paths[:1])
@@ -119,7 +119,7 @@ def test_every_sweep_is_run_into_its_file_and_its_name_printed(runs, tmp_path, c
 def test_all_sweeps_are_run_by_the_workers_of_one_cluster(runs, clusters, tmp_path):
     paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
     run("--dask", "tcp://host:8786", paths=paths)
-    assert [asked[-1] for asked in runs] == [{"executor": "tcp://host:8786"}] * 2
+    assert [asked[-1] for asked in runs] == [{"executor": "tcp://host:8786", "timing": False}] * 2
     assert clusters == ["tcp://host:8786", "closed"]
 
 
