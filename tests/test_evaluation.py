@@ -106,6 +106,7 @@ def test_the_ranking_loss_is_that_on_so_many_tiles(polished):
     tiles = np.int32((evaluation.COARSE if polished else evaluation.FINE).tiles)
     rank = evaluation.compiled_rank(fixed)(*arguments, tiles)
     np.testing.assert_allclose(evaluation.compiled(fixed)(*arguments).rank_loss, rank, rtol=ROUNDING)
+    np.testing.assert_allclose(evaluation.ranked(fixed, *arguments).rank_loss, rank, rtol=ROUNDING)
 
 
 def test_many_features_are_evaluated_on_stratified_samples():

@@ -124,7 +124,7 @@ def test_the_end_is_as_low_as_that_of_another_minimiser_from_the_same_start(mode
     # Near a minimum, so that both end in the same.
     x *= 1 + 0.05 * np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
     theirs = np.array([minimum(x, lane).fun for lane in some])
-    end = polish.unflatten(jnp.asarray(x), one)
+    end = polish.unflatten(x, one)
     for _ in range(3):  # as an attempt has few steps
         ours = polished(of, end, importance, density, attempt)
         end = ours.end

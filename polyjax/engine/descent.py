@@ -110,23 +110,18 @@ def curvature(objective: Objective, x: np.ndarray, both_sides: bool = True) -> n
     The steps for small parameters are small: a weight may sit beside a kink at 0, which no sample averages over.
     """
     size = np.clip(abs(x) / 2, *DIFFERENCE)
-    every = np.arange(x.shape[-1])
     with np.errstate(invalid="ignore"):  # models that are not finite
-        ends = [_moved(x, sign * size) for sign in ((1, -1) if both_sides else (1,))]
-        first, last = (
-            [objective(points)[1] for points in ends] if both_sides else (objective(ends[0])[1], objective(x)[1])
-        )
-        apart = ends[0][every, ..., every].astype(float) - (
-            ends[1][every, ..., every] if both_sides else np.moveaxis(x, -1, 0)
-        )
-        hessian = np.moveaxis((first - last) / apart[..., None], 0, -2)
+        ahead, behind = x + size, x - size if both_sides else x
+        there, here = objective(_one_by_one(x, ahead))[1], objective(_one_by_one(x, behind) if both_sides else x)[1]
+        apart = np.moveaxis(ahead.astype(float) - behind, -1, 0)
+        hessian = np.moveaxis((there - here) / apart[..., None], 0, -2)
     return (hessian + np.swapaxes(hessian, -1, -2)) / 2
 
 
-def _moved(x: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Return points [n, ..., n], each of which is x but for one parameter, moved by so much."""
+def _one_by_one(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return points [n, ..., n], each of which is x [..., n] but for one parameter, which has its value [..., n]."""
     points, every = np.repeat(x[None], x.shape[-1], axis=0), np.arange(x.shape[-1])
-    points[every, ..., every] += np.moveaxis(by, -1, 0)
+    points[every, ..., every] = np.moveaxis(values, -1, 0)
     return points
 
 

@@ -21,11 +21,12 @@ import optax
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from polyjax.engine import devices, lanes
+from polyjax.engine import devices, lanes, timing
 from polyjax.engine.cells import Coordinates, over_rows
+from polyjax.engine.devices import Program
 from polyjax.engine.keys import of_coordinates
 from polyjax.engine.lattice import tile
-from polyjax.engine.training import Training, lane_shapes, lanes_at_once, n_rows, over_lanes
+from polyjax.engine.training import Training, argument_shapes, lane_shapes, lanes_at_once, n_rows, over_lanes
 from polyjax.engine.unroll import Staged
 from polyjax.toy.distributions import Batch
 from polyjax.toy.features import Features
@@ -121,7 +122,7 @@ def evaluate(training: Training, params: Parameters, lane: Coordinates, row: Coo
     if training.objective == "expected":
         loss = rank(training, params, lane, row, key, 1)
         return Evaluated(loss, loss, jnp.zeros_like(loss))
-    tiles, report = COARSE if training.polished else FINE
+    tiles, report = _batches(training)
     form = partial(report_batch, quadrature=report)
     batch = _batch(training, row, n_rows(params), jax.random.fold_in(key, 1), form)
     losses = _losses(training, params, lane, batch)
@@ -148,18 +149,8 @@ def rank(
     return lax.fori_loop(0, tiles, add, jnp.zeros(jax.tree.leaves(params)[0].shape[:2]))
 
 
-def ranked(
-    training: Training,
-    params: Parameters,
-    lane: Coordinates,
-    row: Coordinates,
-    key: Array,
-    tiles: int = COARSE.tiles,
-) -> Evaluated:
-    """Evaluate, with the compiled `rank`, what is evaluated again when it is polished: its ranking loss stands for the
-    one that is reported."""
-    loss = compiled_rank(training)(params, lane, row, key, np.int32(tiles))
-    return Evaluated(loss, loss, jnp.zeros_like(loss))
+def _batches(training: Training) -> Batches:
+    return COARSE if training.polished else FINE
 
 
 def _batch(training: Training, row: Coordinates, rows: int, key: Array, form: Callable[..., Batch]) -> Batch:
@@ -197,6 +188,23 @@ def _lanes_loss(training: Training) -> Staged:
     return Staged(prepare, lambda params, lane, samples: total(lanes.last(params), lane, samples))
 
 
+@timing.part("evaluation")
+def evaluated(training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Evaluated:
+    """Return what the compiled `evaluate` does, when it is done."""
+    return jax.block_until_ready(compiled(training)(params, lane, row, key))
+
+
+@timing.part("evaluation")
+def ranked(
+    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array, tiles: int | None = None
+) -> Evaluated:
+    """Return the same for what is evaluated again when it is polished: the ranking loss, on as many tiles unless others
+    are given, which stands for the loss that is reported."""
+    tiles = _batches(training).tiles if tiles is None else tiles
+    loss = jax.block_until_ready(compiled_rank(training)(params, lane, row, key, np.int32(tiles)))
+    return Evaluated(loss, loss, jnp.zeros_like(loss))
+
+
 def compiled(training: Training) -> Callable[..., Evaluated]:
     """Return the jitted `evaluate`; the same object for the same configuration, however it was trained, so compiled
     once."""
@@ -206,6 +214,11 @@ def compiled(training: Training) -> Callable[..., Evaluated]:
 def compiled_rank(training: Training) -> Callable[..., Array]:
     """Return the jitted `rank`, likewise."""
     return _compiled(rank, replace(training, optimizer=_ANY, steps=0))
+
+
+def rank_program(training: Training, shape: tuple[int, int]) -> Program:
+    """Return the compiled `rank` of [P, L] lanes."""
+    return compiled_rank(training), (*argument_shapes(training, shape), jax.ShapeDtypeStruct((), jnp.int32))
 
 
 @lru_cache(maxsize=32)

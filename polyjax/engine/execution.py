@@ -86,10 +86,9 @@ def train(
     end = trained.end
     if polished is not None:
         end, settled = _polished(polished, end, lane, row, keys.polish)
-        capacity = capacities(_embeddings(fixed, end, lane))
-    with timing.part("evaluation"):
-        evaluate = partial(evaluation.ranked, fixed) if ranked else evaluation.compiled(polished or fixed)
-        evaluated = jax.block_until_ready(evaluate(end, lane, row, keys.evaluate))
+        capacity = capacities(embeddings(fixed.model, end, lane))
+    evaluate = evaluation.ranked if ranked else evaluation.evaluated
+    evaluated = evaluate(polished or fixed, end, lane, row, keys.evaluate)
     settled &= polished is not None or fixed.steps > 1  # one step tells nothing of what others would do
     return outcome(fixed, end, lane, evaluated, settled, capacity)
 
@@ -104,25 +103,19 @@ def outcome(
 ) -> Outcome:
     """Return the outcome of parameters [P, L, ...] that were evaluated, on the host; their capacity is computed unless
     it is given. Lanes whose loss is not finite have not settled."""
-    W = _embeddings(fixed, end, lane)
+    W = embeddings(fixed.model, end, lane)
     params = by_name(end, None if embeds_by_parameter(fixed.one_model) else W)
     capacity = capacities(W) if capacity is None else capacity
     found = Outcome(*jax.device_get((capacity, *evaluated, settled, params)))
     return found._replace(settled=found.settled & np.isfinite(found.loss) & np.isfinite(found.rank_loss))
 
 
-def _embeddings(fixed: Training, end: Parameters, lane: Coordinates) -> Array:
-    """Return the embeddings [P, L, D, N] of parameters, which hold them in most models."""
-    return end.W if embeds_by_parameter(fixed.one_model) else compiled_embeddings(fixed.model, end, lane)
-
-
 def _polished(
     fixed: Training, start: Parameters, lane: Coordinates, row: Coordinates, key: Array
 ) -> tuple[Parameters, Array]:
     """Polish lanes in two attempts, the second of which tells whether the first ended in a minimum."""
-    with timing.part("polishing"):
-        once = polish.polish(fixed, start, lane, row, key, 0)
-        again = polish.polish(fixed, once.end, lane, row, key, 1)
+    once = polish.polish(fixed, start, lane, row, key, 0)
+    again = polish.polish(fixed, once.end, lane, row, key, 1)
     fall = certificate.fall(np.asarray(again.before), np.asarray(again.after))
     return again.end, jnp.asarray(fall <= certificate.SETTLED)
 
@@ -130,8 +123,7 @@ def _polished(
 def training_programs(fixed: Training, shape: tuple[int, int], ranked: bool = False) -> list[Program]:
     """Return what `train` runs on [P, L] lanes."""
     start, lane, _, _ = arguments = argument_shapes(fixed, shape)
-    rank = evaluation.compiled_rank(fixed), (*arguments, jax.ShapeDtypeStruct((), jnp.int32))
-    evaluate = rank if ranked else (evaluation.compiled(fixed), arguments)
+    evaluate = evaluation.rank_program(fixed, shape) if ranked else (evaluation.compiled(fixed), arguments)
     return [(compiled(fixed), arguments), evaluate, (measure, (fixed.model, Trained(start, start), lane))]
 
 
@@ -140,9 +132,6 @@ def fresh_programs(fixed: Training, axes: Sequence[str], shape: tuple[int, int])
     key, number = argument_shapes(fixed, shape)[-1], jax.ShapeDtypeStruct(shape, jnp.float32)
     restart = jax.ShapeDtypeStruct(shape, jnp.int32)
     return [*training_programs(fixed, shape), (compiled_initial(fixed), (key, dict.fromkeys(axes, number), restart))]
-
-
-compiled_embeddings = jax.jit(embeddings, static_argnums=0)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from polyjax.engine import descent, devices, lanes
+from polyjax.engine import descent, devices, lanes, timing
 from polyjax.engine.cells import Coordinates, over_rows
 from polyjax.engine.descent import Objective
 from polyjax.engine.lattice import tile
@@ -63,6 +63,7 @@ class Polished(NamedTuple):
     hessian: np.ndarray  # [P, L, n, n], at the solutions
 
 
+@timing.part("polishing")
 def polish(
     training: Training, start: Parameters, lane: Coordinates, row: Coordinates, key: Array, attempt: int
 ) -> Polished:
@@ -86,7 +87,7 @@ def polish(
             now = descent.descend(many, now, how.rounds * how.steps)
         else:
             now = _in_rounds(many, few, now, how)
-    return Polished(unflatten(jnp.asarray(now.x), training.one), before, now.loss, hessian)
+    return Polished(unflatten(now.x, training.one), before, now.loss, hessian)
 
 
 def objective(training: Training, lane: Coordinates, row: Coordinates, key: Array, tiles: int) -> Objective:
@@ -96,10 +97,10 @@ def objective(training: Training, lane: Coordinates, row: Coordinates, key: Arra
     at = *jax.device_put((training.that_matter(lane), row)), key, np.int32(tiles)
 
     def both(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        several = x if x.ndim == 4 else x[None]
+        several = x.reshape(-1, *x.shape[-3:])
         found = [of_points(several[i : i + POINTS]) for i in range(0, len(several), POINTS)]
         loss, gradient = (np.concatenate(parts).astype(float) for parts in zip(*found, strict=True))
-        return (loss, gradient) if x.ndim == 4 else (loss[0], gradient[0])
+        return loss.reshape(x.shape[:-1]), gradient.reshape(x.shape)
 
     def of_points(x: np.ndarray) -> list[np.ndarray]:
         points = np.zeros((*x.shape[1:3], POINTS, x.shape[3]), np.float32)
@@ -180,7 +181,7 @@ def flatten(params: Parameters) -> Array:
     return jnp.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in params], axis=-1)
 
 
-def unflatten(x: Array, one: Parameters) -> Parameters:
+def unflatten(x: Array | np.ndarray, one: Parameters) -> Parameters:
     """Return the inverse of `flatten`, in the shapes of `one` model."""
     ends = np.cumsum([leaf.size for leaf in one])
     parts = (x[..., end - leaf.size : end] for leaf, end in zip(one, ends, strict=True))

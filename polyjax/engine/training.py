@@ -170,7 +170,11 @@ def embeddings(model: Model | OfAxes, params: Parameters, lane: Coordinates) -> 
     """Return the embeddings [P, L, D, N] of parameters [P, L, ...] at the coordinates [P, L] of lanes."""
     if embeds_by_parameter(cells.example(model)):
         return params.W
-    lane = {name: lane[name] for name in names_of(model)}
+    return _embedded(model, params, {name: lane[name] for name in names_of(model)})
+
+
+@partial(jax.jit, static_argnums=0)
+def _embedded(model: Model | OfAxes, params: Parameters, lane: Coordinates) -> Array:
     return jax.vmap(jax.vmap(lambda params, lane: at(model, lane).embedding(params)))(params, lane)
 
 

@@ -16,7 +16,7 @@ from polyjax.engine import evaluation, timing
 from polyjax.engine.cells import Coordinates
 from polyjax.engine.devices import Program
 from polyjax.engine.outcome import of_names
-from polyjax.engine.training import Training, argument_shapes, scales
+from polyjax.engine.training import Training, scales
 from polyjax.runs.grid import Chunk, like, packed
 from polyjax.runs.jobs import Jobs, Solutions
 from polyjax.runs.stages import Run, Size
@@ -137,4 +137,4 @@ def rank(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Array
 
 def rank_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
     """Return what `rank` runs on [G, L] lanes."""
-    return [(evaluation.compiled_rank(fixed), (*argument_shapes(fixed, shape), jax.ShapeDtypeStruct((), jnp.int32)))]
+    return [evaluation.rank_program(fixed, shape)]

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.engine import certificate, evaluation, execution, polish, timing
+from polyjax.engine import certificate, evaluation, execution, polish
 from polyjax.engine.cells import Coordinates
 from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.devices import Program
@@ -231,8 +231,7 @@ def polished(setting: Setting, _: int = 0) -> Training:
 def attempt_polish(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
     """Minimise from the solutions that cells start from, in the attempt of this number."""
     params, lane, row = start(setting, fixed, cells)
-    with timing.part("polishing"):
-        found = polish.polish(fixed, params, lane, row, setting.keys.polish, attempt)
+    found = polish.polish(fixed, params, lane, row, setting.keys.polish, attempt)
     arrays = {"before": found.before, "after": found.after, **found.end._asdict()}
     return arrays if attempt == 0 else arrays | {"spectrum": _spectra(fixed, params, lane, found)}
 
@@ -248,17 +247,14 @@ def polish_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
 def ranked(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
     """Return the outcome of cells' parameters, whose ranking loss stands for the one that is reported."""
     params, lane, row = start(setting, fixed, cells)
-    with timing.part("evaluation"):
-        ranked = evaluation.ranked(fixed, params, lane, row, setting.keys.evaluate, TILES[attempt])
-        found = jax.block_until_ready(ranked)
+    found = evaluation.ranked(fixed, params, lane, row, setting.keys.evaluate, TILES[attempt])
     return execution.outcome(fixed, params, lane, found).arrays()
 
 
 def judged(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
     """Return the outcome of cells' parameters."""
     params, lane, row = start(setting, fixed, cells)
-    with timing.part("evaluation"):
-        found = jax.block_until_ready(evaluation.compiled(fixed)(params, lane, row, setting.keys.evaluate))
+    found = evaluation.evaluated(fixed, params, lane, row, setting.keys.evaluate)
     return execution.outcome(fixed, params, lane, found).arrays()
 
 
