@@ -152,13 +152,16 @@ def test_nothing_is_begun_where_one_is_told_to_stop_at_once(workers):
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt("no"), MemoryError("no")], ids=repr)
 def test_an_error_is_passed_on_and_ends_the_work(workers, error):
-    begun, finished = [], []
+    begun, finished, all_five = [], [], threading.Event()
 
     def do(i):
         begun.append(i)
-        if i >= 5:
+        if i >= 5:  # not before a thread that took an earlier task has begun it, as such a task is taken back
+            all_five.wait(LONG)
             raise error
         finished.append(i)
+        if len(finished) == 5:
+            all_five.set()
         return i
 
     with pytest.raises(type(error), match="no"):
