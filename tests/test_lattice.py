@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyjax.engine.lattice import LEAST, TILE, _patterns, _points, tile
+from polyjax.engine.lattice import LEAST, TILE, _patterns, _points, layout, tile
 from polyjax.toy.distributions import NORMAL, RADEMACHER, UNIFORM_POSITIVE, UNIFORM_SIGNED
 from polyjax.toy.features import Features
 
@@ -20,9 +20,14 @@ CASES = {UNIFORM_SIGNED: (1, 3, 6), UNIFORM_POSITIVE: (2, 4, 5, MANY), NORMAL: (
 ENUMERATED = 7  # features of which the patterns of signs have room, so that every one has samples of its own
 
 
+def of_density(distribution, n, key, density, number, of):
+    features = Features(density, distribution=distribution)
+    return tile(features, n, layout(features, n, key), number, of)
+
+
 @cache
 def compiled(distribution, n):
-    one = lambda key, p, number, of: tile(Features(p, distribution=distribution), n, key, number, of)  # noqa: E731
+    one = partial(of_density, distribution, n)
     over_densities = jax.vmap(one, (None, 0, None, None))
     return jax.jit(jax.vmap(over_densities, (0, None, None, None)))
 
@@ -144,7 +149,7 @@ KINKED = {
 def test_tiles_together_are_one_lattice_that_is_better_than_its_tiles(distribution):
     f, exact = KINKED[distribution]
     keys = jax.random.split(jax.random.key(7), 16)
-    one = lambda key, p, number, of: tile(Features(p, distribution=distribution), 3, key, number, of)  # noqa: E731
+    one = partial(of_density, distribution, 3)
 
     @jax.jit
     def means(density, of):

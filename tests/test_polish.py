@@ -136,7 +136,8 @@ def objective(of, shape, importance, density, tiles, attempt=0):
     """The loss and gradient of x [P, L, n], on the samples of an attempt."""
     v = np.broadcast_to(np.float32(importance), shape)
     lane, row = paper.coordinates(v, np.float32(density))
-    both = polish.objective(of, lane, row, jax.random.fold_in(KEY, attempt), tiles)
+    data = polish.compiled_data(of, shape[0])(row, jax.random.fold_in(KEY, attempt))
+    both = polish.objective(of, lane, row, data, tiles)
     return lambda x: both(np.float32(x))
 
 

@@ -25,7 +25,7 @@ from polyjax.engine import devices, lanes, timing
 from polyjax.engine.cells import Coordinates, over_rows
 from polyjax.engine.devices import Program
 from polyjax.engine.keys import of_coordinates
-from polyjax.engine.lattice import tile
+from polyjax.engine.lattice import layout, tile
 from polyjax.engine.training import Training, argument_shapes, lane_shapes, lanes_at_once, n_rows, over_lanes
 from polyjax.engine.unroll import Staged
 from polyjax.toy.distributions import Batch
@@ -124,7 +124,7 @@ def evaluate(training: Training, params: Parameters, lane: Coordinates, row: Coo
         return Evaluated(loss, loss, jnp.zeros_like(loss))
     tiles, report = _batches(training)
     form = partial(report_batch, quadrature=report)
-    batch = _batch(training, row, n_rows(params), jax.random.fold_in(key, 1), form)
+    batch = _of_rows(training, row, n_rows(params), jax.random.fold_in(key, 1), form)
     losses = _losses(training, params, lane, batch)
     loss_se = losses.std(0, ddof=1) / report.shifts**0.5
     return Evaluated(rank(training, params, lane, row, key, tiles), losses.mean(0), loss_se)
@@ -138,12 +138,13 @@ def rank(
     if training.objective == "expected":
         return _each_lane(training)(params, lane, over_rows(training.exact_data, row, n_rows(params)))
 
-    def form(number: Array, features: Features, n: int, key: Array) -> Batch:
-        batch = tile(features, n, key, number, jnp.int32(tiles))
-        return Batch(*(a.reshape(PARTS, -1, *a.shape[1:]) for a in batch))
+    n, rows, tiles = training.one_model.n_features, n_rows(params), jnp.int32(tiles)
+    laid_out = _of_rows(training, row, rows, key, layout)
 
     def add(number: Array, total: Array) -> Array:
-        batch = _batch(training, row, n_rows(params), key, partial(form, number))
+        of_row = lambda row, laid_out: tile(training.features_at(row), n, laid_out, number, tiles)  # noqa: E731
+        batch = jax.vmap(of_row)(row, laid_out)
+        batch = Batch(*(a.reshape(rows, PARTS, -1, *a.shape[2:]) for a in batch))
         return total + _losses(training, params, lane, batch).sum(0) / tiles
 
     return lax.fori_loop(0, tiles, add, jnp.zeros(jax.tree.leaves(params)[0].shape[:2]))
@@ -153,9 +154,11 @@ def _batches(training: Training) -> Batches:
     return COARSE if training.polished else FINE
 
 
-def _batch(training: Training, row: Coordinates, rows: int, key: Array, form: Callable[..., Batch]) -> Batch:
-    """Return a batch of x [P, S, B, N]. Rows have samples of their own, so that the errors of a diagram are not one
-    draw."""
+def _of_rows(
+    training: Training, row: Coordinates, rows: int, key: Array, form: Callable[[Features, int, Array], Any]
+) -> Any:
+    """Return what is formed of the features of each row and their number. Rows have samples of their own, so that the
+    errors of a diagram are not one draw."""
     n = training.one_model.n_features
     return over_rows(lambda row: form(training.features_at(row), n, of_coordinates(key, row)), row, rows)
 

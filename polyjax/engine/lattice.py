@@ -10,6 +10,8 @@ compiled program minimises on batches of any size, in the memory of a tile.
 Axis letters: M masks, K kinds of masks, N features, B samples of a tile, T trial scales.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,33 +30,55 @@ PAIRS_FIRST = (
 TRIALS = 256
 
 
-def tile(features: Features, n: int, key: Array, number: Array, of: Array) -> Batch:
-    """Return a tile of a batch of so many tiles, a power of two: x [B, N] of n features.
+class Layout(NamedTuple):
+    """What the samples of every tile have in common, so that many tiles are drawn for the price of one."""
 
-    The weights of a tile add up to 1. Where masks cannot be enumerated, points of a Kronecker sequence. Another key
-    gives an independent batch.
-    """
-    samples = TILE
+    index: Array  # [B], of a sample's point among its mask's in the first tile
+    points: Array  # [B], of the mask in a tile
+    generator: Array  # uint32 [B, N], of the mask's lattice
+    shift: Array  # [B, N], likewise
+    side: Array  # [B, N]: 0 where a feature is not active, else the sign that its value is to have, or 2 for either
+    weight: Array  # [B]
+
+
+def layout(features: Features, n: int, key: Array) -> Layout | Array:
+    """Return how a batch's samples of n features are laid out; where masks cannot be enumerated, the shift [2 N] of a
+    Kronecker sequence. Another key gives an independent batch."""
     if not can_enumerate(features, n):
-        return sequence(features, n, jax.random.bits(key, (2 * n,)), number * samples + jnp.arange(samples))
+        return jax.random.bits(key, (2 * n,))
     # Where there are too many patterns of signs for a tile, the values of a mask have both signs.
-    sides = 2 if features.are_symmetric and LEAST * 3**n <= samples else 1
+    sides = 2 if features.are_symmetric and LEAST * 3**n <= TILE else 1
     pattern = _patterns(n, sides)
     active, rank = pattern > 0, np.cumsum(pattern > 0, axis=1) - 1
-    points = _points(features, active, sides, samples)
+    points = _points(features, active, sides, TILE)
     end = jnp.cumsum(points)
-    index = jnp.arange(samples)
+    index = jnp.arange(TILE)
     mask = jnp.minimum(jnp.searchsorted(end, index, side="right"), len(active) - 1)
-    within = (index - (end - points)[mask]) * of + number
-    shift = np.minimum(np.arange(len(pattern)), _mirrored(pattern)) if sides == 2 else np.arange(len(pattern))
-    # What fills the tile up has the last mask, which may have no points.
-    u = _lattice(key, within, jnp.maximum(points, 1)[mask] * of, jnp.asarray(shift)[mask], rank)
-    if sides == 2:  # signs are the halves of the interval, each filled from the middle, so that mirror images are that
-        u = (1 + u * jnp.asarray(2 * (pattern == 2) - 1, jnp.float32)[mask]) / 2
-    x = jnp.where(jnp.asarray(active)[mask], features.active_value(u), 0)
+    mirrored = np.minimum(np.arange(len(pattern)), _mirrored(pattern)) if sides == 2 else np.arange(len(pattern))
+    side = np.where(active, np.where(pattern == 2, 1, -1) if sides == 2 else 2, 0)
     probability = features.mask_probability(active) / np.float32(sides) ** active.sum(1)
-    weight = (probability / jnp.maximum(points, 1))[mask]
-    return Batch(x, jnp.where(index < end[-1], weight, 0))
+    generator = np.array([pow(MULTIPLIER, k, 2**32) for k in range(n)], np.uint32)[np.maximum(rank, 0)]
+    return Layout(
+        index - (end - points)[mask],
+        jnp.maximum(points, 1)[mask],  # what fills the tile up has the last mask, which may have no points
+        jnp.asarray(generator)[mask],
+        jax.random.uniform(key, rank.shape)[jnp.asarray(mirrored)[mask]],
+        jnp.asarray(side, jnp.float32)[mask],
+        jnp.where(index < end[-1], (probability / jnp.maximum(points, 1))[mask], 0),
+    )
+
+
+def tile(features: Features, n: int, laid_out: Layout | Array, number: Array, of: Array) -> Batch:
+    """Return a tile of a batch of so many tiles, a power of two: x [B, N] of n features.
+
+    The weights of a tile add up to 1. Where masks cannot be enumerated, points of a Kronecker sequence.
+    """
+    if not isinstance(laid_out, Layout):
+        return sequence(features, n, laid_out, number * TILE + jnp.arange(TILE))
+    u, side = _lattice(laid_out, number, of), laid_out.side
+    # Signs are the halves of the interval, each filled from the middle, so that mirror images are that.
+    u = jnp.where(abs(side) == 1, (1 + u * side) / 2, u)
+    return Batch(jnp.where(side == 0, 0, features.active_value(u)), laid_out.weight)
 
 
 def _patterns(n: int, sides: int) -> np.ndarray:
@@ -97,15 +121,14 @@ def _allotted(probability: Array, size: np.ndarray, count: np.ndarray, samples: 
     return points[jnp.argmax(jnp.where(total <= samples, total, 0))]
 
 
-def _lattice(key: Array, index: Array, points: Array, mask: Array, rank: np.ndarray) -> Array:
-    """Return the uniform numbers of points `index` [B] of the masks' lattices [B, N], randomly shifted.
+def _lattice(laid_out: Layout, number: Array, of: Array) -> Array:
+    """Return the uniform numbers [B, N] of a tile's points in their masks' lattices, randomly shifted.
 
     They are folded at 1/2, so that they are continuous across the ends of the interval, and kept inside it, so far that
     (1 + u) / 2 is below 1 as well.
     """
-    n = rank.shape[1]
-    generator = np.array([pow(MULTIPLIER, k, 2**32) for k in range(n)], np.uint32)[np.maximum(rank, 0)]
-    product = index.astype(jnp.uint32)[:, None] * jnp.asarray(generator)[mask]  # modulo 2^32, as the points divide it
-    place = (product & (points - 1).astype(jnp.uint32)[:, None]).astype(jnp.float32) / points[:, None]
-    u = (place + jax.random.uniform(key, rank.shape)[mask]) % 1
+    index, points = laid_out.index * of + number, (laid_out.points * of)[:, None]
+    product = index.astype(jnp.uint32)[:, None] * laid_out.generator  # modulo 2^32, as the points divide it
+    place = (product & (points - 1).astype(jnp.uint32)).astype(jnp.float32) / points
+    u = (place + laid_out.shift) % 1
     return jnp.clip(1 - jnp.abs(2 * u - 1), 2.0**-23, 1 - 2.0**-23)

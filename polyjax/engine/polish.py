@@ -21,7 +21,7 @@ from jax import Array, lax
 from polyjax.engine import descent, devices, lanes, timing
 from polyjax.engine.cells import Coordinates, over_rows
 from polyjax.engine.descent import Objective
-from polyjax.engine.lattice import tile
+from polyjax.engine.lattice import layout, tile
 from polyjax.engine.training import Training, lane_shapes
 from polyjax.engine.unroll import Staged
 from polyjax.toy.distributions import Batch
@@ -72,8 +72,9 @@ def polish(
     Attempts are counted from 0, and each has samples of its own, from the second on more than the first. The loss by
     which an attempt still falls says how far the solutions that it was given were from a minimum.
     """
-    on = partial(objective, training, lane, row, jax.random.fold_in(key, attempt))
     how, x = ATTEMPTS[attempt], np.asarray(flatten(start))
+    data = compiled_data(training, len(x))(row, jax.random.fold_in(key, attempt))
+    on = partial(objective, training, lane, row, data)
     hessian = descent.curvature(on(max(1, how.few // 8)), x, both_sides=attempt > 0)
     inverse, direction = descent.positive_inverse(hessian)
     many, few = on(how.tiles), on(how.few)
@@ -90,11 +91,11 @@ def polish(
     return Polished(unflatten(now.x, training.one), before, now.loss, hessian)
 
 
-def objective(training: Training, lane: Coordinates, row: Coordinates, key: Array, tiles: int) -> Objective:
+def objective(training: Training, lane: Coordinates, row: Coordinates, data: Any, tiles: int) -> Objective:
     """Return the loss and its gradient as functions of x [P, L, n], or of several such points [S, P, L, n], in double
-    precision on the host."""
+    precision on the host; `data` [P, ...] is what `compiled_data` returns."""
     of_block = compiled(training)
-    at = *jax.device_put((training.that_matter(lane), row)), key, np.int32(tiles)
+    at = *jax.device_put((training.that_matter(lane), row)), data, np.int32(tiles)
 
     def both(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         several = x.reshape(-1, *x.shape[-3:])
@@ -125,7 +126,7 @@ def _in_rounds(many: Objective, few: Objective, now: descent.State, how: Attempt
 
 
 def mean_losses(
-    training: Training, points: Array, count: Array, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
+    training: Training, points: Array, count: Array, lane: Coordinates, row: Coordinates, data: Any, tiles: Array
 ) -> tuple[Array, Array]:
     """Return the losses [P, L, S] of the first `count` points [P, L, S, n] and their gradients [P, L, S, n], at the
     coordinates [P, L] of lanes and [P] of rows: the population's, or those on so many tiles of a batch."""
@@ -142,12 +143,12 @@ def mean_losses(
 
     def add_tile(number: Array, total: Any) -> Any:
         n = training.one_model.n_features
-        batch = over_rows(lambda row: tile(training.features_at(row), n, key, number, tiles), row, P)
-        return add(prepare(batch), total)
+        of_row = lambda row, data: tile(training.features_at(row), n, data, number, tiles)  # noqa: E731
+        return add(prepare(jax.vmap(of_row)(row, data)), total)
 
     zero = jnp.zeros((S, P, L)), jax.tree.map(jnp.zeros_like, params)
     if training.objective == "expected":
-        loss, gradient = add(prepare(over_rows(training.exact_data, row, P)), zero)
+        loss, gradient = add(prepare(data), zero)
     else:
         loss, gradient = jax.tree.map(lambda a: a / tiles, lax.fori_loop(0, tiles, add_tile, zero))
     return jnp.moveaxis(loss, 0, 2), jax.vmap(lambda one: flatten(lanes.first(one)), 0, 2)(gradient)
@@ -216,12 +217,26 @@ def compiled(training: Training) -> Callable[..., tuple[Array, Array]]:
     """Return the jitted `mean_losses`; the same object for the same configuration, so compiled once."""
 
     def of_block(
-        points: Array, count: Array, lane: Coordinates, row: Coordinates, key: Array, tiles: Array
+        points: Array, count: Array, lane: Coordinates, row: Coordinates, data: Any, tiles: Array
     ) -> tuple[Array, Array]:
-        def losses(points: Array, *where: Any) -> tuple[Array, Array]:
-            return mean_losses(training, points, count, *where, tiles)  # type: ignore[call-arg]
+        def losses(points: Array, lane: Coordinates, rows: Any, tiles: Array) -> tuple[Array, Array]:
+            return mean_losses(training, points, count, lane, *rows, tiles)
 
         with jax.default_matmul_precision("float32"):
-            return devices.spread(losses)(points, lane, row, key)
+            return devices.spread(losses)(points, lane, (row, data), tiles)
 
     return jax.jit(of_block, compiler_options=devices.on_cpu(lanes.CPU_COMPILER_OPTIONS))
+
+
+@lru_cache(maxsize=32)
+def compiled_data(training: Training, rows: int) -> Callable[[Coordinates, Array], Any]:
+    """Return the jitted function of coordinates [P] and a key that gives what the losses of P rows are made from, [P,
+    ...]: what is known of the population, or how samples are laid out (see `lattice`)."""
+    n = training.one_model.n_features
+
+    def of_rows(row: Coordinates, key: Array) -> Any:
+        if training.objective == "expected":
+            return over_rows(training.exact_data, row, rows)
+        return over_rows(lambda row: layout(training.features_at(row), n, key), row, rows)
+
+    return jax.jit(of_rows)

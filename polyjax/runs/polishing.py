@@ -238,10 +238,11 @@ def attempt_polish(setting: Setting, fixed: Training, cells: Cells, attempt: int
 
 def polish_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
     """Return what any attempt runs on [G, L] lanes."""
-    _, *others = argument_shapes(fixed, shape)
+    _, lane, row, key = argument_shapes(fixed, shape)
     points = jax.ShapeDtypeStruct((*shape, polish.POINTS, n_parameters(fixed.one_model)), jnp.float32)
-    number = jax.ShapeDtypeStruct((), jnp.int32)
-    return [(polish.compiled(fixed), (points, number, *others, number))]
+    number, data = jax.ShapeDtypeStruct((), jnp.int32), polish.compiled_data(fixed, shape[0])
+    losses = points, number, lane, row, jax.eval_shape(data, row, key), number
+    return [(polish.compiled(fixed), losses), (data, (row, key))]
 
 
 def ranked(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
