@@ -12,6 +12,7 @@ Axis letters: P rows and V columns of the grid, G rows of a chunk, L jobs in eac
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import prod
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome, array_names
 from polyjax.engine.training import Training, argument_shapes, scales
-from polyjax.runs.candidates import Bands, contenders, exchanged, reversed_embeddings, rivals, unlike
+from polyjax.runs.candidates import Bands, contenders, exchanged, jobs_of, reversed_embeddings, rivals, unlike
 from polyjax.runs.continuation import (
     TILES,
     Cells,
@@ -50,7 +51,7 @@ FAR, NEAR_FAR = 4, 5e-4  # likewise, of solutions from further away
 NEW = 0.005  # solutions whose capacities differ by less are not looked at; up to `jobs.DIFFERENT`, none that is worse
 IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, relatively, is not better: rounding, noise
 NEWS = {"expected": 1e-6, "sampled": 1e-3}  # one that fell by less is not shown to the neighbours
-CLOSE = 0.01  # solutions whose losses differ by less, relatively, are ranked again on more samples
+CLOSE = 0.002  # solutions whose losses differ by less, relatively, are polished further before one is chosen
 CERTAIN = 5e-4  # a solution whose loss falls by more, relatively, on other samples is polished further
 
 Evaluate = Callable[[Jobs, dict[str, np.ndarray]], Iterator[tuple[Chunk, Outcome]]]  # of parameters [J, ...] by name
@@ -58,12 +59,13 @@ Evaluate = Callable[[Jobs, dict[str, np.ndarray]], Iterator[tuple[Chunk, Outcome
 
 def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome, Certificate]:
     """Return the polished diagram, [P, V, ...], and its certificate."""
-    cells, stages = trained.loss.shape, Stages(run)
+    cells, stages = np.isfinite(trained.loss), Stages(run)
     n, axes, kinds = n_parameters(run.training.one_model), run.sweep.layout, run.features.kinds
-    found = Certificate(np.full(cells, np.inf, np.float32), np.full((*cells, n), np.nan, np.float32))
-    news = np.isfinite(trained.loss)
-    stages.compile(int(news.sum()))
-    now = stages.settle(trained, found, range(1), stages.ranked)
+    nothing = np.full(cells.shape, np.inf, np.float32), np.full((*cells.shape, n), np.nan, np.float32)
+    found, news = Certificate(*nothing), cells
+    stages.compile(int(cells.sum()))
+    now, _ = stages.settle(trained, found, cells, range(1))
+    now = stages.judged(now, cells, stages.ranked)
     if stages.has_columns:
         now, _ = stages.improved_by(now, *reversed_embeddings(now))
     for round, distance in enumerate(DISTANCES):
@@ -77,9 +79,19 @@ def polish_diagram(run: Run, trained: Outcome, restarts: Bands) -> tuple[Outcome
         now, news = stages.improved_by(now, given, jobs)
     if stages.has_columns:
         now = stages.exchanged(now)
-    now = stages.reconsidered(now)
-    now = stages.settle(now, found, range(1, len(polish.ATTEMPTS)), stages.evaluated)
+    now, left = stages.settle(now, found, cells, range(1, 2))
+    now, left = stages.reconsidered(now, found, left)
+    now, _ = stages.settle(now, found, left, range(2, len(polish.ATTEMPTS)))
+    now = stages.judged(now, cells, stages.evaluated)
     return now._replace(settled=found.excess <= SETTLED), found
+
+
+class Attempted(NamedTuple):
+    """What an attempt at polishing made of J jobs."""
+
+    excess: np.ndarray  # [J], by which fraction the loss fell
+    spectrum: np.ndarray | None  # [J, n], of the Hessian; none from the first attempt
+    params: dict[str, np.ndarray]  # by name, each [J, ...]
 
 
 class Stages:
@@ -103,38 +115,40 @@ class Stages:
         both = [(work, shape) for work in (POLISH, LOOK) for shape in used]
         self.run.compile("polishing", [*both, (JUDGE, used[0])])
 
-    def settle(self, now: Outcome, found: Certificate, attempts: range, evaluate: Evaluate) -> Outcome:
-        """Polish all cells, by attempts of these numbers until they are settled, and evaluate them. Fill in their
-        certificate."""
-        cells = np.isfinite(now.loss)
-        if not cells.any():
-            return now
+    def settle(
+        self, now: Outcome, found: Certificate, cells: np.ndarray, attempts: range
+    ) -> tuple[Outcome, np.ndarray]:
+        """Polish cells by attempts of these numbers, until they are settled. Return the diagram, with the losses that
+        it had, and which cells are left; fill in their certificate."""
         now, left = jax.tree.map(np.copy, now), cells.copy()
         for attempt in attempts:
             if not left.any():
                 break
             jobs = themselves(left)
-            for chunk, tried in self._attempt(solutions(now), jobs, attempt):
-                cell = jobs.row[chunk.lane], jobs.column[chunk.lane]
-                excess = certificate.fall(tried["before"], tried["after"])
-                if attempt > 0:
-                    found.excess[cell], found.spectrum[cell] = excess, tried["spectrum"]
-                settled = (excess <= CERTAIN) & (attempt > 0)
-                params = {name: tried[name] for name in self.fixed.one._fields}
-                finite = np.stack([np.isfinite(a).reshape(*chunk.shape, -1).all(-1) for a in params.values()]).all(0)
-                for name, a in params.items():
-                    now.params[name][tuple(index[finite] for index in cell)] = a[finite]
-                left[cell] = ~settled
-        jobs = themselves(cells)
+            _put(now, found, left, jobs, self._attempt(solutions(now), jobs, attempt))
+        return now, left
+
+    def judged(self, now: Outcome, cells: np.ndarray, evaluate: Evaluate) -> Outcome:
+        """Return the diagram with the outcome of the parameters in some cells."""
+        if not cells.any():
+            return now
+        now, jobs = jax.tree.map(np.copy, now), themselves(cells)
         for chunk, outcome in evaluate(jobs, {name: a[cells] for name, a in now.params.items()}):
             put(now, (jobs.row[chunk.lane], jobs.column[chunk.lane]), outcome)
         return now
 
-    def _attempt(self, given: Solutions, jobs: Jobs, attempt: int) -> Iterator[tuple[Chunk, Arrays]]:
+    def _attempt(self, given: Solutions, jobs: Jobs, attempt: int) -> Attempted:
         named = self._name("polish"), f"polishing, attempt {attempt + 1}"
         fields = ["before", "after", *self.fixed.one._fields, *(["spectrum"] if attempt > 0 else [])]
         work, cells = POLISH._replace(attempt=attempt), partial(of_jobs, given, jobs)
-        return run_jobs(self.run, *named, jobs, work, cells, fields, shape=packing(self.run, jobs))
+        chunks = run_jobs(self.run, *named, jobs, work, cells, fields, shape=packing(self.run, jobs))
+        arrays: dict[str, np.ndarray] = {}
+        for chunk, tried in chunks:
+            for name, a in tried.items():
+                whole = arrays.setdefault(name, np.empty((jobs.row.size, *a.shape[2:]), a.dtype))
+                whole[chunk.lane] = a
+        fall = certificate.fall(arrays.pop("before"), arrays.pop("after"))
+        return Attempted(fall, arrays.pop("spectrum", None), arrays)
 
     def near(self, now: Outcome, given: Solutions, jobs: Jobs, near_by: float, alike: float) -> Jobs:
         """Return the jobs whose loss, as the solutions are, is above that of the cell by less than the fraction
@@ -163,20 +177,27 @@ class Stages:
             params, capacity, loss = jax.tree.map(lambda a: a[which], arrays)
             self.tried.append((Solutions(params, capacity, *cells), loss))
 
-    def reconsidered(self, now: Outcome) -> Outcome:
-        """Return the diagram in which a cell has the best of the solutions that were tried there, by a sharper ranking
-        of those that come near its own."""
-        if not self.tried:
-            return now
-        given, jobs = contenders(now, self.tried, CLOSE, self.run.features.kinds)
-        if not jobs.row.size:
-            return now
-        cells, rank_loss, again = np.zeros(now.loss.shape, bool), now.rank_loss.copy(), len(TILES) - 1
+    def reconsidered(self, now: Outcome, found: Certificate, left: np.ndarray) -> tuple[Outcome, np.ndarray]:
+        """Return the diagram in which a cell has the best of the solutions that were tried there and come near its own,
+        and which cells are left: they are polished as far as the cells are and ranked on more samples."""
+        given, jobs = contenders(now, self.tried, CLOSE, self.run.features.kinds) if self.tried else (None, None)
+        if given is None or not jobs.row.size:
+            return now, left
+        now, left, cells = jax.tree.map(np.copy, now), left.copy(), np.zeros(left.shape, bool)
         cells[jobs.row, jobs.column] = True
-        work, named = LOOK._replace(attempt=again), (self._name("look"), "ranking again")
-        rank_loss[cells] = transplanted(self.run, work, *named, solutions(now), themselves(cells))
-        found = self.ranked(jobs, jax.tree.map(lambda a: a[jobs.origin], given.params), again)
-        return accept(now._replace(rank_loss=rank_loss), jobs, found, 0)[0]
+        tried = self._attempt(given, jobs, 1)
+        others = Solutions(tried.params, given.capacity[jobs.origin], jobs.row, jobs.column)
+        loss, least = self._sharper(others, jobs_of(others)), np.full(left.shape, np.nan, np.float32)
+        least[cells] = self._sharper(solutions(now), themselves(cells))
+        better = np.flatnonzero(loss < least[jobs.row, jobs.column])
+        better = better[np.argsort(-loss[better], kind="stable")]  # of several of a cell, the best comes last
+        _put(now, found, left, jobs.take(better), jax.tree.map(lambda a: a[better], tried))
+        return now, left
+
+    def _sharper(self, given: Solutions, jobs: Jobs) -> np.ndarray:
+        """Return the ranking loss [J] of solutions on more samples."""
+        again = LOOK._replace(attempt=len(TILES) - 1)
+        return transplanted(self.run, again, self._name("look"), "ranking again", given, jobs)
 
     def exchanged(self, now: Outcome) -> Outcome:
         """Return the diagram after a first attempt from the cells' solutions with two features exchanged. Their
@@ -187,11 +208,7 @@ class Stages:
     def _polished(self, now: Outcome, given: Solutions, jobs: Jobs) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...] after a first attempt from other solutions; without a loss where
         it is not clearly better than the cell's own."""
-        one = self.fixed.one._asdict()
-        params = {name: np.empty((jobs.row.size, *leaf.shape), np.float32) for name, leaf in one.items()}
-        for chunk, found in self._attempt(given, jobs, 0):
-            for name, a in params.items():
-                a[chunk.lane] = found[name]
+        params = self._attempt(given, jobs, 0).params
         for chunk, outcome in self.ranked(jobs, params):
             row, column = jobs.row[chunk.lane], jobs.column[chunk.lane]
             here = now.rank_loss[row, column]
@@ -200,10 +217,10 @@ class Stages:
             self._keep(outcome, near, row[near], column[near])
             yield chunk, outcome._replace(rank_loss=np.where(better, outcome.rank_loss, np.nan))
 
-    def ranked(self, jobs: Jobs, params: dict[str, np.ndarray], attempt: int = 0) -> Iterator[tuple[Chunk, Outcome]]:
+    def ranked(self, jobs: Jobs, params: dict[str, np.ndarray]) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield chunks and their outcome [G, L, ...], of parameters [J, ...] in the cells of jobs. What is polished
         further has only a ranking loss, which stands for the other as well."""
-        return self._outcomes("rank", RANK._replace(attempt=attempt), jobs, params)
+        return self._outcomes("rank", RANK, jobs, params)
 
     def evaluated(self, jobs: Jobs, params: dict[str, np.ndarray]) -> Iterator[tuple[Chunk, Outcome]]:
         """Yield the same with the loss that is reported."""
@@ -218,6 +235,18 @@ class Stages:
         named, fields = (self._name(stage), "evaluating"), array_names(self.fixed.one_model)
         for chunk, found in run_jobs(self.run, *named, jobs, work, cells, fields, shape=packing(self.run, jobs)):
             yield chunk, Outcome.of(found)
+
+
+def _put(now: Outcome, found: Certificate, left: np.ndarray, jobs: Jobs, tried: Attempted) -> None:
+    """Put solutions where jobs say, as far as they are finite, with their certificate and whether they are left."""
+    cell = jobs.row, jobs.column
+    values = [a.reshape(len(a), -1) for a in tried.params.values()]
+    finite = np.isfinite(np.concatenate(values, axis=1)).all(1)
+    for name, a in tried.params.items():
+        now.params[name][tuple(index[finite] for index in cell)] = a[finite]
+    if tried.spectrum is not None:
+        found.excess[cell], found.spectrum[cell] = tried.excess, tried.spectrum
+        left[cell] = ~(tried.excess <= CERTAIN)
 
 
 # --- what workers do
