@@ -12,7 +12,8 @@ from polyjax import embedding, theory
 from polyjax.cell import Cell
 from polyjax.embedding.capacity import capacities, isotropic_capacities
 from polyjax.results import Results, Selection, load
-from polyjax.runs.run import run, run_to_file
+from polyjax.runs.run import run
+from polyjax.runs.to_file import run_to_file
 from polyjax.runs.verification import verify
 from polyjax.sweep import Sweep
 from polyjax.toy import activity, distributions

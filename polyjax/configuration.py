@@ -1,15 +1,77 @@
-"""Configurations, as results and runs hold them, against each other and against a sweep."""
+"""Configurations, as results and runs hold them: of a sweep, the sweep that one describes, and how two differ."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 
+from polyjax import description
 from polyjax.checks import require
+from polyjax.engine.training import SETTLED
+from polyjax.toy.distributions import by_name
+from polyjax.toy.model import Model
+from polyjax.toy.models import Anthropic, Redwood
 
 if TYPE_CHECKING:
     from polyjax.sweep import Sweep
+
+
+def of_sweep(sweep: "Sweep") -> dict[str, Any]:
+    """Return the configuration as JSON-serialisable values, with all defaults filled in; where there are sizes, that of
+    the first, with those of all as `parts`."""
+    if sweep.sizes:
+        each = [of_sweep(part) for _, part in sweep.by_size]
+        axes = {name: list(values) for name, values in sweep.coordinates.items()}
+        return each[0] | {"axes": axes, "order": [*axes], "sizes": [*sweep.sizes], "parts": each}
+    fixed = sweep.training
+    rate = None if sweep.optimizer else sweep.rate
+    return {
+        "model": description.of_model(fixed.one_model),
+        "distribution": description.of_distribution(fixed.features_at({})),
+        "axes": {name: list(values) for name, values in sweep.coordinates.items()},
+        "order": [*sweep.coordinates],  # JSON has none
+        "restarts": sweep.restarts,
+        "steps": sweep.steps,
+        "batch": sweep.batch,
+        "sampler": fixed.sampler.name,
+        "objective": sweep.objective,
+        "optimizer": "given by the caller" if sweep.optimizer else f"Adam, cosine decay from {rate:g}",
+        "learning_rate": rate,
+        "retries": sweep.retries,
+        "refine": sweep.refine,
+        "polish": sweep.polish,
+        "settled": SETTLED,
+        "seed": sweep.seed,
+        "given": description.of_given(fixed, sweep.features is not None, sweep.optimizer is not None),
+    }
+
+
+def fields_of(config: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return the fields, of these names, of the sweep that is described (see `Sweep.from_config`)."""
+    require(isinstance(config, Mapping), "config", "be a configuration, as results have it", config)
+    if config.get("sizes"):
+        raise ValueError(f"config must describe a sweep of one size, but has sizes ({', '.join(config['sizes'])})")
+    if own := sorted(config.get("given") or {}):
+        needed = f"needs the user's own {' and '.join(own)}"
+        raise ValueError(f"config must describe a sweep that needs no code but polyjax's, but {needed}")
+    try:
+        model, rate = _model(**config["model"]), config["learning_rate"]
+        axes = {name: config["axes"][name] for name in config["order"]}
+        given = {name: config[name] for name in names if name in config}
+        given |= {"model": model, "distribution": by_name(config["distribution"]), "optimizer": None}
+        given |= {"axes": None} | axes if [*axes] == ["density", "importance"] else {"axes": axes}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"config must describe a whole sweep, but lacks {error}") from error
+    require(rate is not None, "config", "name an optimizer of polyjax's", config.get("optimizer"))
+    return given
+
+
+def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model:
+    """Return the model that a configuration describes so."""
+    models: dict[str, type[Redwood | Anthropic]] = {"Redwood": Redwood, "Anthropic": Anthropic}
+    require(name in models, "model", f"be one of {', '.join(models)}", name)
+    return models[name](n_features, n_neurons, activation)
 
 
 def check_same(config: Mapping[str, Any], sweep: "Sweep") -> None:

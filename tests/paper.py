@@ -1,6 +1,6 @@
 """The paper's grid for tests of the engines: the importance of feature 0 in lanes, one density a row."""
 
-from polyjax.engine import training
+from polyjax.engine import optimizers
 from polyjax.engine.cells import OfAxes
 from polyjax.engine.training import Training
 from polyjax.toy.features import FirstImportance
@@ -23,7 +23,7 @@ def configuration(
     distribution=None,
 ):
     drawn = Sampler(sampler, model.n_features, batch or 2**model.n_features)
-    optimizer = optimizer or training.adam(0.02, steps)
+    optimizer = optimizer or optimizers.adam(0.02, steps)
     return Training(model, features(model, distribution), drawn, objective, optimizer, steps, engine)
 
 

@@ -11,7 +11,7 @@ from diverging import DIVERGING as SWEEP
 from hypothesis import strategies as st
 
 from polyjax import run
-from polyjax.engine import choice, execution, training
+from polyjax.engine import choice, execution, optimizers
 from polyjax.engine.keys import keys
 from polyjax.results import OF_LANES
 from polyjax.runs import attempts
@@ -159,13 +159,13 @@ def test_a_retry_has_fresh_weights_and_half_the_steps_of_the_attempt_before(two)
 
 def test_the_steps_of_any_optimiser_become_smaller():
     for optimizer in (optax.sgd(0.25), optax.adam(0.25), optax.sgd(0.25, momentum=0.5)):
-        smaller = training.smaller_steps(optimizer, 0.25)
+        smaller = optimizers.smaller_steps(optimizer, 0.25)
         state, smaller_state = optimizer.init(1.0), smaller.init(1.0)
         for gradient in (1.0, -3.0, 0.5):
             step, state = optimizer.update(gradient, state, 1.0)
             smaller_step, smaller_state = smaller.update(gradient, smaller_state, 1.0)
             assert smaller_step == step / 4
-    assert training.smaller_steps(optimizer, 0.25) is smaller  # so that it is compiled once
+    assert optimizers.smaller_steps(optimizer, 0.25) is smaller  # so that it is compiled once
 
 
 def test_a_retried_lane_does_not_depend_on_the_grid_around_it(two):

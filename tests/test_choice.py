@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import polyjax
-from polyjax.engine import choice, evaluation, execution, lanes, training
+from polyjax.engine import choice, evaluation, execution, lanes, optimizers
 from polyjax.toy.models import Anthropic, Redwood
 from tests import paper
 
@@ -21,7 +21,7 @@ def test_small_models_run_in_lanes():
 
 
 def test_equal_configurations_share_one_program():
-    assert training.adam(0.02, 20) is training.adam(0.02, 20)
+    assert optimizers.adam(0.02, 20) is optimizers.adam(0.02, 20)
     one, other = (configuration(Redwood(3, 2, "relu"), "lanes") for _ in range(2))
     assert execution.compiled(one) is execution.compiled(other)
     assert execution.compiled(one) is not execution.compiled(configuration(Redwood(3, 2, "relu"), "arrays"))

@@ -16,7 +16,7 @@ import pytest
 from jax.sharding import AbstractMesh
 
 import polyjax
-from polyjax.engine import choice, execution, training
+from polyjax.engine import choice, execution, optimizers, training
 from polyjax.engine.cells import OfAxes
 from polyjax.engine.fused import kernels
 from polyjax.engine.fused import training as fused
@@ -37,7 +37,7 @@ NUMBER = jax.ShapeDtypeStruct((), np.float32)
 TEN_STEPS = 1e-6
 
 OPTIMIZERS = {
-    "Adam": training.adam(0.02, 10),
+    "Adam": optimizers.adam(0.02, 10),
     "AdamW": optax.adamw(optax.linear_schedule(0.02, 0.0, 10), weight_decay=0.1),
     "SGD": optax.sgd(optax.cosine_decay_schedule(0.02, 10), momentum=0.9, nesterov=True),
     "clipped SGD": optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1)),

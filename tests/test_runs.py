@@ -28,7 +28,7 @@ from polyjax.runs.folder.directory import Directory
 from polyjax.runs.folder.interruption import Interrupted
 from polyjax.runs.grid import WIDTH, Grid, rectangles
 from polyjax.runs.lanes import Lanes
-from polyjax.runs.run import run_to_file
+from polyjax.runs.to_file import run_to_file
 
 TINY = replace(DIVERGING, refine=2)
 OTHER = replace(TINY, seed=1)

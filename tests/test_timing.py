@@ -8,7 +8,7 @@ import pytest
 
 import polyjax
 from polyjax.engine import devices, execution, timing
-from polyjax.runs.run import run_to_file
+from polyjax.runs.to_file import run_to_file
 from polyjax.runs.timing import PARTS, Timing, add
 from tests.diverging import DIVERGING
 

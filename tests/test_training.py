@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from polyjax.engine import execution, lanes, training
+from polyjax.engine import execution, lanes, optimizers, training
 from polyjax.theory import expected_loss
 from polyjax.toy.distributions import UNIFORM_SIGNED
 from polyjax.toy.models import Anthropic, Params, Redwood
@@ -218,7 +218,7 @@ def test_an_optimiser_sees_every_lane_by_itself(name):
         return params
 
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[:-2], a.dtype), params)
-    found = jax.jit(lambda *args: final(lanes.per_lane(optimizer, one, {}), *args))(params, gradients)
+    found = jax.jit(lambda *args: final(optimizers.per_lane(optimizer, one, {}), *args))(params, gradients)
     alone = jax.jit(lambda *args: final(optimizer, *args))
     for p, lane in np.ndindex(2, 3):
         expected = alone(*jax.tree.map(lambda a, p=p, lane=lane: a[..., p, lane], (params, gradients)))
@@ -231,7 +231,7 @@ def test_an_optimiser_sees_every_lane_by_itself(name):
 def test_counters_are_kept_once_and_moments_once_a_lane():
     one = Params(jnp.zeros((2, 3)), jnp.zeros(()))
     params = Params(jnp.zeros((2, 3, 4, 5)), jnp.zeros((4, 5)))
-    optimizer = lanes.per_lane(optax.adam(optax.linear_schedule(0.1, 0.0, 6)), one, {})
+    optimizer = optimizers.per_lane(optax.adam(optax.linear_schedule(0.1, 0.0, 6)), one, {})
     new = jax.eval_shape(optimizer.init, params)
     for state in (new, jax.eval_shape(optimizer.update, params, new, params)[1]):
         assert [leaf.shape for leaf in (*state[0].mu, *state[0].nu)] == [(2, 3, 4, 5), (4, 5)] * 2
@@ -241,7 +241,7 @@ def test_counters_are_kept_once_and_moments_once_a_lane():
 
 def test_a_counter_that_depends_on_the_gradients_is_kept_for_every_lane():
     one = {"w": jnp.zeros(2)}
-    optimizer = lanes.per_lane(optax.apply_if_finite(optax.sgd(0.125), 5), one, {})
+    optimizer = optimizers.per_lane(optax.apply_if_finite(optax.sgd(0.125), 5), one, {})
     params = {"w": jnp.ones((2, 1, 3))}
     gradient = {"w": params["w"].at[0, 0, 1].set(jnp.nan)}
     updates, state = jax.jit(lambda g, p: optimizer.update(g, optimizer.init(p), p))(gradient, params)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from polyjax.cli.dask import executor
 from polyjax.cli.parser import Parser
-from polyjax.runs import run as runs
+from polyjax.runs import to_file
 from polyjax.runs.folder.interruption import at_once
 from polyjax.sweep import Sweep
 
@@ -35,13 +35,13 @@ class SweepParser(Parser):
     def _run(arguments: argparse.Namespace, sweeps: Mapping[Path, Callable[[], Sweep]]) -> None:
         if arguments.restart:
             for path in sweeps:  # all at once, since the command that continues says no more of it
-                runs.discard(path)
+                to_file.discard(path)
         needed = arguments.dask and not all(path.exists() for path in sweeps)
         with executor(arguments.dask) if needed else nullcontext() as workers:
             for path, sweep in sweeps.items():
                 if len(sweeps) > 1:
                     print(path, flush=True)
-                runs.run_to_file(sweep(), path, executor=workers, timing=arguments.timing)
+                to_file.run_to_file(sweep(), path, executor=workers, timing=arguments.timing)
 
 
 def results_path(text: str) -> Path:

@@ -22,11 +22,12 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from polyjax.engine import devices, lanes, timing
+from polyjax.engine.arrays import lanes_at_once, over_lanes
 from polyjax.engine.cells import Coordinates, over_rows
 from polyjax.engine.devices import Program
 from polyjax.engine.keys import of_coordinates
 from polyjax.engine.lattice import layout, tile
-from polyjax.engine.training import Training, argument_shapes, lane_shapes, lanes_at_once, n_rows, over_lanes
+from polyjax.engine.training import Training, argument_shapes, lane_shapes, n_rows
 from polyjax.engine.unroll import Staged
 from polyjax.toy.distributions import Batch
 from polyjax.toy.features import Features

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import certificate, devices, evaluation, lanes, polish, timing, training
+from polyjax.engine.arrays import train_arrays
 from polyjax.engine.cells import Coordinates, OfAxes, at
 from polyjax.engine.devices import Program
 from polyjax.engine.evaluation import Evaluated
@@ -32,7 +33,6 @@ from polyjax.engine.training import (
     Training,
     argument_shapes,
     embeddings,
-    train_arrays,
     train_lanes,
 )
 from polyjax.toy.model import Model, Parameters, embeds_by_parameter

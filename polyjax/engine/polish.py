@@ -239,4 +239,4 @@ def compiled_data(training: Training, rows: int) -> Callable[[Coordinates, Array
             return over_rows(training.exact_data, row, rows)
         return over_rows(lambda row: layout(training.features_at(row), n, key), row, rows)
 
-    return jax.jit(of_rows)
+    return jax.jit(of_rows, compiler_options=devices.on_cpu({"xla_backend_optimization_level": 0}))

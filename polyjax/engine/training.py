@@ -1,13 +1,13 @@
-"""ONE training run as a pure function, then the vmaps that make it a grid: `train_arrays` on plain matrix code, and
-`train_lanes` unrolled, every weight an array over models.
+"""ONE training run as a pure function, then what makes it a grid: `train_lanes`, unrolled, every weight an array over
+models; see `arrays` for plain matrix code.
 
 What is the same in all lanes is in `Training`; what differs is in the coordinates of rows, on which the samples depend,
 and of lanes. Axis letters: P rows, L lanes a row, B samples, K steps, D neurons, N features.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +16,13 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from polyjax.engine import cells, lanes
+from polyjax.engine import cells, dependencies, lanes, optimizers
 from polyjax.engine.cells import Coordinates, OfAxes, at, names_of, over_rows
-from polyjax.engine.unroll import Staged, dependent, variables
+from polyjax.engine.unroll import Staged
 from polyjax.toy.activity import Independent
 from polyjax.toy.distributions import Moments
 from polyjax.toy.features import Features
-from polyjax.toy.model import Model, Parameters, embeds_by_parameter, has_scale, n_neurons, one_model
+from polyjax.toy.model import Model, Parameters, embeds_by_parameter, has_scale, one_model
 from polyjax.toy.models import has_closed_form
 from polyjax.toy.sampling import Sampler, can_enumerate, masks
 
@@ -30,7 +30,6 @@ ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
 LARGEST_UNROLLED = 1000  # weights; 1600 take 9 GB and more than 400 s to compile
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
 DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
-IN_CACHE = 2**17  # numbers
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ class Training:
     @property
     def row_axes(self) -> tuple[str, ...]:
         """The axes on which the samples depend."""
-        return _row_axes(self.features, self.one_model)
+        return dependencies.row_axes(self.features, self.one_model)
 
     @property
     def lane_axes(self) -> tuple[str, ...]:
         """The axes on which anything else depends; some may be those of rows."""
-        return _lane_axes(self.features, self.model, self.optimizer)
+        return dependencies.lane_axes(self.features, self.model, self.optimizer)
 
     @property
     def is_independent(self) -> bool:
@@ -128,31 +127,6 @@ class Training:
         if self.objective == "expected":
             return self.exact_data(row)
         return self.sampler(self.sampler.uniforms(key, step), self.features_at(row))
-
-
-@lru_cache(maxsize=64)
-def _row_axes(features: Features | OfAxes, model: Model) -> tuple[str, ...]:
-    u = jnp.full((1, model.n_features), 0.5)
-
-    def sampled(coordinates: Coordinates) -> Any:
-        found = at(features, coordinates).of(model.n_features, model.distribution)
-        return found.densities(model.n_features), found.active_value(u), found.mask(u)
-
-    return _dependencies(sampled, names_of(features))
-
-
-@lru_cache(maxsize=64)
-def _lane_axes(features: Features | OfAxes, *others: Any) -> tuple[str, ...]:
-    of_importance = _dependencies(lambda coordinates: at(features, coordinates).importance, names_of(features))
-    return tuple(dict.fromkeys([*of_importance, *(name for part in others for name in names_of(part))]))
-
-
-def _dependencies(f: Callable[[Coordinates], Any], names: Sequence[str]) -> tuple[str, ...]:
-    """Return on which coordinates the result of `f` depends, by its program."""
-    program = jax.make_jaxpr(f)(dict.fromkeys(names, lanes.NUMBER)).jaxpr
-    results = variables(program.outvars)
-    reached = (dependent(program.eqns, [v]) & results for v in program.invars)
-    return tuple(name for name, found in zip(sorted(names), reached, strict=True) if found)
 
 
 def in_weights(units: Parameters, scale: Array | None) -> Parameters:
@@ -234,57 +208,9 @@ def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, steps: int
     return carry, half_way
 
 
-def train_arrays(
-    training: Training, start: Parameters, lane: Coordinates, row: Coordinates, draw_key: Array
-) -> Trained:
-    """Train lanes from parameters [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows; leaves
-    [P, L, ...]."""
-
-    def draw(numbers: Array) -> Any:
-        of_row = lambda row: jax.vmap(lambda step: training.draw(draw_key, step, row))(numbers)  # noqa: E731
-        return over_rows(of_row, row, n_rows(start))
-
-    def of_lane(carry: Any, lane: Coordinates, data: Any) -> Any:
-        scale = training.scale(lane)
-        gradient = jax.grad(lambda units, data: training.loss(in_weights(units, scale), lane, data))
-        return descend(gradient, at(training.optimizer, lane), carry, data)
-
-    def begin(params: Parameters, lane: Coordinates) -> tuple[Parameters, Any]:
-        units = in_units(params, training.scale(lane))
-        return units, at(training.optimizer, lane).init(units)
-
-    def weights(units: Parameters, lane: Coordinates) -> Parameters:
-        return in_weights(units, training.scale(lane))
-
-    of_lanes = over_lanes(of_lane, lanes_at_once(training, training.sampler.batch))
-    several_steps = lambda carry, data: of_lanes(carry, lane, data)  # noqa: E731
-    each = lambda f: jax.vmap(jax.vmap(f))  # noqa: E731
-    trained = fit(several_steps, draw, training.steps, each(begin)(start, lane))
-    return Trained(*(each(weights)(units, lane) for units in trained))
-
-
-def lanes_at_once(training: Training, samples: int) -> int:
-    """Return of how many lanes a core's cache holds what they compute from so many samples."""
-    model = training.one_model
-    return max(1, IN_CACHE // (samples * (model.n_features + n_neurons(model))))
-
-
-def over_lanes(f: Callable[[Any, Coordinates, Any], Any], at_once: int) -> Callable[[Any, Coordinates, Any], Any]:
-    """Return `f(carry, lane, data)` over the carries [P, L, ...] and coordinates [P, L] of lanes and the data [P, ...]
-    of rows. A CPU takes `at_once` lanes at a time through all that `f` does, so that what they compute stays in the
-    cache of a core; other devices take all."""
-    if jax.default_backend() != "cpu":
-        return jax.vmap(jax.vmap(f, (0, 0, None)))
-
-    def of_row(row: Any) -> Any:
-        carry, lane, data = row
-        return lax.map(lambda each: f(each[0], each[1], data), (carry, lane), batch_size=at_once)
-
-    return lambda *rows: lax.map(of_row, rows)
-
-
 def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
-    """Do the same as `train_arrays`, up to rounding."""
+    """Train lanes from parameters [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows; the result has leaves
+    [P, L, ...]."""
     prepare, lane_gradient = lane_objective(training)
     scale = lanes.last(scales(training, start, lane))
 
@@ -296,7 +222,7 @@ def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: C
         return pull_back(lane_gradient(weights, lane, data))[0]
 
     units = in_units(lanes.last(start), scale)
-    optimizer = lanes.per_lane(training.optimizer, training.one, lane)
+    optimizer = optimizers.per_lane(training.optimizer, training.one, lane)
     several_steps = partial(descend, gradient, optimizer)
     trained = fit(several_steps, jax.vmap(draw), training.steps, (units, optimizer.init(units)))
     return Trained(*(lanes.first(in_weights(units, scale)) for units in trained))
@@ -325,24 +251,6 @@ def lane_objective(training: Training) -> Staged:
     if training.objective == "expected":
         return lanes.exact_gradient(training.loss, one, lane, jax.eval_shape(training.exact_data, row_shapes(training)))
     return lanes.sampled_gradient(training.sample_loss, one, lane, training.one_model.n_features)
-
-
-@lru_cache(maxsize=32)
-def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Return Adam whose learning rate decays to 0 along a cosine. Cached, so that equal configurations are one
-    program."""
-    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-
-
-@lru_cache(maxsize=32)
-def smaller_steps(
-    optimizer: optax.GradientTransformation | OfAxes, factor: float
-) -> optax.GradientTransformation | OfAxes:
-    """Return the optimiser with all its steps times `factor`. Cached, so that equal configurations are one program."""
-    if isinstance(optimizer, OfAxes):
-        whole = optimizer.function
-        return replace(optimizer, function=lambda **axes: optax.chain(whole(**axes), optax.scale(factor)))
-    return optax.chain(optimizer, optax.scale(factor))
 
 
 def argument_shapes(fixed: Training, shape: tuple[int, int]) -> tuple[Any, Any, Any, Any]:

@@ -26,20 +26,14 @@ from polyjax.toy.model import Parameters
 
 SHAPE = (8, 32)  # [G, L] of the chunks in which jobs are evaluated and polished
 TILES = (evaluation.FINE.tiles, 64)  # on which solutions are ranked at first, and again where that leaves it open
-FEW, NARROW = 48, (2, 2)  # so few jobs are packed in narrower chunks, in which few lanes are idle
+FEW, NARROW = 48, (2, 2)  # so few jobs are polished in narrower chunks, in which few lanes are idle
 
 
-def packing(run: Run, jobs: Jobs) -> tuple[int, int]:
+def packing(run: Run, shape: Shape = SHAPE) -> Shape:
     """Return the shape [G, L] of the chunks that jobs are evaluated and polished in, no larger than those of the
     run."""
-    return shapes(run, jobs.row.size)[0]
-
-
-def shapes(run: Run, jobs: int) -> list[tuple[int, int]]:
-    """Return the shapes of the chunks in which at most so many jobs are, that for the most first."""
-    most = prod(run.shape)
-    used = (SHAPE, NARROW) if jobs > FEW else (NARROW,)
-    return [(min(G, max(1, most // L)), min(L, most)) for G, L in used]
+    (G, L), most = shape, prod(run.shape)
+    return min(G, max(1, most // L)), min(L, most)
 
 
 class Cells(NamedTuple):
@@ -122,7 +116,7 @@ def run_jobs(
 def transplanted(run: Run, rank: Work, stage: str, title: str, given: Solutions, jobs: Jobs) -> np.ndarray:
     """Return the ranking loss [J] of the solutions that jobs start from, as they are, in the cells."""
     whole = np.empty(jobs.row.size, np.float32)
-    cells, shape = partial(of_jobs, given, jobs), packing(run, jobs)
+    cells, shape = partial(of_jobs, given, jobs), packing(run)
     for chunk, found in run_jobs(run, stage, title, jobs, rank, cells, ["rank_loss"], shape=shape):
         whole[chunk.lane] = found["rank_loss"]
     return whole

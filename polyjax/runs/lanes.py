@@ -3,12 +3,17 @@
 Axis letters: P densities, V importances, R restarts, J lanes that were trained again.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import jax
 import numpy as np
 
+from polyjax.engine.outcome import parameter_names
+from polyjax.results import OF_LANES, Results, Selection
 from polyjax.runs.grid import Chunk, Grid
 from polyjax.runs.store import Store, outcome_name
+from polyjax.sweep import Sweep
 
 
 @dataclass
@@ -76,3 +81,24 @@ class Replaced:
 def stage(attempt: int) -> str:
     """Return the name of the stage in which an attempt's lanes are trained; 0 is the first attempt."""
     return f"retry{attempt}" if attempt else "train"
+
+
+def array_names(sweep: Sweep) -> tuple[str, ...]:
+    """Return the names of the arrays of all networks in the results."""
+    return *OF_LANES, *parameter_names(sweep.training.one_model)
+
+
+def bands(lanes: Lanes, name: str) -> Iterator[np.ndarray]:
+    """Yield an array of the results, [rows, V, R, ...] at a time."""
+    for rows in lanes.bands():
+        a = lanes.band(name, rows)
+        yield a.reshape(len(a), *lanes.grid[1:], *a.shape[2:])
+
+
+def best(sweep: Sweep, lanes: Lanes) -> Selection:
+    """Return the diagram by the rule `best`, band by band, so that not all restarts are in memory."""
+    columns, found, names = np.arange(sweep.layout.n_columns), [], array_names(sweep)
+    for parts in zip(*(bands(lanes, name) for name in names), strict=True):
+        axes = {"row": np.arange(len(parts[0])), "column": columns}
+        found.append(Results.of(axes, dict(zip(names, parts, strict=True)), {}, None).select("best"))
+    return jax.tree.map(lambda *bands: np.concatenate(bands), *found)

@@ -26,6 +26,9 @@ from polyjax.engine.outcome import Outcome, array_names
 from polyjax.engine.training import Training, argument_shapes, scales
 from polyjax.runs.candidates import Bands, contenders, exchanged, jobs_of, reversed_embeddings, rivals, unlike
 from polyjax.runs.continuation import (
+    FEW,
+    NARROW,
+    SHAPE,
     TILES,
     Cells,
     of_jobs,
@@ -33,7 +36,6 @@ from polyjax.runs.continuation import (
     rank,
     rank_programs,
     run_jobs,
-    shapes,
     start,
     transplanted,
 )
@@ -46,7 +48,7 @@ from polyjax.toy.model import Parameters, embeds_by_parameter, n_parameters
 from polyjax.toy.models import Params
 
 DISTANCES = (16, 8, 4, 2, 1, 1, 1, 1, 1)  # of the neighbours that are looked at, round by round: news travel fast
-NEAR = {"expected": 0.1, "sampled": 0.005}  # other solutions whose loss is above the cell's by more are not tried
+NEAR = {"expected": 0.1, "sampled": 0.003}  # other solutions whose loss is above the cell's by more are not tried
 FAR, NEAR_FAR = 4, 5e-4  # likewise, of solutions from further away
 NEW = 0.005  # solutions whose capacities differ by less are not looked at; up to `jobs.DIFFERENT`, none that is worse
 IMPROVED = {"expected": 1e-6, "sampled": 1e-4}  # a loss that fell by less, relatively, is not better: rounding, noise
@@ -111,9 +113,13 @@ class Stages:
 
     def compile(self, cells: int) -> None:
         """Compile what polishing so many cells runs, all at the same time."""
-        used = shapes(self.run, cells)
-        both = [(work, shape) for work in (POLISH, LOOK) for shape in used]
-        self.run.compile("polishing", [*both, (JUDGE, used[0])])
+        wide, narrow = self._packing(cells), self._packing(FEW)
+        of_all = [(work, packing(self.run)) for work in (LOOK, JUDGE)]
+        self.run.compile("polishing", [*((POLISH, shape) for shape in dict.fromkeys((wide, narrow))), *of_all])
+
+    def _packing(self, jobs: int) -> Shape:
+        """Return the shape [G, L] of the chunks in which so many jobs are polished."""
+        return packing(self.run, SHAPE if jobs > FEW else NARROW)
 
     def settle(
         self, now: Outcome, found: Certificate, cells: np.ndarray, attempts: range
@@ -141,7 +147,7 @@ class Stages:
         named = self._name("polish"), f"polishing, attempt {attempt + 1}"
         fields = ["before", "after", *self.fixed.one._fields, *(["spectrum"] if attempt > 0 else [])]
         work, cells = POLISH._replace(attempt=attempt), partial(of_jobs, given, jobs)
-        chunks = run_jobs(self.run, *named, jobs, work, cells, fields, shape=packing(self.run, jobs))
+        chunks = run_jobs(self.run, *named, jobs, work, cells, fields, shape=self._packing(jobs.row.size))
         arrays: dict[str, np.ndarray] = {}
         for chunk, tried in chunks:
             for name, a in tried.items():
@@ -233,15 +239,14 @@ class Stages:
             return Cells(chunk.row, jobs.column[chunk.lane], {name: a[chunk.lane] for name, a in params.items()})
 
         named, fields = (self._name(stage), "evaluating"), array_names(self.fixed.one_model)
-        for chunk, found in run_jobs(self.run, *named, jobs, work, cells, fields, shape=packing(self.run, jobs)):
+        for chunk, found in run_jobs(self.run, *named, jobs, work, cells, fields, shape=packing(self.run)):
             yield chunk, Outcome.of(found)
 
 
 def _put(now: Outcome, found: Certificate, left: np.ndarray, jobs: Jobs, tried: Attempted) -> None:
     """Put solutions where jobs say, as far as they are finite, with their certificate and whether they are left."""
     cell = jobs.row, jobs.column
-    values = [a.reshape(len(a), -1) for a in tried.params.values()]
-    finite = np.isfinite(np.concatenate(values, axis=1)).all(1)
+    finite = np.stack([np.isfinite(a).all(tuple(range(1, a.ndim))) for a in tried.params.values()]).all(0)
     for name, a in tried.params.items():
         now.params[name][tuple(index[finite] for index in cell)] = a[finite]
     if tried.spectrum is not None:

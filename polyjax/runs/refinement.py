@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from polyjax.engine import execution, training
+from polyjax.engine import execution, optimizers
 from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome, array_names
 from polyjax.engine.training import Training
@@ -47,7 +47,7 @@ def continued(setting: Setting, _: int = 0) -> Training:
     if sweep.optimizer is not None:
         return fixed
     rate, steps = sweep.rate / 4, max(1, fixed.steps // 2)
-    return replace(fixed, steps=steps, optimizer=training.adam(rate, steps))
+    return replace(fixed, steps=steps, optimizer=optimizers.adam(rate, steps))
 
 
 def _promising(run: Run, round: int, now: Outcome, given: Solutions, news: np.ndarray) -> Jobs:

@@ -12,6 +12,7 @@ from math import prod
 from typing import NamedTuple
 
 from polyjax.engine import timing
+from polyjax.runs.elsewhere import Elsewhere
 from polyjax.runs.features import FeaturesOfCells, features_of_cells
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import Chunk
@@ -21,7 +22,7 @@ from polyjax.runs.provenance import command
 from polyjax.runs.store import Store, names
 from polyjax.runs.timing import Timing, add
 from polyjax.runs.work import Done, Lanes, Setting, Shape, Task, Work
-from polyjax.runs.workers import Elsewhere, Threads
+from polyjax.runs.workers import Threads
 
 
 class Size(NamedTuple):

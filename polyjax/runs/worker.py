@@ -1,10 +1,8 @@
 """A process's part in runs: what it was told, what it has compiled, and how many lanes its device has memory for."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import ceil, prod
-from pickle import loads
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -118,33 +116,3 @@ def _in_parts(parts: Sequence[Window], shape: Shape, do: Callable[[slice, slice]
                 whole[name] = np.empty((*shape, *values.shape[2:]), values.dtype)
             whole[name][rows, lanes] = values
     return whole
-
-
-# --- what other processes are asked to do
-
-_known: dict[str, Worker] = {}  # of runs by name, in the order in which this process was told
-_telling = Lock()
-
-
-def ask(sweep: bytes) -> tuple[Suited, list[str]]:
-    """Return what suits this process for a pickled sweep, and what it warns of, which nobody would see here."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = suited(loads(sweep))
-    return found, [str(warning.message) for warning in caught if warning.category is UserWarning]
-
-
-def compute(run: str, setting: bytes | None, work: Work, lanes: Lanes, room: int | None, _: int) -> Done | None:
-    """Do a task of the run of this name. Return None where this process does not know the run and is not told of it
-    either, by its pickled setting. The last argument tells tasks apart for executors that know equal ones by name."""
-    worker = _worker(run, setting)
-    return worker.do(work, lanes, room) if worker else None
-
-
-def _worker(run: str, setting: bytes | None) -> Worker | None:
-    with _telling:
-        if run not in _known and setting is not None:
-            _known[run] = Worker(loads(setting))
-            for old in [*_known][:-MOST_KNOWN]:
-                del _known[old]
-        return _known.get(run)

@@ -17,7 +17,8 @@ from jax import Array, lax
 from polyjax.engine import cells
 from polyjax.engine.cells import Coordinates, at, names_of, over_rows
 from polyjax.engine.fused.vectors import on_vectors
-from polyjax.engine.lanes import NUMBER, depends_on_lane, entries, exact_terms, gradient_terms
+from polyjax.engine.lanes import NUMBER, entries, exact_terms, gradient_terms
+from polyjax.engine.optimizers import depends_on_lane
 from polyjax.engine.training import Training, lane_shapes, row_shapes
 from polyjax.engine.unroll import Staged, scalars_of, split, unroll
 from polyjax.toy.model import Parameters, has_scale

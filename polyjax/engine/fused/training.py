@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from polyjax.engine import devices, lanes, training
+from polyjax.engine import devices, lanes, optimizers, training
 from polyjax.engine.cells import Coordinates
 from polyjax.engine.fused.kernels import LANES, Kernel, Step, sum_over
 from polyjax.engine.fused.step import Entries, Program, scale_entries
@@ -50,7 +50,7 @@ def train(
     scale, coordinates = scale_entries(fixed, lane), jax.tree.leaves(lane)
     whole_scale = jnp.stack([jnp.broadcast_to(s, (P, L)) for s in scale]) if scale else None
     units = training.in_units(lanes.last(start), whole_scale)
-    state = jax.tree.leaves(lanes.per_lane(fixed.optimizer, program.one, lane).init(units))
+    state = jax.tree.leaves(optimizers.per_lane(fixed.optimizer, program.one, lane).init(units))
     own_scale = [s for s in scale if np.ndim(s)]
     inputs = _filled([*coordinates, *own_scale] or [jnp.zeros((P, L))], LANES[kernel.target])
     carried = _filled([*units, *program.lane_leaves(state)], LANES[kernel.target])
