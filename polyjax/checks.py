@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Class = TypeVar("Class", bound=type)
@@ -32,6 +33,21 @@ def is_number(value: Any) -> bool:
     if isinstance(value, np.ndarray | jax.Array):
         return value.ndim == 0 and value.dtype.kind in "iuf" and not isinstance(value, jax.core.Tracer)
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def numbers(name: str, value: Any, must: str = "be real numbers") -> np.ndarray | jax.Array:
+    """Return real numbers as an array, of NumPy where it is none of JAX's; whole ones as floating point, since JAX
+    would wrap those above 2^31. Raises ValueError for anything else, such as text, booleans, and rows of several
+    lengths."""
+    try:
+        a = value if isinstance(value, jax.Array) else np.asarray(value)
+    except jax.errors.TracerArrayConversionError:  # a list of what JAX traces
+        a = jnp.asarray(value)
+    except ValueError:
+        a = np.empty(0, object)
+    real = jnp.issubdtype(a.dtype, jnp.floating) or jnp.issubdtype(a.dtype, jnp.integer)
+    require(real, name, must, value)
+    return a.astype(float) if isinstance(a, np.ndarray) and a.dtype.kind in "iu" else a
 
 
 def whole(name: str, value: Any, least: int) -> int:

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Collection
 from math import prod
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -45,24 +45,24 @@ def arrays(path: str | os.PathLike[str], names: Collection[str] | None = None) -
             name = member.filename.removesuffix(".npy")
             if names is None or name in names:
                 with archive.open(member) as file:
-                    said = _size(file)
-                if said != member.file_size:
-                    raise ValueError(f"{member.filename} has {member.file_size} bytes, but its header says {said}")
-                with archive.open(member) as file:
-                    found[name] = npy.read_array(file, allow_pickle=False)
-                    file.read(1)  # zip looks at a checksum only at the end
+                    shape, in_columns, dtype = _header(file)
+                    said = file.tell() + prod(shape) * dtype.itemsize
+                    if said != member.file_size:
+                        raise ValueError(f"{member.filename} has {member.file_size} bytes, but its header says {said}")
+                    content = bytearray(file.read())  # to the end, where zip looks at its checksum
+                found[name] = np.ndarray(shape, dtype, content, order="F" if in_columns else "C")
     return found
 
 
-def _size(file: IO[bytes]) -> int:
-    """Return how many bytes the header of an `.npy` says that it has in all."""
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the shape of the array in an `.npy`, whether its columns are side by side, and its type."""
     header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(file))
     if header is None:
         raise ValueError("it holds an array of another format than numpy's 1.0 and 2.0")
-    shape, _, dtype = header(file)
+    shape, in_columns, dtype = header(file)
     if dtype.hasobject:
         raise ValueError("it holds objects, which are pickled and not loaded (allow_pickle=False)")
-    return file.tell() + prod(shape) * dtype.itemsize
+    return shape, in_columns, dtype
 
 
 def unfinished(folder: Path) -> list[Path]:

@@ -34,13 +34,13 @@ def _is_traced(part: Callable[..., Any], axis: str, axes: Values) -> bool:
     """Say whether a part of a sweep can be traced with a number of an axis that is not known yet."""
     others = {name: _number(axes[name][0]) for name in parameters(part) if name in axes and name != axis}
     try:
-        jax.eval_shape(lambda value: _arrays(part(**others, **{axis: value})), jnp.float32(0))
+        jax.eval_shape(lambda value: computed(part(**others, **{axis: value})), jnp.float32(0))
     except Exception:  # whatever a function of the user's raises
         return False
     return True
 
 
-def _arrays(part: Any) -> Any:
+def computed(part: Any) -> Any:
     """Return what JAX computes with a part of a sweep."""
     if isinstance(part, Model):
         x = jnp.zeros(part.n_features)

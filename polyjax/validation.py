@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from polyjax import parts
+from polyjax import parts, sizes
 from polyjax.checks import is_number, require
 from polyjax.engine.cells import at
 from polyjax.engine.training import ENGINE_NAMES, LARGEST_UNROLLED
@@ -62,6 +62,7 @@ def check_parts(sweep: "Sweep") -> None:
     model = parts.part("model", sweep.model, coordinates)
     example = at(model, {})
     check_model(example)
+    parts.traced("model", model, sizes.computed)
     clash = set(one_model(example)._fields) & set(coordinates)
     require(not clash, "axes", "have other names than the model's parameters", ", ".join(sorted(clash)))
     of_paper = FirstImportance(example.n_features)

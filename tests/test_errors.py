@@ -17,6 +17,7 @@ from polyjax import (
     activity,
     capacities,
     distributions,
+    embedding,
     isotropic_capacities,
     load,
     run,
@@ -31,6 +32,7 @@ MODEL = "model must be a model, such as Redwood(6, 3) or your own subclass of Mo
 RATE = "learning_rate must be a number above 0 and finite (a schedule is part of an optimizer)"
 ONE_DIMENSIONAL = "density must be one-dimensional and hold at least one value"
 TRACED_FEATURES = "features must be made of jax.numpy operations"
+TRACED_MODEL = "model must be made of jax.numpy operations"
 TRACED_OPTIMIZER = "optimizer must be made of jax.numpy operations"
 OPTIMIZER = "optimizer must be an optax transformation, or a function of axes that returns one"
 FEATURES_ = "features must be Features, or a function that returns them"
@@ -38,6 +40,7 @@ TRACED_ACTIVATION = (
     "Redwood.activation must be made of jax.numpy operations, for shapes as the contract of Model has them"
 )
 ACTIVATION = "Redwood.activation must return an array of real numbers, one for each that it is given"
+IMPORTANCE = "importance must be real numbers"
 GROUPS = "groups must be groups of features by their numbers, such as [(0, 1), (2, 3)]"
 WHOLE = "path must name a whole polyjax results file"
 FOLDER = "path must be in a folder that can be made"
@@ -64,6 +67,10 @@ def of_features(features):
 
 def of_optimizer(optimizer):
     return lambda: Sweep(Redwood(3, 2), axes={"density": [0.5], "r": [0.1]}, optimizer=optimizer)
+
+
+def of_model(model):
+    return lambda: Sweep(model, axes={"density": [0.5], "q": [1.5, 2.5]})
 
 
 def with_axes(axes, **fields):
@@ -274,6 +281,14 @@ FUNCTIONS = [
         of_optimizer(lambda r: optax.sgd(float(r))),
         f"{TRACED_OPTIMIZER}, but needs the value of an array, which is not known when it is compiled",
     ),
+    (
+        of_model(lambda q: Redwood(3, 2, lambda z: jnp.abs(z) ** float(q))),
+        f"{TRACED_MODEL}, but needs the value of an array, which is not known when it is compiled",
+    ),
+    (
+        of_model(lambda q: Redwood(3, 2, lambda z: np.abs(z) ** q if q > 2 else z)),
+        f"{TRACED_MODEL}, but branches on a value, where jnp.where would do",
+    ),
 ]
 
 ACTIVATIONS = [
@@ -377,6 +392,19 @@ CAPACITIES = [
     (lambda: capacities([[1, 2], [3]]), f"{MATRIX}, but is [[1, 2], [3]]"),
 ]
 
+THEORY = [
+    (lambda: theory.optimal_capacity("abc", 9.0, 1), "importance must be real numbers, but is 'abc'"),
+    (lambda: theory.optimal_capacity([[1.0], [2.0, 3.0]], 9.0, 1), f"{IMPORTANCE}, but is [[1.0], [2.0, 3.0]]"),
+    (lambda: theory.optimal_loss([True, False], 9.0, 1), "importance must be real numbers, but is [True, False]"),
+    (lambda: theory.optimal_loss([1.0, 2.0], "9", 1), "kurtosis must be real numbers, but is '9'"),
+    (lambda: theory.boundaries(None, 3, 2), "kurtosis must be real numbers, but is None"),
+    (lambda: theory.squared_norm([1j], [1.0], 9.0), "capacity must be real numbers, but is [1j]"),
+    (lambda: theory.explicit_losses("a", 0.1), "importance must be real numbers, but is 'a'"),
+    (lambda: theory.best_pair(1.0, "a"), "density must be real numbers, but is 'a'"),
+    (lambda: embedding.embedding_with_capacities(["a"]), "capacity must be real numbers, but is ['a']"),
+    (lambda: embedding.blocks(np.eye(2), "a"), "tolerance must be real numbers, but is 'a'"),
+]
+
 OTHER = [
     (lambda: theory.optimal_capacity([1.0, 1.0], 0.5, 1), "kurtosis must be finite and at least 1, but is 0.5"),
     (lambda: theory.optimal_capacity([1.0, 1.0], 2.0, 0), "n_neurons must be an integer of at least 1, but is 0"),
@@ -392,7 +420,7 @@ OTHER = [
 ]
 
 
-SIMPLE = [*SWEEPS, *AXES, *FUNCTIONS, *ACTIVATIONS, *MODELS, *FEATURES, *CAPACITIES, *OTHER]
+SIMPLE = [*SWEEPS, *AXES, *FUNCTIONS, *ACTIVATIONS, *MODELS, *FEATURES, *CAPACITIES, *THEORY, *OTHER]
 
 
 def answer(call, *arguments):
@@ -457,6 +485,17 @@ def test_values_of_an_axis_stay_in_their_order():
 def test_numbers_may_be_arrays_of_no_dimension():
     sweep = changed(steps=jnp.int32(7), learning_rate=np.array(0.25), seed=np.array(3))()
     assert (sweep.steps, sweep.rate, sweep.seed) == (7, 0.25, 3)
+
+
+@pytest.mark.parametrize("large", [2**31, 2**32, 2**40])
+def test_whole_numbers_may_be_larger_than_32_bits(large):
+    v = np.array([large, 3, 1])
+    for f in (theory.optimal_capacity, theory.optimal_loss, theory.phase):
+        np.testing.assert_array_equal(f(v, 9.0, 1), f(v.astype(float), 9.0, 1))
+    np.testing.assert_array_equal(theory.explicit_losses(large, 0.1), theory.explicit_losses(float(large), 0.1))
+    np.testing.assert_array_equal(theory.boundaries(large, 3, 2), theory.boundaries(float(large), 3, 2))
+    W = np.array([[large, 1, 0], [0, 1, large]])
+    np.testing.assert_array_equal(capacities(W), capacities(W.astype(float)))
 
 
 def test_weights_that_diverged_have_no_capacities():

@@ -9,7 +9,7 @@ from runner import in_memory
 
 import polyjax
 from polyjax.engine import certificate, choice
-from polyjax.engine.certificate import fall
+from polyjax.engine.certificate import Certificate, fall
 from polyjax.engine.outcome import Outcome
 from polyjax.results import Refined
 from polyjax.runs import candidates, continuation, jobs, polishing
@@ -251,14 +251,32 @@ def test_a_solution_that_only_looked_worse_is_taken_in_the_end(results):
     now = jax.tree.map(np.copy, best)
     now.params["W"][2, 3] *= 1.05  # of a higher loss, and of another kind as it says; ranked as if it were better
     now.capacity[2, 3] = 0.2
-    now.rank_loss[2, 3] *= 0.998
+    now.rank_loss[2, 3] *= 0.999
     params, capacity, loss = jax.tree.map(lambda a: a[2:3, 3], (best.params, best.capacity, best.rank_loss))
     stages.tried = [(jobs.Solutions(params, capacity, np.array([2]), np.array([3])), loss)]
-    then = stages.reconsidered(now)
-    np.testing.assert_array_equal(then.params["W"][2, 3], best.params["W"][2, 3])
+    found = Certificate(*(np.full_like(a, 7) for a in (best.loss, results.refined.spectrum)))
+    then, left = stages.reconsidered(now, found, np.zeros((6, 6), bool))
+    # It is polished as the cells are, on samples of its own, before it is compared.
+    np.testing.assert_allclose(then.params["W"][2, 3], best.params["W"][2, 3], rtol=0.02, atol=0.01)
     elsewhere = np.arange(36).reshape(6, 6) != 15
-    for before, after in zip(jax.tree.leaves(now), jax.tree.leaves(then), strict=True):
+    assert not left.any()
+    assert found.excess[2, 3] <= polishing.CERTAIN
+    assert np.all(found.excess[elsewhere] == 7)
+    for before, after in zip(jax.tree.leaves(now.params), jax.tree.leaves(then.params), strict=True):
         np.testing.assert_array_equal(before[elsewhere], after[elsewhere])
+
+
+def test_where_no_other_solution_is_better_all_stays(results):
+    stages, best = polishing.Stages(in_memory(SWEEP, (6, 6))), Outcome(*results.refined[:6])
+    worse = jax.tree.map(lambda a: np.full_like(a[2:3, 3], np.nan), best.params)  # never better, however it is ranked
+    capacity = np.full_like(best.capacity[2:3, 3], 0.2)  # of another kind as it says
+    stages.tried = [(jobs.Solutions(worse, capacity, np.array([2]), np.array([3])), best.rank_loss[2:3, 3])]
+    now = best._replace(params=jax.tree.map(np.copy, best.params))
+    nothing = Certificate(*(np.full_like(a, 7) for a in (best.loss, results.refined.spectrum)))
+    then, left = stages.reconsidered(now, nothing, np.zeros((6, 6), bool))
+    jax.tree.map(np.testing.assert_array_equal, then.params, best.params)
+    assert not left.any()
+    assert np.all(nothing.excess == 7)
 
 
 @pytest.mark.slow

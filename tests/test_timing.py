@@ -8,8 +8,8 @@ import pytest
 
 import polyjax
 from polyjax.engine import devices, execution, timing
-from polyjax.runs.to_file import run_to_file
 from polyjax.runs.timing import PARTS, Timing, add
+from polyjax.runs.to_file import run_to_file
 from tests.diverging import DIVERGING
 
 SWEEP = polyjax.Sweep(polyjax.Redwood(3, 1), [0.1, 1], [0.5, 2], restarts=2, steps=20, batch=8, retries=0)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from polyjax.checks import require, shown
+from polyjax.checks import numbers, require
 
 
 def capacities(W: ArrayLike) -> jax.Array:
@@ -74,15 +74,10 @@ def trained_marginal(W: ArrayLike) -> jax.Array:
 
 
 def _matrix(W: ArrayLike) -> jax.Array:
-    try:
-        array = jnp.asarray(W)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"W must be an array of real numbers, [..., D, N], but is {shown(W)}") from error
-    is_real = jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)
-    require(is_real, "W", "be an array of real numbers, [..., D, N]", W)
-    W = array
-    require(W.ndim >= 2 and min(W.shape[-2:]) > 0, "W", "have at least one row and one column, [..., D, N]", W.shape)
-    return W.astype(jnp.result_type(W, float))
+    array = jnp.asarray(numbers("W", W, "be an array of real numbers, [..., D, N]"))
+    shape = "have at least one row and one column, [..., D, N]"
+    require(array.ndim >= 2 and min(array.shape[-2:]) > 0, "W", shape, array.shape)
+    return array.astype(jnp.result_type(array, float))
 
 
 @jax.jit

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from polyjax.checks import require
+from polyjax.checks import numbers, require
 from polyjax.theory.pair import best_pair
 
 
@@ -40,7 +40,7 @@ def explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses
     They do not depend on N, which must be at least 2, or 3 for `pair_ordinary`. Raises ValueError for values out of
     range.
     """
-    r, p = jnp.asarray(importance), jnp.asarray(density)
+    r, p = jnp.asarray(numbers("importance", importance)), jnp.asarray(numbers("density", density))
     require((r >= 0) & (r < jnp.inf), "importance", "be at least 0 and finite", importance)
     require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", density)
     variance, overlap, one = p / 3 - p**2 / 4, p**2 / 6, jnp.ones_like(r)
@@ -53,7 +53,7 @@ def best_explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitL
     Arguments and errors are the same, except that importance must be above 0. In double precision and by a search (see
     `theory.pair`), which JAX cannot trace. Where one of a pair is better ignored, the pair costs the same as that.
     """
-    r, p = np.asarray(importance, float), np.asarray(density, float)
+    r, p = np.asarray(numbers("importance", importance), float), np.asarray(numbers("density", density), float)
     swept, ordinary = best_pair(r, p).loss, best_pair(1.0, p).loss
     variance, one = p / 3 - p**2 / 4, np.ones_like(r)
     return ExplicitLosses(one * variance, r * variance, one * ordinary, swept)

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from polyjax.checks import require
+from polyjax.checks import numbers, require
 
 
 class Phase(enum.IntEnum):
@@ -62,8 +62,8 @@ def expected_loss(W: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike, b: A
     n_columns = jnp.shape(W)[-1] if jnp.ndim(W) >= 2 else None
     require(n_columns == v.shape[-1], "W", f"have shape [..., D, {v.shape[-1]}], as importance has", jnp.shape(W))
     if b is None:
-        return _expected_loss(*_same_rank((_floating(W), 2), (v, 1), (k, 0)), None)
-    return _expected_loss(*_same_rank((_floating(W), 2), (v, 1), (k, 0), (_floating(b), 0)))
+        return _expected_loss(*_same_rank((_floating("W", W), 2), (v, 1), (k, 0)), None)
+    return _expected_loss(*_same_rank((_floating("W", W), 2), (v, 1), (k, 0), (_floating("b", b), 0)))
 
 
 @partial(jnp.vectorize, signature="(d,n),(n),(),()->()")
@@ -83,7 +83,7 @@ def loss_from_capacity(
     Takes the squared lengths n, [..., N], >= 0, as well; returns [...]. A feature with C = n = 0 costs (k-1) v^2, with
     gradient 0 in C. One with C = 0 < n, which no W has, costs infinity.
     """
-    n = _floating(squared_norm)
+    n = _floating("squared_norm", squared_norm)
     require(n >= 0, "squared_norm", "be at least 0", n)
     v, k = _features(importance, kurtosis)
     C, n, v, k = _same_rank((_capacity(capacity), 1), (n, 1), (v, 1), (k[..., None], 1))
@@ -290,13 +290,13 @@ def _same_rank(*arrays: tuple[jax.Array, int]) -> list[jax.Array]:
     return [a.reshape((1,) * (rank + own - a.ndim) + a.shape) for a, own in arrays]
 
 
-def _floating(x: ArrayLike) -> jax.Array:
-    x = jnp.asarray(x)
-    return x.astype(jnp.result_type(x, float))
+def _floating(name: str, x: ArrayLike) -> jax.Array:
+    a = jnp.asarray(numbers(name, x))
+    return a.astype(jnp.result_type(a, float))
 
 
 def _importance(importance: ArrayLike) -> jax.Array:
-    v = _floating(importance)
+    v = _floating("importance", importance)
     require(v.ndim >= 1 and v.shape[-1] > 0, "importance", "have at least one feature, [..., N]", v.shape)
     require((v >= 0) & (v < jnp.inf), "importance", "be finite and at least 0", v)
     return v
@@ -312,13 +312,13 @@ def _features(importance: ArrayLike, kurtosis: ArrayLike) -> tuple[jax.Array, ja
 
 
 def _kurtosis(kurtosis: ArrayLike) -> jax.Array:
-    k = _floating(kurtosis)
+    k = _floating("kurtosis", kurtosis)
     require((k >= 1) & (k < jnp.inf), "kurtosis", "be finite and at least 1", k)
     return k
 
 
 def _capacity(capacity: ArrayLike) -> jax.Array:
-    C = _floating(capacity)
+    C = _floating("capacity", capacity)
     require((C >= 0) & (C <= 1), "capacity", "be in [0, 1]", C)
     return C
 
