@@ -26,13 +26,13 @@ import polyjax
 from benchmarks.machine import machine, words
 from polyjax.cli import dask
 from polyjax.runs import attempts
+from polyjax.runs.elsewhere import Elsewhere
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import rectangles
 from polyjax.runs.lanes import Lanes
 from polyjax.runs.stages import Run
 from polyjax.runs.work import Done
-from polyjax.runs.workers import Elsewhere
 
 LANES = 1600  # in a chunk
 WORKERS, CHUNK_S = 500, 2.0  # of the cluster that sleeps

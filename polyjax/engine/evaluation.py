@@ -139,16 +139,16 @@ def rank(
     if training.objective == "expected":
         return _each_lane(training)(params, lane, over_rows(training.exact_data, row, n_rows(params)))
 
-    n, rows, tiles = training.one_model.n_features, n_rows(params), jnp.int32(tiles)
+    n, rows, of = training.one_model.n_features, n_rows(params), jnp.int32(tiles)
     laid_out = _of_rows(training, row, rows, key, layout)
 
     def add(number: Array, total: Array) -> Array:
-        of_row = lambda row, laid_out: tile(training.features_at(row), n, laid_out, number, tiles)  # noqa: E731
+        of_row = lambda row, laid_out: tile(training.features_at(row), n, laid_out, number, of)  # noqa: E731
         batch = jax.vmap(of_row)(row, laid_out)
         batch = Batch(*(a.reshape(rows, PARTS, -1, *a.shape[2:]) for a in batch))
-        return total + _losses(training, params, lane, batch).sum(0) / tiles
+        return total + _losses(training, params, lane, batch).sum(0) / of
 
-    return lax.fori_loop(0, tiles, add, jnp.zeros(jax.tree.leaves(params)[0].shape[:2]))
+    return lax.fori_loop(0, of, add, jnp.zeros(jax.tree.leaves(params)[0].shape[:2]))
 
 
 def _batches(training: Training) -> Batches:

@@ -33,7 +33,7 @@ TRIALS = 256
 class Layout(NamedTuple):
     """What the samples of every tile have in common, so that many tiles are drawn for the price of one."""
 
-    index: Array  # [B], of a sample's point among its mask's in the first tile
+    point: Array  # [B], its number among its mask's in the first tile
     points: Array  # [B], of the mask in a tile
     generator: Array  # uint32 [B, N], of the mask's lattice
     shift: Array  # [B, N], likewise
@@ -127,7 +127,7 @@ def _lattice(laid_out: Layout, number: Array, of: Array) -> Array:
     They are folded at 1/2, so that they are continuous across the ends of the interval, and kept inside it, so far that
     (1 + u) / 2 is below 1 as well.
     """
-    index, points = laid_out.index * of + number, (laid_out.points * of)[:, None]
+    index, points = laid_out.point * of + number, (laid_out.points * of)[:, None]
     product = index.astype(jnp.uint32)[:, None] * laid_out.generator  # modulo 2^32, as the points divide it
     place = (product & (points - 1).astype(jnp.uint32)).astype(jnp.float32) / points
     u = (place + laid_out.shift) % 1

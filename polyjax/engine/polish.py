@@ -219,8 +219,11 @@ def compiled(training: Training) -> Callable[..., tuple[Array, Array]]:
     def of_block(
         points: Array, count: Array, lane: Coordinates, row: Coordinates, data: Any, tiles: Array
     ) -> tuple[Array, Array]:
-        def losses(points: Array, lane: Coordinates, rows: Any, tiles: Array) -> tuple[Array, Array]:
-            return mean_losses(training, points, count, lane, *rows, tiles)
+        def losses(
+            points: Array, lane: Coordinates, rows: tuple[Coordinates, Any], tiles: Array
+        ) -> tuple[Array, Array]:
+            row, data = rows
+            return mean_losses(training, points, count, lane, row, data, tiles)
 
         with jax.default_matmul_precision("float32"):
             return devices.spread(losses)(points, lane, (row, data), tiles)

@@ -186,8 +186,10 @@ class Stages:
     def reconsidered(self, now: Outcome, found: Certificate, left: np.ndarray) -> tuple[Outcome, np.ndarray]:
         """Return the diagram in which a cell has the best of the solutions that were tried there and come near its own,
         and which cells are left: they are polished as far as the cells are and ranked on more samples."""
-        given, jobs = contenders(now, self.tried, CLOSE, self.run.features.kinds) if self.tried else (None, None)
-        if given is None or not jobs.row.size:
+        if not self.tried:
+            return now, left
+        given, jobs = contenders(now, self.tried, CLOSE, self.run.features.kinds)
+        if not jobs.row.size:
             return now, left
         now, left, cells = jax.tree.map(np.copy, now), left.copy(), np.zeros(left.shape, bool)
         cells[jobs.row, jobs.column] = True
