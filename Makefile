@@ -118,8 +118,9 @@ check: $(dev) ## check format, lint and types
 	$(RUN) -m mypy
 
 .PHONY: bench bench-accuracy
-bench: $(core) ## measure throughput, memory and what it takes elsewhere (ten minutes)
+bench: $(core) ## measure throughput, memory and what it takes elsewhere, at small and large sizes (a quarter of an hour)
 	$(RUN) -m benchmarks.throughput
+	$(RUN) -m benchmarks.large --peers
 
 bench-accuracy: $(core) ## measure how long training takes to the right phase diagram
 	$(RUN) -m benchmarks.accuracy

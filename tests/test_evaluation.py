@@ -163,8 +163,9 @@ def test_the_expected_objective_is_known_without_error(engine):
 @pytest.mark.parametrize("n_features", [1, 4, 12])
 def test_the_common_batches_are_finite_and_weighted_by_probability(n_features, batches):
     # Normal features, whose quantile function is infinite at 0 and 1.
-    of_density = partial(evaluation.report_batch, quadrature=batches.report)
-    common_batch = jax.jit(lambda p: of_density(Features(p, distribution=NORMAL), n_features, jax.random.key(0)))
+    part = partial(evaluation.report_part, quadrature=batches.report)
+    of_density = lambda p, i: part(Features(p, distribution=NORMAL), n_features, jax.random.key(0), i)  # noqa: E731
+    common_batch = jax.jit(lambda p: jax.vmap(partial(of_density, p))(jnp.arange(batches.report.shifts)))
     for density in (1e-4, 0.3, 1.0):
         batch = common_batch(jnp.float32(density))
         x, weight = np.asarray(batch.x, float), np.asarray(batch.weight, float)

@@ -72,13 +72,13 @@ class Evaluated(NamedTuple):
     loss_se: Array  # the standard error of `loss`
 
 
-def report_batch(features: Features, n: int, key: Array, quadrature: Quadrature) -> Batch:
-    """Return samples of n features in S parts that are unbiased each: x [S, B, N].
+def report_part(features: Features, n: int, key: Array, number: ArrayLike, quadrature: Quadrature) -> Batch:
+    """Return the samples x [B, N] of n features under one shift, which are unbiased.
 
-    Shifted lattices for every activity mask, or shifted Kronecker sequences where masks cannot be enumerated.
+    A shifted lattice for every activity mask, or a shifted Kronecker sequence where masks cannot be enumerated.
     """
     form = _lattice if can_enumerate(features, n) else _sequence
-    return jax.vmap(lambda key: form(features, n, key, quadrature))(jax.random.split(key, quadrature.shifts))
+    return form(features, n, jax.random.split(key, quadrature.shifts)[number], quadrature)
 
 
 def _lattice(features: Features, n: int, key: Array, quadrature: Quadrature) -> Batch:
@@ -124,9 +124,13 @@ def evaluate(training: Training, params: Parameters, lane: Coordinates, row: Coo
         loss = rank(training, params, lane, row, key, 1)
         return Evaluated(loss, loss, jnp.zeros_like(loss))
     tiles, report = _batches(training)
-    form = partial(report_batch, quadrature=report)
-    batch = _of_rows(training, row, n_rows(params), jax.random.fold_in(key, 1), form)
-    losses = _losses(training, params, lane, batch)
+
+    def of_shift(number: Array) -> Array:
+        form = partial(report_part, number=number, quadrature=report)
+        batch = _of_rows(training, row, n_rows(params), jax.random.fold_in(key, 1), form)
+        return _losses(training, params, lane, jax.tree.map(lambda a: a[:, None], batch))[0]
+
+    losses = lax.map(of_shift, jnp.arange(report.shifts))  # one after the other, or samples would fill no cache
     loss_se = losses.std(0, ddof=1) / report.shifts**0.5
     return Evaluated(rank(training, params, lane, row, key, tiles), losses.mean(0), loss_se)
 
