@@ -81,7 +81,7 @@ def test_a_bad_argument_ends_in_one_line(capsys):
 def runs(monkeypatch):
     """What is asked of `run_to_file`."""
     asked = []
-    monkeypatch.setattr(command.runs, "run_to_file", lambda *args, **options: asked.append((*args, options)))
+    monkeypatch.setattr(command.to_file, "run_to_file", lambda *args, **options: asked.append((*args, options)))
     return asked
 
 
@@ -149,7 +149,7 @@ def test_without_dask_the_command_says_what_to_install(runs, tmp_path, capsys, m
 def test_a_restart_discards_all_results_before_it_makes_the_first(monkeypatch, tmp_path):
     # So that the command that continues, which says no more of restarting, keeps none that are old.
     paths, seen = [tmp_path / "a.npz", tmp_path / "b.npz"], []
-    monkeypatch.setattr(command.runs, "run_to_file", lambda *_, **__: seen.append(os.listdir(tmp_path)))
+    monkeypatch.setattr(command.to_file, "run_to_file", lambda *_, **__: seen.append(os.listdir(tmp_path)))
     for path in paths:
         path.touch()
         path.with_suffix(".run").mkdir()
@@ -159,7 +159,7 @@ def test_a_restart_discards_all_results_before_it_makes_the_first(monkeypatch, t
 
 @pytest.mark.parametrize("error", [ValueError("of another configuration"), Interrupted(signal.SIGTERM, "stopped")])
 def test_a_sweep_that_ends_early_ends_the_program(monkeypatch, capsys, tmp_path, error):
-    monkeypatch.setattr(command.runs, "run_to_file", lambda *_, **__: raising(error)())
+    monkeypatch.setattr(command.to_file, "run_to_file", lambda *_, **__: raising(error)())
     code, said = ended(capsys, lambda: run(paths=[tmp_path / "a.npz"]))
     assert code == (143 if isinstance(error, Interrupted) else 2)
     assert said == f"p: {error}"
@@ -167,7 +167,7 @@ def test_a_sweep_that_ends_early_ends_the_program(monkeypatch, capsys, tmp_path,
 
 def test_errors_of_the_library_name_options_on_the_command_line(monkeypatch, capsys, tmp_path):
     error = ValueError("it is of another configuration. restart=True discards it")
-    monkeypatch.setattr(command.runs, "run_to_file", lambda *_, **__: raising(error)())
+    monkeypatch.setattr(command.to_file, "run_to_file", lambda *_, **__: raising(error)())
     code, said = ended(capsys, lambda: run(paths=[tmp_path / "a.npz"]))
     assert (code, said) == (2, "p: it is of another configuration. --restart discards it")
 

@@ -14,7 +14,7 @@ from polyjax.cli import dask
 from polyjax.runs.executors import Cluster
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.folder.interruption import Interrupted
-from polyjax.runs.run import run_to_file
+from polyjax.runs.to_file import run_to_file
 
 pytest.importorskip("distributed")
 

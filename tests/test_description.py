@@ -18,7 +18,7 @@ import polyjax
 from polyjax import Anthropic, Redwood, Sweep
 from polyjax.description import of_model, plain
 from polyjax.fingerprints import fingerprint
-from polyjax.runs import run as runs
+from polyjax.runs import to_file
 from polyjax.toy import distributions
 from polyjax.toy.distributions import NORMAL, UNIFORM_SIGNED
 from polyjax.toy.models import Params, activation_name
@@ -48,7 +48,7 @@ def halved(self, params, x, importance):
 def differ(there, here):
     """The fields in which two sweeps differ, in words."""
     with pytest.raises(ValueError, match="of another configuration") as error:
-        runs.refuse_other(json.loads(json.dumps(there.describe())), here.describe(), "it")
+        to_file.refuse_other(json.loads(json.dumps(there.describe())), here.describe(), "it")
     return [field.split(" ")[0] for field in str(error.value).split(": ")[1].split("; ")]
 
 
@@ -77,12 +77,12 @@ def test_what_is_polyjaxs_own_is_told_by_name_alone_so_that_files_of_other_versi
 
 def test_models_of_one_name_are_refused_where_the_results_of_the_other_are(tmp_path):
     path = tmp_path / "r.npz"
-    runs.run_to_file(replace(SWEEP, model=subclass(loss=absolute)), path, progress=False)
+    to_file.run_to_file(replace(SWEEP, model=subclass(loss=absolute)), path, progress=False)
     before = path.read_bytes()
     for other in (subclass(loss=halved), Redwood(2, 1)):
         with pytest.raises(ValueError, match=r"r.npz is of another configuration: given\.model"):
-            runs.run_to_file(replace(SWEEP, model=other), path, progress=False)
-    runs.run_to_file(replace(SWEEP, model=subclass(loss=absolute)), path, progress=False)  # made anew
+            to_file.run_to_file(replace(SWEEP, model=other), path, progress=False)
+    to_file.run_to_file(replace(SWEEP, model=subclass(loss=absolute)), path, progress=False)  # made anew
     assert path.read_bytes() == before
 
 
@@ -92,12 +92,12 @@ def test_models_of_one_name_are_refused_in_the_unfinished_run_of_the_other(tmp_p
 
     path = tmp_path / "r.npz"
     with monkeypatch.context() as patch:
-        patch.setattr(runs.results, "write", stop)
+        patch.setattr(to_file.results, "write", stop)
         with pytest.raises(KeyboardInterrupt):
-            runs.run_to_file(replace(SWEEP, model=subclass(loss=absolute)), path, progress=False)
+            to_file.run_to_file(replace(SWEEP, model=subclass(loss=absolute)), path, progress=False)
     with pytest.raises(ValueError, match=r"r.run is of another configuration: given\.model\.loss \("):
-        runs.run_to_file(replace(SWEEP, model=subclass(loss=halved)), path, progress=False)
-    runs.run_to_file(replace(SWEEP, model=subclass(loss=absolute)), path, progress=False)
+        to_file.run_to_file(replace(SWEEP, model=subclass(loss=halved)), path, progress=False)
+    to_file.run_to_file(replace(SWEEP, model=subclass(loss=absolute)), path, progress=False)
     assert path.exists()
 
 
@@ -285,7 +285,7 @@ def everything():
 @pytest.mark.slow
 def test_descriptions_are_the_same_in_every_process_and_whatever_was_traced_before():
     first = everything()
-    runs.run(replace(SWEEP, model=Anthropic(2, 1, Power(3))), progress=False)
+    polyjax.run(replace(SWEEP, model=Anthropic(2, 1, Power(3))), progress=False)
     assert everything() == first
     jax.clear_caches()
     assert everything() == first

@@ -23,6 +23,7 @@ from polyjax import Redwood, results
 from polyjax.engine import evaluation, execution
 from polyjax.results import OF_LANES, Parts
 from polyjax.runs import run as runs
+from polyjax.runs import to_file
 from polyjax.runs.folder import directory, manifest
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.folder.interruption import Interrupted
@@ -99,11 +100,11 @@ def trained(path, whole):
 
 def interrupted(sweep, path, whole):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs.results, "write", stop)
+        patch.setattr(to_file.results, "write", stop)
         with pytest.raises(KeyboardInterrupt):
             run_to_file(sweep, path, progress=False)
-    assert chunks(runs.folder(path)) == sorted(whole.chunks)
-    return runs.folder(path)
+    assert chunks(to_file.folder(path)) == sorted(whole.chunks)
+    return to_file.folder(path)
 
 
 def stop(*_, **__):
@@ -186,7 +187,7 @@ def test_a_run_that_is_interrupted_anywhere_goes_on_from_there(tmp_path, whole, 
         with watched(most=n) as seen, pytest.raises(KeyboardInterrupt):
             run_to_file(TINY, path, progress=False)
         assert not path.exists()
-        assert chunks(runs.folder(path)) == sorted(seen.kept)
+        assert chunks(to_file.folder(path)) == sorted(seen.kept)
         assert len(seen.kept) == n
         assert_continues(path, whole, set(whole.chunks) - set(seen.kept))
     assert capfd.readouterr() == ("", "")
@@ -225,7 +226,7 @@ def test_what_a_killed_process_left_half_written_is_removed_at_the_next_start(pa
     for name in (".0-train-000001.npz.12345678.tmp", ".manifest.json.12345678.tmp", ".run.npz.12345678.tmp"):
         (trained / name).write_bytes(b"PK")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs.results, "write", lambda *_, **__: [*trained.glob(".*.tmp")] == [] and stop())
+        patch.setattr(to_file.results, "write", lambda *_, **__: [*trained.glob(".*.tmp")] == [] and stop())
         with pytest.raises(KeyboardInterrupt):
             run_to_file(TINY, path, progress=False)
     assert_continues(path, whole, [])
@@ -258,7 +259,7 @@ def test_a_signal_finishes_the_chunks_in_hand_and_tells_how_to_go_on(
         run_to_file(TINY, path, progress=False)
     assert stopped.value.exit_code == 128 + number
     total = total or sum(name.startswith("retry1") for name in whole.chunks)
-    there = chunks(runs.folder(path))
+    there = chunks(to_file.folder(path))
     # The one that was in hand, and perhaps one that the worker took up before the main thread saw it done.
     assert after + 1 <= len(there) <= after + 2
     assert len(there) < after + total
@@ -470,13 +471,13 @@ def test_a_chunk_is_damaged_wherever_it_is_cut(store, capfd):
 
 
 def test_a_chunk_that_is_damaged_after_it_was_looked_at_ends_the_run_in_one_line(path, trained, whole, monkeypatch):
-    write = runs.results.write
+    write = to_file.results.write
 
     def damaged_before(*args, **options):
         truncated(trained / "train-000002.npz")
         write(*args, **options)
 
-    monkeypatch.setattr(runs.results, "write", damaged_before)
+    monkeypatch.setattr(to_file.results, "write", damaged_before)
     with pytest.raises(ValueError, match=r"train-000002\.npz was damaged during the run \(.*the same command trains"):
         run_to_file(TINY, path, progress=False)
     monkeypatch.undo()
@@ -492,7 +493,7 @@ def test_a_full_disk_ends_the_run_in_one_line_that_says_what_is_safe(name, path,
     fsync, unfinished = os.fsync, directory.files.unfinished
 
     def full(descriptor):
-        if any(f"{name}." in file.name for file in unfinished(runs.folder(path))):
+        if any(f"{name}." in file.name for file in unfinished(to_file.folder(path))):
             raise OSError(28, "No space left on device")
         fsync(descriptor)
 
@@ -500,8 +501,8 @@ def test_a_full_disk_ends_the_run_in_one_line_that_says_what_is_safe(name, path,
     with pytest.raises(OSError, match=r"^cannot save in .*run\.run: No space left on device\. What was saved before"):
         run_to_file(TINY, path, progress=False)
     monkeypatch.undo()
-    assert unfinished(runs.folder(path)) == []
-    there = chunks(runs.folder(path))
+    assert unfinished(to_file.folder(path)) == []
+    there = chunks(to_file.folder(path))
     assert f"{name}.npz" not in there
     assert_continues(path, whole, set(whole.chunks) - set(there))
 
@@ -700,7 +701,9 @@ def test_a_run_in_progress_is_refused_to_others_and_goes_on(path, whole):
 
     with watched(most=3, then=meanwhile):
         run_to_file(TINY, path, progress=False)
-    assert refused == [f"the run in {runs.folder(path)} is in progress already, by {refused[0].split(', by ')[1]}"] * 2
+    assert (
+        refused == [f"the run in {to_file.folder(path)} is in progress already, by {refused[0].split(', by ')[1]}"] * 2
+    )
     assert_whole(path, whole)
 
 
@@ -820,7 +823,7 @@ def test_neighbours_are_looked_at_in_parts_where_the_memory_ends(path, steady, c
     ranking = evaluation.compiled_rank
     monkeypatch.setattr(evaluation, "compiled_rank", lambda fixed: small_device(ranking(fixed), 3))
     run_to_file(STEADY, path, progress=False)
-    assert said(capfd) == [halving(4)]  # chunks of jobs are narrow where there are few
+    assert said(capfd) == [halving(6)]  # of the chunks of the grid
     assert_the_same_to_rounding(polyjax.load(path), steady.results)
 
 
@@ -861,7 +864,7 @@ def test_a_run_that_is_continued_knows_how_much_fits(path, steady, capfd, monkey
         with pytest.raises(KeyboardInterrupt):
             run_to_file(STEADY, path, progress=False)
     assert said(capfd) == [halving(6)]
-    assert manifest.read(runs.folder(path))["room"] == 3
+    assert manifest.read(to_file.folder(path))["room"] == 3
     run_to_file(STEADY, path, progress=False)
     assert said(capfd) == []
     assert_the_same_to_rounding(polyjax.load(path), steady.results)
@@ -883,7 +886,7 @@ def test_another_error_of_the_device_is_not_taken_for_a_lack_of_memory(path, who
         run_to_file(TINY, path, progress=False)
     monkeypatch.undo()
     assert said(capfd) == []
-    there = chunks(runs.folder(path))
+    there = chunks(to_file.folder(path))
     assert ("train-000000" in there) == (stage != "train")
     assert_continues(path, whole, set(whole.chunks) - set(there))
 
@@ -903,7 +906,7 @@ def test_a_file_is_written_in_the_memory_of_a_band(tmp_path):
     grid = Grid(P, V, R)
     lanes = Lanes(Rows(), grid, rectangles(grid, (1, V * R)))
     tracemalloc.start()
-    results.write(tmp_path / "large.npz", {}, {}, [], {"W": Parts(runs._bands(lanes, "W"), (P,), 1)}, None)
+    results.write(tmp_path / "large.npz", {}, {}, [], {"W": Parts(runs.bands(lanes, "W"), (P,), 1)}, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     with np.load(tmp_path / "large.npz") as file:
@@ -914,24 +917,24 @@ def test_a_file_is_written_in_the_memory_of_a_band(tmp_path):
 
 
 def test_the_best_restarts_are_found_band_by_band(whole):
-    with runs._workers(None, runs.Requests()) as workers:
-        lanes, _ = runs._train(runs._begin(TINY, runs.Memory(), workers, runs.Requests(), progress=False))
-    bands = [*runs._bands(lanes, "loss")]
+    with runs.workers_of(None, runs.Requests()) as workers:
+        lanes, _ = runs.train(runs.begin(TINY, runs.Memory(), workers, runs.Requests(), progress=False))
+    bands = [*runs.bands(lanes, "loss")]
     assert len(bands) == 4
-    found, expected = runs._best(TINY, lanes), whole.results.select("best")
+    found, expected = runs.best(TINY, lanes), whole.results.select("best")
     for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         assert a.tobytes() == b.tobytes()
 
 
 def test_a_folder_that_cannot_be_made_is_named(monkeypatch, tmp_path):
-    mkdir = runs.Path.mkdir
+    mkdir = to_file.Path.mkdir
 
     def as_in_proc(self, *args, **options):
         if self.name == "nowhere":
             raise FileNotFoundError(2, "No such file or directory")
         mkdir(self, *args, **options)
 
-    monkeypatch.setattr(runs.Path, "mkdir", as_in_proc)
+    monkeypatch.setattr(to_file.Path, "mkdir", as_in_proc)
     with pytest.raises(
         OSError, match=r"^path must be in a folder that can be made, but .*nowhere cannot: No such file or directory$"
     ):

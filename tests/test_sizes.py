@@ -7,7 +7,7 @@ import pytest
 
 import polyjax
 from polyjax import Anthropic, Features, Redwood, Sweep
-from polyjax.runs import run as runs
+from polyjax.runs import to_file
 from polyjax.runs.sizes import parts
 
 SHORT = {"steps": 30, "restarts": 2, "retries": 0}
@@ -97,9 +97,9 @@ def test_a_file_of_sizes_is_the_run_in_memory_and_leaves_nothing_else(results, t
 
 
 def test_sizes_that_are_trained_already_are_not_trained_again(results, tmp_path, monkeypatch):
-    path, trained, begin = tmp_path / "sizes.npz", [], runs._begin
-    monkeypatch.setattr(runs, "_begin", lambda sweep, *rest: trained.append(sweep.model) or begin(sweep, *rest))
-    polyjax.run_to_file(NEURONS.by_size[0][1], runs.sizes_folder(path) / "n_neurons=1.npz", progress=False)
+    path, trained, begin = tmp_path / "sizes.npz", [], to_file.begin
+    monkeypatch.setattr(to_file, "begin", lambda sweep, *rest: trained.append(sweep.model) or begin(sweep, *rest))
+    polyjax.run_to_file(NEURONS.by_size[0][1], to_file.sizes_folder(path) / "n_neurons=1.npz", progress=False)
     polyjax.run_to_file(NEURONS, path, progress=False)
     assert trained == [Anthropic(4, 1), Anthropic(4, 3)]
     np.testing.assert_array_equal(polyjax.load(path).W, results.W)

@@ -19,9 +19,9 @@ EXCESS = 1e-3  # in any cell; a diagram does not show it
 MEDIAN_EXCESS = 1e-4  # in half of the cells, so that small steps at the end leave nothing over
 NEARLY_BEST = 1e-4  # minima that training in float32, on samples, need not tell from the best
 CAPACITY = 0.01  # half a shade of the figure's colours
-# Cells of a panel's 22 that may end in another minimum, of no more than EXCESS above the best: which of two such minima a
-# cell is in depends on its restarts. Measured: 2 in Redwood ReLU (0.012 and 0.017 % above), 2 in Redwood GELU (0.080
-# and 0.092 %), none in the other seven panels; twice the restarts find others, and miss as many.
+# Cells of a panel's 22 that may end in another minimum, of no more than EXCESS above the best: in which of two such
+# minima a cell ends depends on its restarts. Measured: 2 in Redwood ReLU (0.012 and 0.017 % above), 2 in Redwood GELU
+# (0.080 and 0.092 %), none in the other seven panels; twice the restarts find others, and miss as many.
 OTHERS = 2
 SAMPLED = 200  # cells whose stored losses are checked
 # Student's t with 15 degrees of freedom, for 16 shifts, exceeds 3.2 in 0.6 % and 5 in 0.02 %; its mean size is 0.83.

@@ -139,7 +139,7 @@ def _diagrams(named: Mapping[str, Results], colors: Any, name: str) -> list[dict
         both = ranges.setdefault((rows, columns), (Range1d(0, columns), Range1d(0, rows)))
         last = i % COLUMNS == COLUMNS - 1 or i == len(named) - 1
         models = figures.diagram(results, title, side, colors, both, with_bar=last)
-        for event, call in (("tap", "tap"), ("mousemove", "hover")):
+        for event, call in (("tap", "tap"), ("doubletap", "tap"), ("mousemove", "hover")):  # two quick taps are one
             figures.on(models["figure"], event, _call(name, f"{call}({i}, cb_obj.x, cb_obj.y)"))
         found.append(models)
     return found
