@@ -237,7 +237,7 @@ def test_what_a_worker_is_made_of_is_in_the_results(remote, monkeypatch):
 
 def test_a_warning_of_a_worker_is_the_users_to_see(remote, monkeypatch):
     def suited(sweep):
-        worker.warnings.warn("no kernel can run it", stacklevel=2)
+        elsewhere.warnings.warn("no kernel can run it", stacklevel=2)
         return worker.Suited("arrays", 6, 2)
 
     monkeypatch.setattr(elsewhere, "suited", suited)

@@ -289,6 +289,28 @@ def test_few_lanes_are_no_program_of_their_own():
     assert scattered(np.zeros(3000, int), large)[0].lane.shape == (128, WIDTH)
 
 
+@FEW
+@hypothesis.given(
+    st.integers(1, 300), st.integers(1, 40), st.integers(1, 40), st.integers(1, 400), st.integers(0, 2**32 - 1)
+)
+def test_hardly_any_large_model_is_trained_to_fill_a_chunk_up(n, n_rows, P, L, seed):
+    row = np.random.default_rng(seed).integers(0, n_rows, n)
+    found = scattered(row, (P, L), large=True)
+    assert len({part.lane.shape for part in found}) == 1  # one program
+    for part in found:
+        np.testing.assert_array_equal(row[part.lane], np.broadcast_to(part.row[:, None], part.lane.shape))
+    assert set(np.concatenate([part.lane.ravel() for part in found]).tolist()) == set(range(n))
+    rows, width = found[0].lane.shape
+    assert rows * width <= P * L
+    # A row of each density may be filled up, and the last chunk by fewer rows than there are in one.
+    assert sum(part.lane.size for part in found) < n + len(set(row)) * width + rows * width
+
+
+def test_large_models_are_enough_chunks_for_several_workers():
+    assert [chunk.lane.shape for chunk in scattered(np.arange(16), (4, 20), large=True)] == [(2, 1)] * 8
+    assert [chunk.lane.shape for chunk in scattered(np.zeros(3, int), (4, 20), large=True)] == [(1, 3)]
+
+
 def test_a_part_of_a_chunk_is_those_lanes():
     [chunk] = scattered(np.repeat([3, 5], 40), (4, WIDTH))
     part = chunk.part(slice(1, 3), slice(4, 6))

@@ -13,7 +13,7 @@ from polyjax.engine.cells import Coordinates, at, over_rows
 from polyjax.engine.training import Trained, Training, descend, fit, in_units, in_weights, n_rows
 from polyjax.toy.model import Parameters, n_neurons
 
-IN_CACHE = 2**17  # numbers
+IN_CACHE = 2**19  # numbers
 
 
 def train_arrays(

@@ -108,7 +108,7 @@ def run_jobs(
 ) -> Iterator[tuple[Chunk, Arrays]]:
     """Have every chunk of jobs done, of [G, L] jobs as `shape` says or else about as large as those of the run, and
     return each with some arrays of its outcome."""
-    chunks = packed(jobs.row, *(shape or like(jobs.row, run.shape)))
+    chunks = packed(jobs.row, *(shape or like(jobs.row, run.shape, run.is_large)))
     run.complete(stage, title, chunks, work, cells, Size(jobs.row.size, "start", steps))
     return zip(chunks, outcomes(run.store, stage, len(chunks), fields), strict=True)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 WIDTH = 32  # lanes in a row of a chunk of scattered lanes
 FEWEST_ROWS = 64  # in such a chunk, unless the run's own are smaller: fewer would only be another program to compile
+SEVERAL = 8  # chunks of large models, where there are as many rows: so many workers, at least, have something to do
 
 Window = tuple[slice, slice]  # some rows, and some lanes of each
 
@@ -87,17 +88,24 @@ def rectangles(grid: Grid, of: tuple[int, int]) -> list[Chunk]:
     return [whole.part(*window) for window in tiles(lane.shape, of)]
 
 
-def scattered(row: np.ndarray, of: tuple[int, int]) -> list[Chunk]:
+def scattered(row: np.ndarray, of: tuple[int, int], large: bool = False) -> list[Chunk]:
     """Return chunks that hold lanes of the densities `row` [J], about as many in each as in rectangles of the shape
-    `of`."""
-    return packed(row, *like(row, of))
+    `of`, or in many small chunks where the models are large (see `like`)."""
+    return packed(row, *like(row, of, large))
 
 
-def like(row: np.ndarray, of: tuple[int, int]) -> tuple[int, int]:
-    """Return the shape of such chunks."""
-    count = sum(-(-n // WIDTH) for n in np.unique(row, return_counts=True)[1])
-    most = max(1, prod(of) // WIDTH)
-    return min(most, max(FEWEST_ROWS, 1 << (int(count) - 1).bit_length())), WIDTH
+def like(row: np.ndarray, of: tuple[int, int], large: bool = False) -> tuple[int, int]:
+    """Return the shape of such chunks.
+
+    Small models are trained side by side, so that a few more of them are free; large ones one after the other, so that
+    none is to fill a chunk up, and a program more is compiled instead.
+    """
+    each = np.unique(row, return_counts=True)[1]
+    width = min(WIDTH, prod(of), int(each.mean())) if large else WIDTH
+    count, most = int((-(-each // width)).sum()), max(1, prod(of) // width)
+    if large:
+        return min(most, -(-count // SEVERAL)), width
+    return min(most, max(FEWEST_ROWS, 1 << (count - 1).bit_length())), width
 
 
 def packed(row: np.ndarray, most: int, width: int) -> list[Chunk]:

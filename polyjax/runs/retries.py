@@ -21,7 +21,7 @@ def retry(run: Run, lanes: Lanes) -> None:
         row, lane, worth = unsettled(lanes)
         if not row.size:
             return
-        chunks = scattered(row, run.shape)
+        chunks = scattered(row, run.shape, run.is_large)
         _train(run, attempt, row * lanes.grid.a_row + lane, chunks)
         now, place = _gathered(run.store, attempt, chunks, row.size)
         better = now > worth
