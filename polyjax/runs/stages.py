@@ -11,7 +11,7 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
-from polyjax.engine import choice, timing
+from polyjax.engine import timing
 from polyjax.runs.elsewhere import Elsewhere
 from polyjax.runs.features import FeaturesOfCells, features_of_cells
 from polyjax.runs.folder.interruption import Requests
@@ -23,7 +23,6 @@ from polyjax.runs.store import Store, names
 from polyjax.runs.timing import Timing, add
 from polyjax.runs.work import Done, Lanes, Setting, Shape, Task, Work
 from polyjax.runs.workers import Threads
-from polyjax.toy.model import n_weights
 
 
 class Size(NamedTuple):
@@ -52,11 +51,6 @@ class Run(Setting):
     def features(self) -> FeaturesOfCells:
         """The features of all cells."""
         return features_of_cells(self.sweep.layout, self.training)
-
-    @property
-    def is_large(self) -> bool:
-        """Whether a model alone keeps a core busy, whichever engine trains it."""
-        return n_weights(self.training.one_model) > choice.LARGEST_LANES
 
     def complete(
         self,

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-from polyjax.engine import keys
+from polyjax.engine import choice, keys
 from polyjax.engine.devices import Program
 from polyjax.engine.keys import Keys
 from polyjax.engine.training import Training
 from polyjax.runs.grid import Grid
 from polyjax.runs.store import Arrays
 from polyjax.sweep import Sweep
+from polyjax.toy.model import n_weights
 
 Shape = tuple[int, int]  # [G, L]
 
@@ -40,6 +41,11 @@ class Setting:
     def keys(self) -> Keys:
         """The random keys of the sweep."""
         return keys.keys(self.sweep.seed)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a model alone keeps a core busy, whichever engine trains it."""
+        return n_weights(self.training.one_model) > choice.LARGEST_LANES
 
 
 class Lanes(Protocol):
