@@ -13,7 +13,7 @@ import pytest
 from legibility import assert_legible, rendered, words
 
 import polyjax
-from benchmarks import accuracy, executors, peers, picture, point, throughput
+from benchmarks import accuracy, executors, large, peers, picture, point, roofline, throughput
 from benchmarks.peers import INSTALL, PEERS
 from benchmarks.plan import Point, plan, quick
 from polyjax.toy.models import Params
@@ -256,3 +256,25 @@ def test_a_cluster_that_sleeps_is_kept_busy_and_what_it_returns_is_saved():
     assert found.chunks == 8
     assert found.wall_s >= 2 * 0.05
     assert 0 < executors.busy(found, 4, 0.05) <= 1
+
+
+def test_bounds_of_an_accelerator_are_those_worked_out_by_hand():
+    found = roofline.bounds(100, 20, 64)
+    assert found.arithmetic == pytest.approx(10 * 2000 * 64 / 66.9e3)  # 1.28 million operations
+    assert found.adam == pytest.approx(7 * 2100 * 4 / 3350)
+    assert found.activations == pytest.approx(6 * 64 * 120 * 4 / 3350)
+    assert found.rate == pytest.approx(13.78, rel=1e-3)  # memory bounds it
+
+
+def test_large_models_are_compared_with_the_peers_that_are_installed(monkeypatch):
+    monkeypatch.setattr(large, "PEER_OPERATIONS", 1)
+    monkeypatch.setattr(large, "OPERATIONS", 1)
+    monkeypatch.setattr(large, "ROUNDS", 1)
+    monkeypatch.setattr(
+        large, "PEERS", {"JAX vmap": PEERS["JAX vmap"], "none": replace(PEERS["JAX vmap"], packages=("no_such",))}
+    )
+    ours, vmap, none = large.beside_peers((4, 2))
+    assert ours.split()[:4] == ["4", "in", "2", "polyjax"]
+    assert ours.endswith("1.0 times polyjax's")
+    assert vmap.split()[3:5] == ["JAX", "vmap"]
+    assert none.endswith(INSTALL)
