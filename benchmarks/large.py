@@ -9,7 +9,7 @@ polyjax at four sizes, on the same networks and samples a step; of polyjax, too,
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import prod
 from statistics import median
@@ -66,22 +66,27 @@ def operations(case: Case) -> int:
     return (4 if isinstance(model, Redwood) else 10) * model.n_features * model.n_neurons * prod(shape) * batch
 
 
-def two_lengths(case: Case) -> tuple[float, float]:
-    """Return the seconds of a step, and those that a run takes besides."""
+def compiled(case: Case) -> Callable[[], tuple[float, float]]:
+    """Return what measures the seconds of a step, and those that a run takes besides, by runs of two lengths."""
     short = max(100, round(OPERATIONS / 2 / operations(case) / 50) * 50)  # blocks of 50 steps
     runs = [partial(polyjax.run, sweep(case, steps), progress=False) for steps in (short, 3 * short)]
     for run in runs:
-        run()  # compiles
-    first, second = map(seconds, runs)
-    each = (second - first) / (2 * short)
-    return each, first - short * each
+        run()
+
+    def measured() -> tuple[float, float]:
+        first, second = map(seconds, runs)
+        each = (second - first) / (2 * short)
+        return each, first - short * each
+
+    return measured
 
 
 def line(name: str) -> str:
     """Return the figures of a case."""
     case = CASES[name]
+    ours = compiled(case)
     before = matrix_product()
-    each, fixed = two_lengths(case)
+    each, fixed = ours()
     peak, rate = (before + matrix_product()) / 2, operations(case) / each
     return (
         f"{name:20} {1e3 * each:8.2f} ms a step {prod(case[1]) / each / 1e6:8.3f} M model-steps/s "
@@ -99,9 +104,10 @@ def beside_peers(size: tuple[int, int]) -> Iterator[str]:
     trains = {name: peer.compiled(whole)[1] for name, peer in PEERS.items() if missing[name] is None}
     for train in trains.values():
         train()  # touches its memory for the first time
+    measured = compiled(case)
     for _ in range(ROUNDS):
         found.setdefault("matrix product", []).append(operations(case) / matrix_product())
-        found.setdefault("polyjax", []).append(two_lengths(case)[0])
+        found.setdefault("polyjax", []).append(measured()[0])
         for name, train in trains.items():
             found.setdefault(name, []).append(seconds(train) / steps)
     least, ours = median(found.pop("matrix product")), median(found["polyjax"])

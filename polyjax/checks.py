@@ -50,6 +50,11 @@ def numbers(name: str, value: Any, must: str = "be real numbers") -> np.ndarray 
     return a.astype(float) if isinstance(a, np.ndarray) and a.dtype.kind in "iu" else a
 
 
+def doubles(name: str, value: Any) -> np.ndarray:
+    """Return `numbers` in double precision, of NumPy."""
+    return np.asarray(numbers(name, value), np.float64)
+
+
 def whole(name: str, value: Any, least: int) -> int:
     """Return a whole number of at least `least`; 1e3 is one too. Raises ValueError for anything else."""
     ok = is_number(value) and value >= least and value == np.floor(value) and value < np.inf

@@ -10,7 +10,7 @@ import optax
 
 from polyjax import parts, sizes
 from polyjax.checks import is_number, require
-from polyjax.engine.cells import at
+from polyjax.engine.cells import at, names_of
 from polyjax.engine.training import ENGINE_NAMES, LARGEST_UNROLLED
 from polyjax.toy.contract import check_model
 from polyjax.toy.distributions import Distribution
@@ -62,7 +62,8 @@ def check_parts(sweep: "Sweep") -> None:
     model = parts.part("model", sweep.model, coordinates)
     example = at(model, {})
     check_model(example)
-    parts.traced("model", model, sizes.computed)
+    if names_of(model):  # else that was all there is to trace
+        parts.traced("model", model, sizes.computed)
     clash = set(one_model(example)._fields) & set(coordinates)
     require(not clash, "axes", "have other names than the model's parameters", ", ".join(sorted(clash)))
     of_paper = FirstImportance(example.n_features)

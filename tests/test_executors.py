@@ -175,9 +175,9 @@ def test_workers_are_told_of_a_sweep_once(remote):
 
 
 def test_a_process_forgets_old_runs_and_is_told_again(remote):
-    for seed in range(worker.MOST_KNOWN + 1):
+    for seed in range(elsewhere.MOST_KNOWN + 1):
         polyjax.run(replace(QUICK, seed=seed, steps=2), progress=False, executor=remote)
-    assert len(elsewhere._known) == worker.MOST_KNOWN
+    assert len(elsewhere._known) == elsewhere.MOST_KNOWN
     before = remote.told()
     polyjax.run(replace(QUICK, seed=0, steps=2), progress=False, executor=remote)
     assert remote.told() > before

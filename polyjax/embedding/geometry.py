@@ -21,7 +21,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy import ndarray
 
-from polyjax.checks import numbers, require
+from polyjax.checks import doubles, require
 
 
 class Blocks(NamedTuple):
@@ -60,7 +60,7 @@ def embedding_with_capacities(capacity: ArrayLike) -> ndarray:
     Takes capacities [N], in [0, 1], whose sum is an integer D >= 1 up to 16 N roundings of their float type, and
     returns [D, N]. Raises ValueError for any others, which no semi-orthogonal W has.
     """
-    C = np.asarray(numbers("capacity", capacity), np.float64)
+    C = doubles("capacity", capacity)
     require(C.ndim == 1 and C.size > 0, "capacity", "have at least one feature, [N]", C.shape)
     require((C >= 0) & (C <= 1), "capacity", "be in [0, 1]", C)
     total, dtype = float(C.sum()), _float_type(capacity)
@@ -101,7 +101,7 @@ def tegum_product(factors: Sequence[ArrayLike], scales: ArrayLike | None = None)
     widest of the factors' float types.
     """
     require(len(factors) > 0, "factors", "have at least one block", list(factors))
-    matrices = [np.asarray(numbers("factors", R), np.float64) for R in factors]
+    matrices = [doubles("factors", R) for R in factors]
     require(all(R.ndim == 2 for R in matrices), "factors", "be matrices, [D_k, N_k]", [R.shape for R in matrices])
     mu = np.asarray(np.ones(len(matrices)) if scales is None else scales, np.float64)
     require(mu.shape == (len(matrices),), "scales", f"have shape [{len(matrices)}], one a block", mu.shape)
@@ -149,8 +149,7 @@ def covariances(W: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike) -> Cov
 
     Takes W [..., D, N], importance v [..., N], at least 0, and kurtosis k = E[x^4] [...], at least 1.
     """
-    v, k = (np.asarray(numbers(*given), np.float64) for given in (("importance", importance), ("kurtosis", kurtosis)))
-    W = _matrix(W)
+    W, v, k = _matrix(W), doubles("importance", importance), doubles("kurtosis", kurtosis)
     require(v.shape[-1:] == W.shape[-1:], "importance", f"have shape [..., {W.shape[-1]}], as W has", v.shape)
     require((v >= 0) & (v < np.inf), "importance", "be finite and at least 0", v)
     require((k >= 1) & (k < np.inf), "kurtosis", "be finite and at least 1", k)
@@ -167,7 +166,7 @@ def blocks(W: ArrayLike, tolerance: ArrayLike = 0.05) -> Blocks:
     shares an edge. Takes W [..., D, N], thousands of small ones at once, and one tolerance or one for each, [...]; a W
     that is not finite has no blocks.
     """
-    zero = np.asarray(numbers("tolerance", tolerance), np.float64)
+    zero = doubles("tolerance", tolerance)
     require((zero > 0) & (zero < 1), "tolerance", "be above 0 and below 1", tolerance)
     W, size = _normalised(W)
     gram = np.swapaxes(W, -1, -2) @ W
@@ -251,7 +250,7 @@ def _semiorthogonal(A: ndarray) -> ndarray:
 
 def _matrix(W: ArrayLike, name: str = "W") -> ndarray:
     """W in double precision, [..., D, N]; NaN throughout where it is not finite."""
-    W = np.asarray(numbers(name, W), np.float64)
+    W = doubles(name, W)
     require(W.ndim >= 2 and min(W.shape[-2:]) > 0, name, "have at least one row and one column, [..., D, N]", W.shape)
     return np.where(np.isfinite(W).all((-2, -1), keepdims=True), W, np.nan)
 

@@ -12,11 +12,10 @@ from polyjax.engine import devices
 from polyjax.engine.cells import Coordinates, OfAxes
 from polyjax.engine.execution import ENGINES
 from polyjax.engine.fused import training as fused
-from polyjax.engine.training import Training, lane_shapes
+from polyjax.engine.training import LARGEST_LANES, Training, lane_shapes
 from polyjax.engine.unroll import scalars_of, unroll
 from polyjax.toy.model import n_parameters, n_weights
 
-LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
 LARGEST_FUSED = 50  # parameters; above, they do not fit the registers of a GPU
 TRIAL_STEPS, TRIAL_ERROR = 10, 1e-3  # rounding differs by 1e-6 over so few steps, approximate functions by more
 

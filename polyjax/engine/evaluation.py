@@ -203,12 +203,10 @@ def evaluated(training: Training, params: Parameters, lane: Coordinates, row: Co
 
 
 @timing.part("evaluation")
-def ranked(
-    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array, tiles: int | None = None
-) -> Evaluated:
-    """Return the same for what is evaluated again when it is polished: the ranking loss, on as many tiles unless others
-    are given, which stands for the loss that is reported."""
-    tiles = _batches(training).tiles if tiles is None else tiles
+def ranked(training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Evaluated:
+    """Return the same for what is evaluated again when it is polished: the ranking loss, which stands for the loss that
+    is reported."""
+    tiles = _batches(training).tiles
     loss = jax.block_until_ready(compiled_rank(training)(params, lane, row, key, np.int32(tiles)))
     return Evaluated(loss, loss, jnp.zeros_like(loss))
 

@@ -27,6 +27,7 @@ from polyjax.toy.models import has_closed_form
 from polyjax.toy.sampling import Sampler, can_enumerate, masks
 
 ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
+LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
 LARGEST_UNROLLED = 1000  # weights; 1600 take 9 GB and more than 400 s to compile
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
 DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step

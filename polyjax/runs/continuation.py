@@ -3,7 +3,7 @@
 Axis letters: J jobs, G rows of a chunk, L jobs in each, N features.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from math import prod
 from typing import NamedTuple
@@ -115,11 +115,20 @@ def run_jobs(
 
 def transplanted(run: Run, rank: Work, stage: str, title: str, given: Solutions, jobs: Jobs) -> np.ndarray:
     """Return the ranking loss [J] of the solutions that jobs start from, as they are, in the cells."""
-    whole = np.empty(jobs.row.size, np.float32)
     cells, shape = partial(of_jobs, given, jobs), packing(run)
-    for chunk, found in run_jobs(run, stage, title, jobs, rank, cells, ["rank_loss"], shape=shape):
-        whole[chunk.lane] = found["rank_loss"]
-    return whole
+    found = run_jobs(run, stage, title, jobs, rank, cells, ["rank_loss"], shape=shape)
+    return gathered(found, jobs.row.size)["rank_loss"]
+
+
+def gathered(found: Iterable[tuple[Chunk, Arrays]], n: int) -> dict[str, np.ndarray]:
+    """Return the arrays of chunks as those of n jobs, [J, ...] each."""
+    arrays: dict[str, np.ndarray] = {}
+    for chunk, outcome in found:
+        for name, a in outcome.items():
+            if name not in arrays:
+                arrays[name] = np.empty((n, *a.shape[2:]), a.dtype)
+            arrays[name][chunk.lane] = a
+    return arrays
 
 
 def rank(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:

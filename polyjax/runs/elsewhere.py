@@ -16,9 +16,10 @@ from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.handing import Answer, Hand
 from polyjax.runs.progress import say
 from polyjax.runs.work import Done, Lanes, Setting, Shape, Task, Work
-from polyjax.runs.worker import MOST_KNOWN, Suited, Worker, suited
+from polyjax.runs.worker import Suited, Worker, suited
 from polyjax.sweep import Sweep
 
+MOST_KNOWN = 4  # runs; a process forgets those that it was told of before
 TELL_S = 5.0  # after which waiting for the first worker is told
 
 

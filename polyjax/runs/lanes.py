@@ -83,7 +83,7 @@ def stage(attempt: int) -> str:
     return f"retry{attempt}" if attempt else "train"
 
 
-def array_names(sweep: Sweep) -> tuple[str, ...]:
+def names_in_results(sweep: Sweep) -> tuple[str, ...]:
     """Return the names of the arrays of all networks in the results."""
     return *OF_LANES, *parameter_names(sweep.training.one_model)
 
@@ -97,7 +97,7 @@ def bands(lanes: Lanes, name: str) -> Iterator[np.ndarray]:
 
 def best(sweep: Sweep, lanes: Lanes) -> Selection:
     """Return the diagram by the rule `best`, band by band, so that not all restarts are in memory."""
-    columns, found, names = np.arange(sweep.layout.n_columns), [], array_names(sweep)
+    columns, found, names = np.arange(sweep.layout.n_columns), [], names_in_results(sweep)
     for parts in zip(*(bands(lanes, name) for name in names), strict=True):
         axes = {"row": np.arange(len(parts[0])), "column": columns}
         found.append(Results.of(axes, dict(zip(names, parts, strict=True)), {}, None).select("best"))

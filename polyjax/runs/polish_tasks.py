@@ -13,7 +13,7 @@ from polyjax.engine import certificate, evaluation, execution, polish
 from polyjax.engine.cells import Coordinates
 from polyjax.engine.devices import Program
 from polyjax.engine.training import Training, argument_shapes, scales
-from polyjax.runs.continuation import TILES, Cells, rank, rank_programs, start
+from polyjax.runs.continuation import Cells, rank, rank_programs, start
 from polyjax.runs.store import Arrays
 from polyjax.runs.work import Setting, Shape, Work
 from polyjax.toy.model import Parameters, n_parameters
@@ -41,10 +41,10 @@ def polish_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
     return [(polish.compiled(fixed), losses), (data, (row, key))]
 
 
-def ranked(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
+def ranked(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
     """Return the outcome of cells' parameters, whose ranking loss stands for the one that is reported."""
     params, lane, row = start(setting, fixed, cells)
-    found = evaluation.ranked(fixed, params, lane, row, setting.keys.evaluate, TILES[attempt])
+    found = evaluation.ranked(fixed, params, lane, row, setting.keys.evaluate)
     return execution.outcome(fixed, params, lane, found).arrays()
 
 

@@ -26,6 +26,7 @@ from polyjax.runs.continuation import (
     SHAPE,
     TILES,
     Cells,
+    gathered,
     of_jobs,
     packing,
     run_jobs,
@@ -140,11 +141,7 @@ class Stages:
         fields = ["before", "after", *self.fixed.one._fields, *(["spectrum"] if attempt > 0 else [])]
         work, cells = POLISH._replace(attempt=attempt), partial(of_jobs, given, jobs)
         chunks = run_jobs(self.run, *named, jobs, work, cells, fields, shape=self._packing(jobs.row.size))
-        arrays: dict[str, np.ndarray] = {}
-        for chunk, tried in chunks:
-            for name, a in tried.items():
-                whole = arrays.setdefault(name, np.empty((jobs.row.size, *a.shape[2:]), a.dtype))
-                whole[chunk.lane] = a
+        arrays = gathered(chunks, jobs.row.size)
         fall = certificate.fall(arrays.pop("before"), arrays.pop("after"))
         return Attempted(fall, arrays.pop("spectrum", None), arrays)
 

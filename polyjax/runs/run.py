@@ -23,7 +23,7 @@ from polyjax.runs.elsewhere import Elsewhere
 from polyjax.runs.features import check_features
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import Grid, rectangles, windows
-from polyjax.runs.lanes import Lanes, array_names, bands, best
+from polyjax.runs.lanes import Lanes, bands, best, names_in_results
 from polyjax.runs.polishing import polish_diagram
 from polyjax.runs.progress import say
 from polyjax.runs.refinement import refine
@@ -49,7 +49,7 @@ def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, t
     with workers_of(executor, nothing) as workers:
         trained = begin(sweep, Memory(), workers, nothing, progress)
         lanes, refined = train(trained)
-    arrays = {name: np.concatenate([*bands(lanes, name)]) for name in array_names(sweep)}
+    arrays = {name: np.concatenate([*bands(lanes, name)]) for name in names_in_results(sweep)}
     if timing:
         say(trained.timing.table())
     return Results.of_run(sweep.layout, arrays, config(trained), refined)

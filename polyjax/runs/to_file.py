@@ -15,7 +15,7 @@ from polyjax.runs.executors import WorkersLost
 from polyjax.runs.folder import directory
 from polyjax.runs.folder.directory import Directory, folder, refuse_other
 from polyjax.runs.folder.interruption import Requests
-from polyjax.runs.lanes import Lanes, array_names, bands
+from polyjax.runs.lanes import Lanes, bands, names_in_results
 from polyjax.runs.progress import say
 from polyjax.runs.run import begin, check, config, train, workers_of
 from polyjax.runs.sizes import by_size
@@ -130,6 +130,6 @@ def _train_to_file(
 def _write(path: Path, trained: Run, lanes: Lanes, refined: Refined | None, beside: Path) -> None:
     axes = trained.sweep.layout
     lengths = axes.size(axes.stored)
-    arrays = {name: Parts(bands(lanes, name), lengths, 2) for name in array_names(trained.sweep)}
+    arrays = {name: Parts(bands(lanes, name), lengths, 2) for name in names_in_results(trained.sweep)}
     refined = refined and refined.each(lambda a: a.reshape(*lengths, *a.shape[2:]))
     results.write(path, config(trained), axes.values, axes.stored, arrays, refined, beside=beside)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-from polyjax.engine import choice, keys
+from polyjax.engine import keys
 from polyjax.engine.devices import Program
 from polyjax.engine.keys import Keys
-from polyjax.engine.training import Training
+from polyjax.engine.training import LARGEST_LANES, Training
 from polyjax.runs.grid import Grid
 from polyjax.runs.store import Arrays
 from polyjax.sweep import Sweep
@@ -45,7 +45,7 @@ class Setting:
     @property
     def is_large(self) -> bool:
         """Whether a model alone keeps a core busy, whichever engine trains it."""
-        return n_weights(self.training.one_model) > choice.LARGEST_LANES
+        return n_weights(self.training.one_model) > LARGEST_LANES
 
 
 class Lanes(Protocol):

@@ -18,7 +18,6 @@ from polyjax.runs.work import Done, Lanes, Setting, Shape, Work
 from polyjax.sweep import Sweep
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # in the errors of accelerators and of CPUs
-MOST_KNOWN = 4  # runs; a process forgets those that it was told of before
 
 
 class Suited(NamedTuple):

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from polyjax.checks import numbers, require
+from polyjax.checks import doubles, numbers, require
 from polyjax.theory.pair import best_pair
 
 
@@ -53,7 +53,7 @@ def best_explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitL
     Arguments and errors are the same, except that importance must be above 0. In double precision and by a search (see
     `theory.pair`), which JAX cannot trace. Where one of a pair is better ignored, the pair costs the same as that.
     """
-    r, p = np.asarray(numbers("importance", importance), float), np.asarray(numbers("density", density), float)
+    r, p = doubles("importance", importance), doubles("density", density)
     swept, ordinary = best_pair(r, p).loss, best_pair(1.0, p).loss
     variance, one = p / 3 - p**2 / 4, np.ones_like(r)
     return ExplicitLosses(one * variance, r * variance, one * ordinary, swept)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from polyjax.checks import numbers, require
+from polyjax.checks import doubles, require
 
 ITERATIONS = 60
 ROUNDING = 1e-13  # relative to the loss
@@ -53,14 +53,14 @@ def best_pair(importance: ArrayLike, density: ArrayLike) -> Pair:
 
 def pair_loss(w: ArrayLike, b: ArrayLike, importance: ArrayLike, density: ArrayLike) -> np.ndarray:
     """Return the expected loss, [...], of any w and b, [..., 2], at the importance and density of `best_pair`."""
-    w, b = np.asarray(numbers("w", w), float), np.asarray(numbers("b", b), float)
+    w, b = doubles("w", w), doubles("b", b)
     arrays = np.broadcast_arrays(w[..., 0], w[..., 1], b[..., 0], b[..., 1], *_checked(importance, density))
     *theta, r, p = (a.ravel() for a in arrays)
     return _value(np.array(theta), r, p)[0].reshape(arrays[0].shape)
 
 
 def _checked(importance: ArrayLike, density: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    r, p = np.asarray(numbers("importance", importance), float), np.asarray(numbers("density", density), float)
+    r, p = doubles("importance", importance), doubles("density", density)
     require((r > 0) & (r < np.inf), "importance", "be above 0 and finite", r)
     require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", p)
     return r, p
