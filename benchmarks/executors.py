@@ -7,6 +7,8 @@ cluster of 500 workers that only sleep, behind threads and behind Dask: how busy
 chunks it could take if they needed no time. About five minutes on two cores.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import resource
@@ -26,13 +28,13 @@ import polyjax
 from benchmarks.machine import machine, words
 from polyjax.cli import dask
 from polyjax.runs import attempts
-from polyjax.runs.elsewhere import Elsewhere
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import rectangles
 from polyjax.runs.lanes import Lanes
 from polyjax.runs.stages import Run
 from polyjax.runs.work import Done
+from polyjax.runs.workers import Elsewhere
 
 LANES = 1600  # in a chunk
 WORKERS, CHUNK_S = 500, 2.0  # of the cluster that sleeps
@@ -92,7 +94,7 @@ class Asleep(Executor):
     def __init__(self, inner: Executor, size: int, work_s: float, arrays: dict[str, tuple[int, ...]]) -> None:
         self._inner, self._max_workers, self._answer = inner, size, (work_s, arrays)
 
-    def submit(self, f: Any, /, *arguments: Any, **_: Any) -> "Future[Any]":
+    def submit(self, f: Any, /, *arguments: Any, **_: Any) -> Future[Any]:
         return self._inner.submit(asleep, *self._answer, *arguments)
 
 

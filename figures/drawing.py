@@ -16,7 +16,8 @@ import polyjax
 from polyjax.cli.parser import Parser
 from polyjax.draw import captions
 from polyjax.draw.style import style
-from polyjax.results import RULES, Results, load
+from polyjax.results import Results, load
+from polyjax.selection import RULES
 
 capacities = jax.jit(polyjax.capacities)  # one compilation a shape, not one an operation
 CAPTION_SIZE, CAPTION_LINE, MARGIN = 6.5, 0.118, 0.08  # the size in points, the others in inches

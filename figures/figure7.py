@@ -18,7 +18,8 @@ from polyjax.draw import captions, cells
 from polyjax.draw.diagrams import PLATEAU_LEVELS
 from polyjax.draw.numbers import isolated
 from polyjax.draw.style import UNCONVERGED, halo
-from polyjax.results import Results, Selection
+from polyjax.results import Results
+from polyjax.selection import Selection
 
 MODELS = (("Redwood", 3), ("Anthropic", 3), ("Anthropic", 5))  # the rows
 ACTIVATIONS = {"square": "square", "relu": "ReLU", "gelu": "GELU"}  # the columns

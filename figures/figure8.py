@@ -19,7 +19,8 @@ from polyjax import plot
 from polyjax.draw import captions, cells
 from polyjax.draw.shapes import MOST, Shapes, shapes, tolerance_of
 from polyjax.draw.style import integers
-from polyjax.results import Results, Selection
+from polyjax.results import Results
+from polyjax.selection import Selection
 
 # name -> its title and its colour in the histogram: blues for one model, oranges for the other
 PANELS = {

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from polyjax import embedding, theory
 from polyjax.cell import Cell
 from polyjax.embedding.capacity import capacities, isotropic_capacities
-from polyjax.results import Results, Selection, load
+from polyjax.results import Results, load
 from polyjax.runs.run import run
 from polyjax.runs.to_file import run_to_file
 from polyjax.runs.verification import verify
+from polyjax.selection import Selection
 from polyjax.sweep import Sweep
 from polyjax.toy import activity, distributions
 from polyjax.toy.features import Features

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from polyjax.cli.info import describe
 from polyjax.cli.parser import Parser
-from polyjax.results import RULES, load
+from polyjax.results import load
 from polyjax.runs.verification import Comparison, verify
+from polyjax.selection import RULES
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,18 +3,21 @@
 Axis letters: R restarts, D neurons, N features.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polyjax.configuration import check_same
+from polyjax.differences import check_same
 from polyjax.toy.distributions import by_name
 from polyjax.toy.features import Features, FirstImportance
 
 if TYPE_CHECKING:
-    from polyjax.results import Refined, Results
+    from polyjax.results import Results
+    from polyjax.selection import Refined
     from polyjax.sweep import Sweep
 
 
@@ -32,10 +35,10 @@ class Cell:
     attempt: np.ndarray  # [R], uint8
     params: Mapping[str, np.ndarray]  # by name, [R, ...]
     embedding: np.ndarray  # [R, D, N]; W in the paper's models
-    refined: "Refined | None"  # of this cell alone, so [N], [] and so on; where the sweep was told to refine
+    refined: Refined | None  # of this cell alone, so [N], [] and so on; where the sweep was told to refine
 
     @classmethod
-    def of(cls, results: "Results", index: tuple[int, ...]) -> "Cell":
+    def of(cls, results: Results, index: tuple[int, ...]) -> Cell:
         """Return a cell of results by its place."""
         coordinates = {name: float(values[i]) for (name, values), i in zip(results.axes.items(), index, strict=True)}
         names = ("capacity", "rank_loss", "loss", "loss_se", "settled", "attempt", "embedding")
@@ -56,7 +59,7 @@ class Cell:
         return "; ".join(words + ["refined"] * (self.refined is not None))
 
 
-def features_of(cell: Cell, config: Mapping[str, Any], sweep: "Sweep | None") -> Features:
+def features_of(cell: Cell, config: Mapping[str, Any], sweep: Sweep | None) -> Features:
     """Return the features of a cell (see `Results.features`)."""
     if sweep is not None:
         check_same(config, sweep)

@@ -5,12 +5,14 @@ polyjax's own models, activations and distributions are told by name alone, so t
 every version of JAX.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import zlib
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +20,18 @@ import numpy as np
 import optax
 from jax import Array
 
-from polyjax.engine.cells import at, names_of
-from polyjax.engine.training import Training
+from polyjax.engine.cells import NUMBER, at, names_of
 from polyjax.fingerprints import content, fingerprint
 from polyjax.toy import distributions
-from polyjax.toy.distributions import Distribution
-from polyjax.toy.features import Features
 from polyjax.toy.model import Model, n_neurons, one_model
 from polyjax.toy.models import Redwood, activation_name, function_name, is_own
 
+if TYPE_CHECKING:
+    from polyjax.engine.training import Training
+    from polyjax.toy.distributions import Distribution
+    from polyjax.toy.features import Features
+
 TOLD = ("n_features", "n_neurons", "activation")  # of every model
-NUMBER = jax.ShapeDtypeStruct((), np.float32)
 
 
 def of_model(model: Model) -> dict[str, Any]:
@@ -115,11 +118,15 @@ def _computed(fixed: Training) -> dict[str, Any]:
     def of_model(name: str) -> Callable[..., Any]:
         return lambda *arguments: getattr(at(fixed.model, arguments[-1]), name)(*arguments[:-1])
 
-    return {
+    found = {
         "loss": fingerprint(_with_gradient(of_model("loss")), fixed.one, vector, vector, lane),
         "init": fingerprint(of_model("init"), jax.eval_shape(lambda: jax.random.key(0)), lane),
         "scale": fingerprint(of_model("scale"), vector, lane),
     }
+    if fixed.has_closed_form:
+        moments = jax.eval_shape(distributions.UNIFORM_SIGNED.active_moments, vector)
+        found["expected_loss"] = fingerprint(of_model("expected_loss"), fixed.one, vector, moments, lane)
+    return found
 
 
 def _with_gradient(f: Callable[..., Array]) -> Callable[..., Any]:

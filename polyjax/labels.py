@@ -1,5 +1,7 @@
 """Results as labelled arrays of xarray."""
 
+from __future__ import annotations
+
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ OF_NETWORK: dict[str, Names] = {
 }
 
 
-def to_xarray(results: "Results") -> Any:
+def to_xarray(results: Results) -> Any:
     """Return an `xarray.Dataset` of results (see `Results.to_xarray`)."""
     try:
         import xarray
@@ -33,7 +35,7 @@ def to_xarray(results: "Results") -> Any:
     return xarray.Dataset(arrays, coordinates, {"config": json.dumps(results.config)})
 
 
-def _labelled(results: "Results", name: str, before: Names, a: np.ndarray) -> tuple[Names, np.ndarray]:
+def _labelled(results: Results, name: str, before: Names, a: np.ndarray) -> tuple[Names, np.ndarray]:
     """Return the names of an array's axes, and the array."""
     after = OF_NETWORK.get(name, ())
     if name in results.params and name != "embedding":

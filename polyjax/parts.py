@@ -10,8 +10,8 @@ import numpy as np
 
 from polyjax.checks import require
 from polyjax.engine.cells import OfAxes, at, names_of
-from polyjax.toy.contract import explained
 from polyjax.toy.model import Model
+from polyjax.tracing import explained
 
 MOST_AXES = 4
 TAKEN = ("restart", "neuron", "feature", "parameter")  # other axes of the results

@@ -1,5 +1,7 @@
 """Sweeps and results in a few words, as text and as HTML for notebooks."""
 
+from __future__ import annotations
+
 from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 Facts = list[tuple[str, str]]
 
 
-def of_results(results: "Results") -> Facts:
+def of_results(results: Results) -> Facts:
     """Return what results are: name and words."""
     *_, R, N = results.capacity.shape
     made, refined = results.config.get("model", {}), results.refined
@@ -34,14 +36,14 @@ def of_results(results: "Results") -> Facts:
     ]
 
 
-def _range_of_loss(results: "Results") -> str:
+def _range_of_loss(results: Results) -> str:
     loss = results.loss if results.refined is None else results.refined.loss[..., None]
     lowest = np.where(np.isfinite(loss), loss, np.inf).min(-1)
     finite = lowest[lowest < np.inf]
     return f"lowest loss of a cell {finite.min():.3g} to {finite.max():.3g}" if finite.size else "no finite loss"
 
 
-def of_sweep(sweep: "Sweep") -> Facts:
+def of_sweep(sweep: Sweep) -> Facts:
     """Return what a sweep asks for, likewise."""
     if sweep.sizes:
         _, first = sweep.by_size[0]

@@ -4,10 +4,12 @@ A cell is one point of the grid, a network one cell and one restart. Axis letter
 restarts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optax
@@ -19,10 +21,12 @@ from polyjax.engine import cells, optimizers
 from polyjax.engine.training import Training
 from polyjax.sources import sources
 from polyjax.toy.contract import check_model
-from polyjax.toy.distributions import Distribution
 from polyjax.toy.features import Features, FirstImportance
-from polyjax.toy.model import Model
 from polyjax.toy.sampling import Sampler, default_sampler
+
+if TYPE_CHECKING:
+    from polyjax.toy.distributions import Distribution
+    from polyjax.toy.model import Model
 
 # Fields that are whole numbers, and the least of each.
 WHOLE = {"restarts": 1, "steps": 1, "batch": 1, "chunk": 1, "retries": 0, "refine": 0, "seed": 0}
@@ -115,7 +119,7 @@ class Sweep:
         return sizes.size_axes(self.parts, self.coordinates)
 
     @cached_property
-    def by_size(self) -> list[tuple[dict[str, float], "Sweep"]]:
+    def by_size(self) -> list[tuple[dict[str, float], Sweep]]:
         """The sweeps for all values of `sizes` together, and these values."""
         axes = self.coordinates
         others = {name: values for name, values in (self.axes or {}).items() if name not in self.sizes}
@@ -166,7 +170,7 @@ class Sweep:
         return sources({name: [part, examples.get(name)] for name, part in self.parts.items()})
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Sweep":
+    def from_config(cls, config: Mapping[str, Any]) -> Sweep:
         """Return the sweep that a results file describes. Raises ValueError where a description does not suffice: for
         models, activations, distributions, features and optimizers of the user's own."""
         return cls(**configuration.fields_of(config, [f.name for f in fields(cls)]))

@@ -1,5 +1,7 @@
 """Checks of a sweep when it is made: every field by itself, its parts, and what goes together."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,7 @@ from polyjax.toy.contract import check_model
 from polyjax.toy.distributions import Distribution
 from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
 from polyjax.toy.model import n_parameters, n_weights, one_model
-from polyjax.toy.models import has_closed_form
-from polyjax.toy.sampling import can_enumerate, masks
+from polyjax.toy.sampling import masks
 
 if TYPE_CHECKING:
     from polyjax.sweep import Sweep
@@ -31,7 +32,7 @@ MUST = {
 LARGEST_POLISHED = 300  # parameters: the Hessian of every lane is kept
 
 
-def check_axes(sweep: "Sweep") -> None:
+def check_axes(sweep: Sweep) -> None:
     """Raise ValueError unless no axis is given twice, and every axis is of some part."""
     twice = set(sweep.axes or {}) & {name for name in ("density", "importance") if getattr(sweep, name) is not None}
     require(not twice, "axes", "leave out what is given by itself", ", ".join(sorted(twice)))
@@ -56,7 +57,7 @@ def _check_paper(coordinates: Mapping[str, tuple[float, ...]]) -> None:
     require((v >= 0) & (v < LARGEST_IMPORTANCE), "importance", "be at least 0 and below 1e12", v)
 
 
-def check_parts(sweep: "Sweep") -> None:
+def check_parts(sweep: Sweep) -> None:
     """Raise ValueError unless the parts are what they must be."""
     coordinates = sweep.coordinates
     model = parts.part("model", sweep.model, coordinates)
@@ -85,7 +86,7 @@ def check_parts(sweep: "Sweep") -> None:
 def _sampled(features: Features, n: int) -> Any:
     """Return all that is asked of features: masks [2, N], and the probabilities [2^N] of few, where they are known."""
     u = jnp.full((2, n), 0.5)
-    probability = features.mask_probability(masks(n)) if can_enumerate(features, n) else None
+    probability = features.mask_probability(masks(n)) if features.have_few_masks(n) else None
     return features.mask(u), probability, features.importances(n), features.densities(n), features.active_value(u)
 
 
@@ -100,7 +101,7 @@ def _updated(optimizer: optax.GradientTransformation, params: Any) -> Any:
     return optimizer.update(zeros, optimizer.init(zeros), zeros)
 
 
-def check_values(sweep: "Sweep") -> None:
+def check_values(sweep: Sweep) -> None:
     """Raise ValueError unless every field that is neither a part nor a whole number is what it must be by itself."""
     require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
     require(
@@ -117,7 +118,7 @@ def check_values(sweep: "Sweep") -> None:
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
 
 
-def check_together(sweep: "Sweep") -> None:
+def check_together(sweep: Sweep) -> None:
     """Raise ValueError where fields do not go together."""
     model = sweep.training.one_model
     size = n_parameters(model) if sweep.polish else 0
@@ -127,6 +128,6 @@ def check_together(sweep: "Sweep") -> None:
     most = f"be arrays for {weights} weights, more than {LARGEST_UNROLLED}"
     require(weights <= LARGEST_UNROLLED, "engine", most, sweep.engine)
     if sweep.objective == "expected":
-        must = "be sampled for any model but Redwood and Anthropic with square"
-        require(has_closed_form(model), "objective", must, "expected")
+        must = "be sampled for a model without a closed form (with square they have one)"
+        require(model.has_closed_form, "objective", must, "expected")
         require(sweep.training.has_closed_form, "objective", "be sampled for masks of unknown probability", "expected")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from polyjax.results import Selection
+from polyjax.selection import Selection
 
 
 def selection(failed=0, unsettled=0):

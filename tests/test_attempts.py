@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from polyjax import run
 from polyjax.engine import choice, execution, optimizers
 from polyjax.engine.keys import keys
-from polyjax.results import OF_LANES
-from polyjax.runs import retries
+from polyjax.runs import attempts
 from polyjax.runs.grid import WIDTH, Grid, rectangles
 from polyjax.runs.lanes import Lanes, Replaced
 from polyjax.runs.store import Memory
+from polyjax.selection import OF_LANES
 from tests import paper
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -99,13 +99,13 @@ def test_a_lane_is_tried_a_second_time_only_where_the_first_did_not_settle(one, 
 
 
 def test_lanes_that_never_settle_stay_flagged_after_the_given_attempts(monkeypatch):
-    asked, train = [], retries._train
+    asked, train = [], attempts._train_again
 
     def counted(run, attempt, lane, chunks):
         asked.append((attempt, lane.size))
         train(run, attempt, lane, chunks)
 
-    monkeypatch.setattr(retries, "_train", counted)
+    monkeypatch.setattr(attempts, "_train_again", counted)
     hopeless = replace(SWEEP, optimizer=optax.sgd(1e6), retries=3)
     found = silent(hopeless)
     assert asked == [(1, 24), (2, 24), (3, 24)]
@@ -115,20 +115,20 @@ def test_lanes_that_never_settle_stay_flagged_after_the_given_attempts(monkeypat
 
 
 def test_where_everything_settles_nothing_is_tried_again(monkeypatch):
-    monkeypatch.setattr(retries, "_train", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(attempts, "_train_again", lambda *_: pytest.fail("tried again"))
     settled = silent(replace(SWEEP, optimizer=optax.sgd(1e-6)))  # it hardly moves
     assert settled.settled.all()
     assert not settled.attempt.any()
 
 
 def test_only_what_has_not_settled_is_trained_again(one, monkeypatch):
-    asked, train = {}, retries._train
+    asked, train = {}, attempts._train_again
 
     def seen(run, attempt, lane, chunks):
         asked[attempt] = lane.tolist()
         train(run, attempt, lane, chunks)
 
-    monkeypatch.setattr(retries, "_train", seen)
+    monkeypatch.setattr(attempts, "_train_again", seen)
     silent(SWEEP)
     assert asked[2] == np.flatnonzero(~one.settled).tolist()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from polyjax import Features, Redwood, Sweep
-from polyjax.configuration import check_same, differences
+from polyjax.differences import check_same, differences
 
 FEW = hypothesis.settings(deadline=None, max_examples=100, derandomize=True)
 SWEEP = Sweep(Redwood(6, 3), np.geomspace(0.01, 1, 7), [0.5, 1.0])

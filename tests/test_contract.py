@@ -133,9 +133,47 @@ def test_a_model_that_keeps_the_contract_needs_no_more():
     assert results.W.shape == (1, 1, 1, 2, 3)
 
 
+@dataclass(frozen=True)
+class Linear(Good):
+    """sum_i v_i ((W^T W - 1) x)_i^2, whose mean follows from those of the features and their variances."""
+
+    has_closed_form = True
+
+    def expected_loss(self, params, importance, moments):
+        A = params.extra * params.W.T @ params.W - jnp.eye(self.n_features)
+        mean, variance = (jnp.broadcast_to(m, (self.n_features,)) for m in moments[:2])
+        return importance @ ((A @ mean) ** 2 + A**2 @ variance)
+
+
+def test_a_model_of_ones_own_is_trained_on_its_closed_form():
+    sampled = Sweep(Linear(), [0.2, 0.7], [0.5, 2.0], distribution=Anthropic.distribution, restarts=2, steps=300)
+    expected = polyjax.run(replace(sampled, objective="expected"), progress=False)
+    assert expected.settled.all()
+    assert not expected.loss_se.any()
+    # The same networks on samples, which know nothing of the closed form.
+    at_most = polyjax.run(replace(sampled, retries=0, polish="sampled"), progress=False).refined
+    errors = 4 * at_most.loss_se + 1e-3 * at_most.loss
+    assert (abs(expected.select("best").loss - at_most.loss) <= errors).all()
+
+
+def test_another_closed_form_is_another_configuration():
+    class Other(Linear):
+        def expected_loss(self, params, importance, moments):
+            return 2 * super().expected_loss(params, importance, moments)
+
+    found = [Sweep(model, [0.5], [1.0]).describe()["given"]["model"] for model in (Linear(), Other())]
+    assert found[0].pop("expected_loss") != found[1].pop("expected_loss")
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("methods", "words"),
     [
+        ({"has_closed_form": True}, r"Broken\.expected_loss must be made of .*, but raises NotImplementedError"),
+        (
+            {"has_closed_form": True, "expected_loss": lambda *_: 1},
+            r"Broken\.expected_loss must return one real number",
+        ),
         ({"distribution": "uniform"}, r"Broken\.distribution must be a Distribution, but is 'uniform'"),
         ({"init": lambda self, key: (jnp.zeros((2, 3)),)}, r"Broken\.init must return a NamedTuple of arrays"),
         ({"init": lambda self, key: jnp.zeros((2, 3))}, r"Broken\.init must return a NamedTuple of arrays"),

@@ -22,7 +22,7 @@ from diverging import DIVERGING
 
 import polyjax
 from polyjax.engine import execution
-from polyjax.runs import elsewhere, executors, handing, worker
+from polyjax.runs import executors, handing, worker, workers
 from polyjax.runs import run as runs
 from polyjax.runs.executors import Cluster, WorkersLost
 from polyjax.runs.folder.directory import Directory
@@ -54,13 +54,13 @@ class Pickling(Executor):
 
     def told(self):
         """How many tasks came with the sweep."""
-        return sum(f is elsewhere.compute and arguments[1] is not None for f, arguments in self.given)
+        return sum(f is workers.compute and arguments[1] is not None for f, arguments in self.given)
 
 
 @pytest.fixture
 def remote(monkeypatch):
     """An executor whose workers, which are one, know of no run."""
-    monkeypatch.setattr(elsewhere, "_known", {})
+    monkeypatch.setattr(workers, "_known", {})
     return Pickling(2)
 
 
@@ -167,7 +167,7 @@ def test_a_run_that_workers_began_goes_on_without_them_and_the_other_way_round(t
 
 def test_workers_are_told_of_a_sweep_once(remote):
     polyjax.run(TINY, progress=False, executor=remote)
-    tasks = sum(f is elsewhere.compute for f, _ in remote.given)
+    tasks = sum(f is workers.compute for f, _ in remote.given)
     assert tasks > 12
     assert 1 <= remote.told() <= 4  # as many as were in hand when the first worker said that it knew nothing
     polyjax.run(TINY, progress=False, executor=remote)
@@ -175,9 +175,9 @@ def test_workers_are_told_of_a_sweep_once(remote):
 
 
 def test_a_process_forgets_old_runs_and_is_told_again(remote):
-    for seed in range(elsewhere.MOST_KNOWN + 1):
+    for seed in range(workers.MOST_KNOWN + 1):
         polyjax.run(replace(QUICK, seed=seed, steps=2), progress=False, executor=remote)
-    assert len(elsewhere._known) == elsewhere.MOST_KNOWN
+    assert len(workers._known) == workers.MOST_KNOWN
     before = remote.told()
     polyjax.run(replace(QUICK, seed=0, steps=2), progress=False, executor=remote)
     assert remote.told() > before
@@ -187,7 +187,7 @@ def test_a_process_compiles_once_whatever_the_number_of_tasks(remote, monkeypatc
     compiled, compile_ahead = [], worker.compile_ahead
     monkeypatch.setattr(worker, "compile_ahead", lambda programs: compiled.append(1) or compile_ahead(programs))
     polyjax.run(QUICK, progress=False, executor=remote)
-    assert sum(f is elsewhere.compute for f, _ in remote.given) >= 4
+    assert sum(f is workers.compute for f, _ in remote.given) >= 4
     assert len(compiled) == 1
 
 
@@ -237,10 +237,10 @@ def test_what_a_worker_is_made_of_is_in_the_results(remote, monkeypatch):
 
 def test_a_warning_of_a_worker_is_the_users_to_see(remote, monkeypatch):
     def suited(sweep):
-        elsewhere.warnings.warn("no kernel can run it", stacklevel=2)
-        return worker.Suited("arrays", 6, 2)
+        workers.warnings.warn("no kernel can run it", stacklevel=2)
+        return workers.Suited("arrays", 6, 2)
 
-    monkeypatch.setattr(elsewhere, "suited", suited)
+    monkeypatch.setattr(workers, "suited", suited)
     with pytest.warns(UserWarning, match="^no kernel can run it$"):
         found = polyjax.run(QUICK, progress=False, executor=remote)
     assert found.config["engine"] == "arrays"  # the worker's choice, which all others follow
@@ -303,7 +303,7 @@ class Absent(Executor):
 
 
 def test_waiting_for_the_first_worker_is_told_and_can_be_ended(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(elsewhere, "TELL_S", 0.1)
+    monkeypatch.setattr(workers, "TELL_S", 0.1)
     absent = Absent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted, match=r"^stopped\. no worker has begun; ") as stopped:
         run_to_file(QUICK, tmp_path / "r.npz", progress=False, executor=absent)

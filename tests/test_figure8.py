@@ -11,7 +11,8 @@ from figures import figure8
 from polyjax.draw import shapes
 from polyjax.embedding.capacity import capacities
 from polyjax.embedding.geometry import embedding_with_capacities, tegum_product
-from polyjax.results import Refined, Results
+from polyjax.results import Results
+from polyjax.selection import Refined
 
 PAIR = embedding_with_capacities([0.5, 0.5])
 MIXED = embedding_with_capacities(np.full(5, 0.4))

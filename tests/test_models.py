@@ -264,7 +264,7 @@ def test_only_the_two_models_with_square_have_a_closed_form():
     class Own(Redwood):
         pass
 
-    assert models.has_closed_form(Redwood(3, 2))
-    assert models.has_closed_form(Anthropic(3, 2, activations.square))
+    assert Redwood(3, 2).has_closed_form
+    assert Anthropic(3, 2, activations.square).has_closed_form
     for other in (Redwood(3, 2, "relu"), Anthropic(3, 2), Redwood(3, 2, lambda z: z * z), Own(3, 2)):
-        assert not models.has_closed_form(other)
+        assert not other.has_closed_form

@@ -11,13 +11,13 @@ import polyjax
 from polyjax.engine import certificate, choice
 from polyjax.engine.certificate import Certificate, fall
 from polyjax.engine.outcome import Outcome
-from polyjax.results import Refined
-from polyjax.runs import candidates, continuation, jobs, polishing
+from polyjax.runs import candidates, cell_tasks, jobs, polishing
 from polyjax.runs.features import features_of_cells
 from polyjax.runs.folder.directory import Directory
 from polyjax.runs.grid import Chunk
 from polyjax.runs.verification import verify
 from polyjax.runs.work import Setting
+from polyjax.selection import Refined
 from polyjax.toy.distributions import UNIFORM_SIGNED
 from polyjax.toy.model import n_parameters
 
@@ -161,8 +161,8 @@ def test_a_neighbours_embeddings_take_the_lengths_that_they_would_have_here(mode
     of_all = jobs.neighbours(sweep.layout, np.ones((2, 3), bool))
     chunk = Chunk(np.array([0, 1]), np.stack([np.flatnonzero(of_all.row == row) for row in (0, 1)]))
     setting = Setting(sweep, choice.with_engine(sweep.training).engine)
-    cells = continuation.of_jobs(given, of_all, chunk)
-    params, lane, row = continuation.start(setting, setting.training, cells)
+    cells = jobs.of_jobs(given, of_all, chunk)
+    params, lane, row = cell_tasks.start(setting, setting.training, cells)
     np.testing.assert_array_equal(row["density"], np.float32([0.2, 0.5]))
     for i, j in np.ndindex(chunk.lane.shape):
         job = chunk.lane[i, j]

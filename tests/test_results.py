@@ -15,9 +15,11 @@ import pytest
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 
+from polyjax import archive as module
 from polyjax import files
-from polyjax import results as module
-from polyjax.results import Parts, Refined, Results, load
+from polyjax.archive import Parts
+from polyjax.results import Results, load
+from polyjax.selection import Refined
 
 P, V, R, D, N = 2, 3, 4, 2, 3
 OVER_RESTARTS = ("best", "mean", "drop_worst")

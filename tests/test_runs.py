@@ -19,9 +19,9 @@ import pytest
 from diverging import DIVERGING
 
 import polyjax
-from polyjax import Redwood, results
+from polyjax import Redwood, archive
+from polyjax.archive import Parts
 from polyjax.engine import evaluation, execution
-from polyjax.results import OF_LANES, Parts
 from polyjax.runs import run as runs
 from polyjax.runs import to_file
 from polyjax.runs.folder import directory, manifest
@@ -30,6 +30,7 @@ from polyjax.runs.folder.interruption import Interrupted
 from polyjax.runs.grid import WIDTH, Grid, rectangles
 from polyjax.runs.lanes import Lanes
 from polyjax.runs.to_file import run_to_file
+from polyjax.selection import OF_LANES
 
 TINY = replace(DIVERGING, refine=2)
 OTHER = replace(TINY, seed=1)
@@ -100,7 +101,7 @@ def trained(path, whole):
 
 def interrupted(sweep, path, whole):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(to_file.results, "write", stop)
+        patch.setattr(to_file.archive, "write", stop)
         with pytest.raises(KeyboardInterrupt):
             run_to_file(sweep, path, progress=False)
     assert chunks(to_file.folder(path)) == sorted(whole.chunks)
@@ -212,8 +213,8 @@ def test_a_run_that_is_interrupted_while_its_file_is_written_trains_nothing_agai
         if written.append(parts) or len(written) == 4:
             raise KeyboardInterrupt
 
-    before, written = results._write_parts, []
-    monkeypatch.setattr(results, "_write_parts", interrupted)
+    before, written = archive._write_parts, []
+    monkeypatch.setattr(archive, "_write_parts", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_to_file(TINY, path, progress=False)
     monkeypatch.undo()
@@ -226,7 +227,7 @@ def test_what_a_killed_process_left_half_written_is_removed_at_the_next_start(pa
     for name in (".0-train-000001.npz.12345678.tmp", ".manifest.json.12345678.tmp", ".run.npz.12345678.tmp"):
         (trained / name).write_bytes(b"PK")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(to_file.results, "write", lambda *_, **__: [*trained.glob(".*.tmp")] == [] and stop())
+        patch.setattr(to_file.archive, "write", lambda *_, **__: [*trained.glob(".*.tmp")] == [] and stop())
         with pytest.raises(KeyboardInterrupt):
             run_to_file(TINY, path, progress=False)
     assert_continues(path, whole, [])
@@ -471,13 +472,13 @@ def test_a_chunk_is_damaged_wherever_it_is_cut(store, capfd):
 
 
 def test_a_chunk_that_is_damaged_after_it_was_looked_at_ends_the_run_in_one_line(path, trained, whole, monkeypatch):
-    write = to_file.results.write
+    write = to_file.archive.write
 
     def damaged_before(*args, **options):
         truncated(trained / "train-000002.npz")
         write(*args, **options)
 
-    monkeypatch.setattr(to_file.results, "write", damaged_before)
+    monkeypatch.setattr(to_file.archive, "write", damaged_before)
     with pytest.raises(ValueError, match=r"train-000002\.npz was damaged during the run \(.*the same command trains"):
         run_to_file(TINY, path, progress=False)
     monkeypatch.undo()
@@ -906,7 +907,7 @@ def test_a_file_is_written_in_the_memory_of_a_band(tmp_path):
     grid = Grid(P, V, R)
     lanes = Lanes(Rows(), grid, rectangles(grid, (1, V * R)))
     tracemalloc.start()
-    results.write(tmp_path / "large.npz", {}, {}, [], {"W": Parts(runs.bands(lanes, "W"), (P,), 1)}, None)
+    archive.write(tmp_path / "large.npz", {}, {}, [], {"W": Parts(runs.bands(lanes, "W"), (P,), 1)}, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     with np.load(tmp_path / "large.npz") as file:

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 
 from polyjax import Features, Redwood, Results, Sweep
 from polyjax.draw import glance
-from polyjax.results import Refined
+from polyjax.selection import Refined
 
 PAPER = Sweep(Redwood(6, 3), np.geomspace(0.01, 1, 40), np.geomspace(0.1, 10, 30))
 OTHER = Sweep(

@@ -426,11 +426,11 @@ REFUSED = [
     ),
     (
         {"objective": "expected", "model": Redwood(3, 2, "relu")},
-        "objective must be sampled for any model but Redwood and Anthropic with square, but is 'expected'",
+        "objective must be sampled for a model without a closed form (with square they have one), but is 'expected'",
     ),
     (
         {"objective": "expected", "model": Anthropic(3, 2, jnp.square)},
-        "objective must be sampled for any model but Redwood and Anthropic with square, but is 'expected'",
+        "objective must be sampled for a model without a closed form (with square they have one), but is 'expected'",
     ),
     ({"polish": "exact"}, 'polish must be True, False, "sampled" or "restarts", but is \'exact\''),
     (

@@ -15,9 +15,10 @@ from diverging import DIVERGING
 
 import polyjax
 from polyjax.cli.info import _retried
-from polyjax.results import Refined, Results
-from polyjax.runs import retries as retrying
+from polyjax.results import Results
+from polyjax.runs import attempts
 from polyjax.runs.verification import verify
+from polyjax.selection import Refined
 
 ROOT = Path(__file__).parents[1]
 # A third of the models has not settled after so few steps, and is retried; everything is refined.
@@ -177,8 +178,8 @@ def test_info_says_what_a_file_lacks_to_be_made_again(saved):
 
 @pytest.mark.parametrize("retries", [0, 1, 2, 3])
 def test_info_counts_the_models_of_each_attempt_as_its_bar_does(retries, monkeypatch):
-    sizes, size = [], retrying.Size
-    monkeypatch.setattr(retrying, "Size", lambda *a: sizes.append(a) or size(*a))
+    sizes, size = [], attempts.Size
+    monkeypatch.setattr(attempts, "Size", lambda *a: sizes.append(a) or size(*a))
     results = polyjax.run(replace(DIVERGING, retries=retries), progress=False)
     models = [units for units, unit, _ in sizes if unit == "model"]
     assert len(models) == retries

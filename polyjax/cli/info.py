@@ -1,12 +1,16 @@
 """`polyjax info`: how a results file was made, and what is in it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polyjax.results import Results
 from polyjax.sweep import Sweep
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
 
 # Fields of the configuration that are shown elsewhere, or that say of every size what is said of the first.
 APART = ("order", "provenance", "source", "parts", "made")

@@ -1,16 +1,21 @@
 """The command line of scripts that run sweeps: the options that all of them have, and results files."""
 
+from __future__ import annotations
+
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polyjax.cli.dask import executor
 from polyjax.cli.parser import Parser
 from polyjax.runs import to_file
 from polyjax.runs.folder.interruption import at_once
-from polyjax.sweep import Sweep
+
+if TYPE_CHECKING:
+    from polyjax.sweep import Sweep
 
 
 class SweepParser(Parser):

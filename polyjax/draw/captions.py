@@ -1,8 +1,10 @@
 """What was run, in words, from the configuration that results carry: whole, for the metadata of a figure's files, and
 in one line, for the figure itself."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.font_manager import FontProperties
@@ -10,7 +12,9 @@ from matplotlib.textpath import text_to_path
 
 from polyjax.draw.cells import states
 from polyjax.draw.style import style
-from polyjax.results import Selection
+
+if TYPE_CHECKING:
+    from polyjax.selection import Selection
 
 _RULE_WORDS = {
     "best": "the restart of lowest loss",

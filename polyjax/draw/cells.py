@@ -1,7 +1,9 @@
 """Cells of a diagram: their colours, their hatches, contours through them and the colour bar beside them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -14,9 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from polyjax.draw.scales import Scale
 from polyjax.draw.style import CAPACITY_MAP, CAPACITY_NORM, FAILED_LOOK, STYLE, UNSETTLED_LOOK
-from polyjax.results import Selection
+
+if TYPE_CHECKING:
+    from polyjax.draw.scales import Scale
+    from polyjax.selection import Selection
 
 
 class Cells(NamedTuple):

@@ -1,6 +1,8 @@
 """Curves along one axis of a grid: cuts through a diagram beside theory, and dimensions a feature."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -10,10 +12,12 @@ from matplotlib.lines import Line2D
 
 from polyjax.draw import slices
 from polyjax.draw.scales import Scale, plain_log_ticks
-from polyjax.draw.slices import Cut
 from polyjax.draw.style import CONSTANT, VARIED, on
-from polyjax.results import Results
 from polyjax.theory import grid
+
+if TYPE_CHECKING:
+    from polyjax.draw.slices import Cut
+    from polyjax.results import Results
 
 FINE = 400  # points of a line of theory
 # Capacities of a feature in regular embeddings (Elhage et al. 2022): of N features in D dimensions, D / N each.

@@ -1,8 +1,10 @@
 """Diagrams: two axes of a grid, one colour a cell. Every function draws on an Axes, or makes a figure, and returns the
 Axes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,8 +16,10 @@ from polyjax.draw import cells, distances, shapes, slices
 from polyjax.draw.quantities import Quantity, quantity
 from polyjax.draw.slices import Plane, default_rule
 from polyjax.draw.style import ERROR_MAP, ERROR_NORM, on
-from polyjax.results import Results
 from polyjax.theory import grid
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
 
 LEVELS = (0.25, 0.5, 0.75)
 PLATEAU_LEVELS = (0.25, 0.47, 0.53, 0.75)  # two for 1/2, so that a plateau there is a region and not a ragged line

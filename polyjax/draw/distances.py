@@ -1,13 +1,17 @@
 """How far capacities are from theory, or two results from each other."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from polyjax.checks import require
 from polyjax.draw.slices import default_rule
-from polyjax.results import Results
 from polyjax.theory import grid
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
 
 TOLERANCE = 0.05  # cells further apart are counted as off
 

@@ -4,8 +4,11 @@ Cells are drawn in the order of their axes, all of one size, and the ticks say t
 only, logarithmic or not, and in any order. Axis letters: Y rows and X columns of the picture.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +18,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from polyjax.draw.style import CAPACITY_MAP, CAPACITY_NORM, ERROR_MAP, style
-from polyjax.results import Results
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
 
 TICKS = 5
 INCHES, DPI = (6.4, 2.7), 120

@@ -1,7 +1,9 @@
 """The networks of one cell: the embedding of the one that is shown, its Gram matrix, and all restarts."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +15,9 @@ from polyjax.draw import shapes, slices
 from polyjax.draw.arrows import at_tips, plane, polygon, projected, vectors
 from polyjax.draw.cells import bar, beside
 from polyjax.draw.style import AXIS, COLORS, CONSTANT, SIGNED_MAP, UNCONVERGED, VARIED, on
-from polyjax.results import Results
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
 
 WRITTEN = 8  # features, up to which the entries of a matrix are written into it
 MINUS = "\N{MINUS SIGN}"
@@ -28,7 +32,7 @@ class Network(NamedTuple):
     words: str  # which it is
 
     @classmethod
-    def of(cls, results: Results, rule: str | None, restart: int | None, coordinates: Mapping[str, float]) -> "Network":
+    def of(cls, results: Results, rule: str | None, restart: int | None, coordinates: Mapping[str, float]) -> Network:
         """Return the network that a rule chooses in the cell nearest to the coordinates, or one restart. Raises
         ValueError for a rule that averages, and where it is not finite."""
         cell = slices.cell(results, coordinates)

@@ -10,7 +10,8 @@ from polyjax.checks import require
 from polyjax.draw import shapes
 from polyjax.draw.slices import default_rule
 from polyjax.draw.style import CAPACITY_MAP, CAPACITY_NORM, ERROR_MAP, ERROR_NORM, integers
-from polyjax.results import Results, Selection
+from polyjax.results import Results
+from polyjax.selection import Selection
 from polyjax.theory import grid
 
 

@@ -1,6 +1,8 @@
 """The blocks of a diagram's embeddings (section 4.6): how many, how large, and what counts as zero between them."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -8,7 +10,10 @@ from polyjax.draw.numbers import MARGIN, superposed
 from polyjax.draw.slices import embeddings
 from polyjax.embedding import geometry
 from polyjax.engine import certificate
-from polyjax.results import Results, Selection
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
+    from polyjax.selection import Selection
 
 TOLERANCE = 0.05  # cosines that count as zero in solutions that are not polished
 EFFICIENT = 0.01  # by which the sum of capacities may be less

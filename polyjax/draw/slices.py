@@ -1,13 +1,18 @@
 """What of a grid is drawn: two of its axes, one, or a cell; the others are fixed at the value that is nearest."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from polyjax.checks import known, require
 from polyjax.draw.scales import Scale
-from polyjax.results import Results, Selection
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
+    from polyjax.selection import Selection
 
 Index = tuple[int | slice, ...]
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 Coordinates = Mapping[str, Any]  # by axis, arrays of one shape: of the axes that matter
+NUMBER = jax.ShapeDtypeStruct((), jnp.float32)  # as tracing sees a coordinate
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ import numpy as np
 
 from polyjax.engine import devices
 from polyjax.engine.cells import Coordinates, OfAxes
-from polyjax.engine.execution import ENGINES
 from polyjax.engine.fused import training as fused
-from polyjax.engine.training import LARGEST_LANES, Training, lane_shapes
+from polyjax.engine.training import LARGEST_LANES, Training, train_lanes
 from polyjax.engine.unroll import scalars_of, unroll
 from polyjax.toy.model import n_parameters, n_weights
 
@@ -43,7 +42,7 @@ def ordinary_engine(training: Training) -> str:
     many_masks = training.objective == "expected" and not training.is_independent
     if many_masks or n_weights(model) > LARGEST_LANES:
         return "arrays"
-    x, lane = jax.ShapeDtypeStruct((model.n_features,), jnp.float32), lane_shapes(training)
+    x, lane = jax.ShapeDtypeStruct((model.n_features,), jnp.float32), training.lane_shapes
     gradient, examples = jax.grad(training.sample_loss), (one, x, lane)
     try:
         jax.eval_shape(lambda *leaves: unroll(gradient, *examples)(*leaves), *scalars_of(examples))
@@ -63,10 +62,11 @@ def trial(training: Training) -> str | None:
     start = jax.vmap(jax.vmap(training.one_model.init))(jax.random.split(jax.random.key(0), shape))
     arguments = start, lane, row, jax.random.key(1)
     try:
-        found, expected = (jax.jit(ENGINES[name], static_argnums=0)(few, *arguments).end for name in ("fused", "lanes"))
+        of_both = (jax.jit(train, static_argnums=0)(few, *arguments).end for train in (fused.train, train_lanes))
+        found, expected = jax.device_get([*of_both])
     except jax.errors.JaxRuntimeError as error:
         return f"it fails on this device: {devices.first_line(error)}"
-    pairs = zip(jax.device_get(found), jax.device_get(expected), strict=True)
+    pairs = zip(found, expected, strict=True)
     agree = all(np.allclose(a, b, rtol=TRIAL_ERROR, atol=TRIAL_ERROR, equal_nan=True) for a, b in pairs)
     return None if agree else f"on this device its weights are wrong after {TRIAL_STEPS} steps"
 

@@ -1,17 +1,20 @@
 """The axes on which samples depend, and those on which anything else does, by tracing the features."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from polyjax.engine.cells import Coordinates, OfAxes, at, names_of
-from polyjax.engine.lanes import NUMBER
+from polyjax.engine.cells import NUMBER, Coordinates, OfAxes, at, names_of
 from polyjax.engine.unroll import dependent, variables
-from polyjax.toy.features import Features
-from polyjax.toy.model import Model
+
+if TYPE_CHECKING:
+    from polyjax.toy.features import Features
+    from polyjax.toy.model import Model
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, PartitionSpec
 
@@ -23,6 +23,7 @@ Program = tuple[Any, tuple]  # a jitted function, and the shapes of its argument
 
 CHUNK = {"cpu": 1600}  # lanes trained at once, see `benchmarks.throughput`
 CHUNK_ELSEWHERE = 2**18
+IN_CACHE = 2**19  # numbers that a core of a CPU has close by
 # Products of matrices on a CPU take one core each, as every core has a chunk of its own.
 ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
 LEAST_COMPILE_SECONDS = 0.1  # what compiles faster is not worth a file
@@ -64,6 +65,21 @@ def spread(f: Callable[..., Any]) -> Callable[..., Any]:
         return jax.tree.map(lambda a: a[:, :n], shared(*more, row, key))
 
     return filled_up
+
+
+def over_lanes(f: Callable[[Any, Any, Any], Any], numbers: int) -> Callable[[Any, Any, Any], Any]:
+    """Return `f(carry, lane, data)` over the carries [P, L, ...] and coordinates [P, L] of lanes and the data [P, ...]
+    of rows. A lane computes `numbers` at a time: a CPU takes as many lanes at a time through all that `f` does as
+    leave these in the cache of a core; other devices take all."""
+    if jax.default_backend() != "cpu":
+        return jax.vmap(jax.vmap(f, (0, 0, None)))
+    at_once = max(1, IN_CACHE // numbers)
+
+    def of_row(row: Any) -> Any:
+        carry, lane, data = row
+        return lax.map(lambda each: f(each[0], each[1], data), (carry, lane), batch_size=at_once)
+
+    return lambda *rows: lax.map(of_row, rows)
 
 
 def words() -> str:

@@ -9,10 +9,12 @@ between rows. Compiled without the training's fast-math.
 Axis letters: S shifts or tiles, C parts of a batch, B samples a part, P rows, L lanes a row, N features.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,17 +24,18 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from polyjax.engine import devices, lanes, timing
-from polyjax.engine.arrays import lanes_at_once, over_lanes
 from polyjax.engine.cells import Coordinates, over_rows
-from polyjax.engine.devices import Program
 from polyjax.engine.keys import of_coordinates
 from polyjax.engine.lattice import layout, tile
-from polyjax.engine.training import Training, argument_shapes, lane_shapes, n_rows
+from polyjax.engine.training import Training, argument_shapes, n_rows
 from polyjax.engine.unroll import Staged
 from polyjax.toy.distributions import Batch
-from polyjax.toy.features import Features
-from polyjax.toy.model import Parameters
-from polyjax.toy.sampling import allocate, can_enumerate, masks, sequence
+from polyjax.toy.sampling import allocate, masks, sequence
+
+if TYPE_CHECKING:
+    from polyjax.engine.devices import Program
+    from polyjax.toy.features import Features
+    from polyjax.toy.model import Parameters
 
 
 class Quadrature(NamedTuple):
@@ -77,7 +80,7 @@ def report_part(features: Features, n: int, key: Array, number: ArrayLike, quadr
 
     A shifted lattice for every activity mask, or a shifted Kronecker sequence where masks cannot be enumerated.
     """
-    form = _lattice if can_enumerate(features, n) else _sequence
+    form = _lattice if features.have_few_masks(n) else _sequence
     return form(features, n, jax.random.split(key, quadrature.shifts)[number], quadrature)
 
 
@@ -185,13 +188,13 @@ def _each_lane(training: Training) -> Callable[[Parameters, Coordinates, Any], A
 
 def _arrays_loss(training: Training) -> Staged:
     def total(params: Parameters, lane: Coordinates, batch: Batch) -> Array:
-        return over_lanes(training.loss, lanes_at_once(training, batch.x.shape[1]))(params, lane, batch)
+        return devices.over_lanes(training.loss, training.numbers_of(batch.x.shape[1]))(params, lane, batch)
 
     return Staged(lambda batch: batch, total)
 
 
 def _lanes_loss(training: Training) -> Staged:
-    of_sample = training.sample_loss, training.one, lane_shapes(training), training.one_model.n_features
+    of_sample = training.sample_loss, training.one, training.lane_shapes, training.one_model.n_features
     prepare, total = lanes.sampled_loss(*of_sample)
     return Staged(prepare, lambda params, lane, samples: total(lanes.last(params), lane, samples))
 

@@ -9,33 +9,29 @@ The engines are ways to run one definition of a model, and agree to rounding:
 Axis letters: P rows, L lanes a row, N features, D neurons.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from polyjax.embedding.capacity import capacities
-from polyjax.engine import certificate, devices, evaluation, lanes, polish, timing, training
+from polyjax.engine import devices, evaluation, lanes, polish, timing, training
 from polyjax.engine.arrays import train_arrays
 from polyjax.engine.cells import Coordinates, OfAxes, at
-from polyjax.engine.devices import Program
-from polyjax.engine.evaluation import Evaluated
 from polyjax.engine.fused import training as fused
 from polyjax.engine.keys import Keys, of_coordinates
-from polyjax.engine.outcome import Outcome, by_name
-from polyjax.engine.training import (
-    SETTLED,
-    Trained,
-    Training,
-    argument_shapes,
-    embeddings,
-    train_lanes,
-)
-from polyjax.toy.model import Model, Parameters, embeds_by_parameter
+from polyjax.engine.outcome import Outcome, embeddings, outcome_of
+from polyjax.engine.training import SETTLED, Trained, Training, argument_shapes, train_lanes
+
+if TYPE_CHECKING:
+    from polyjax.engine.devices import Program
+    from polyjax.toy.model import Model, Parameters
 
 ENGINES: dict[str, Callable[..., Trained]] = {"arrays": train_arrays, "lanes": train_lanes, "fused": fused.train}
 
@@ -85,39 +81,12 @@ def train(
     capacity, settled = measure(fixed.model, trained, lane)
     end = trained.end
     if polished is not None:
-        end, settled = _polished(polished, end, lane, row, keys.polish)
+        end, settled = polish.settled(polished, end, lane, row, keys.polish)
         capacity = capacities(embeddings(fixed.model, end, lane))
     evaluate = evaluation.ranked if ranked else evaluation.evaluated
     evaluated = evaluate(polished or fixed, end, lane, row, keys.evaluate)
     settled &= polished is not None or fixed.steps > 1  # one step tells nothing of what others would do
-    return outcome(fixed, end, lane, evaluated, settled, capacity)
-
-
-def outcome(
-    fixed: Training,
-    end: Parameters,
-    lane: Coordinates,
-    evaluated: Evaluated,
-    settled: ArrayLike = True,
-    capacity: Array | None = None,
-) -> Outcome:
-    """Return the outcome of parameters [P, L, ...] that were evaluated, on the host; their capacity is computed unless
-    it is given. Lanes whose loss is not finite have not settled."""
-    W = embeddings(fixed.model, end, lane)
-    params = by_name(end, None if embeds_by_parameter(fixed.one_model) else W)
-    capacity = capacities(W) if capacity is None else capacity
-    found = Outcome(*jax.device_get((capacity, *evaluated, settled, params)))
-    return found._replace(settled=found.settled & np.isfinite(found.loss) & np.isfinite(found.rank_loss))
-
-
-def _polished(
-    fixed: Training, start: Parameters, lane: Coordinates, row: Coordinates, key: Array
-) -> tuple[Parameters, Array]:
-    """Polish lanes in two attempts, the second of which tells whether the first ended in a minimum."""
-    once = polish.polish(fixed, start, lane, row, key, 0)
-    again = polish.polish(fixed, once.end, lane, row, key, 1)
-    fall = certificate.fall(np.asarray(again.before), np.asarray(again.after))
-    return again.end, jnp.asarray(fall <= certificate.SETTLED)
+    return outcome_of(fixed, end, lane, evaluated, settled, capacity)
 
 
 def training_programs(fixed: Training, shape: tuple[int, int], ranked: bool = False) -> list[Program]:

@@ -1,12 +1,15 @@
 """The random keys of a sweep."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from polyjax.engine.cells import Coordinates
+if TYPE_CHECKING:
+    from polyjax.engine.cells import Coordinates
 
 
 class Keys(NamedTuple):

@@ -6,19 +6,21 @@ arithmetic (`unroll`), vmapped over rows, lanes and samples, and all its terms a
 variadic reduction, which XLA compiles to one kernel that keeps nothing in memory.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from polyjax.engine.cells import Coordinates
+from polyjax.engine.cells import NUMBER, Coordinates
 from polyjax.engine.unroll import Scalars, Staged, scalars_of, split, unroll
-from polyjax.toy.distributions import Batch
 
-NUMBER = jax.ShapeDtypeStruct((), np.float32)
+if TYPE_CHECKING:
+    from polyjax.toy.distributions import Batch
 
 # The reduction vectorises only when it may be reassociated; results then differ from the plain order by rounding.
 # Infinities and NaN are not honoured here, which is why nothing but the training loop is compiled with these.

@@ -10,7 +10,9 @@ compiled program minimises on batches of any size, in the memory of a tile.
 Axis letters: M masks, K kinds of masks, N features, B samples of a tile, T trial scales.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +20,10 @@ import numpy as np
 from jax import Array
 
 from polyjax.toy.distributions import Batch
-from polyjax.toy.features import Features
-from polyjax.toy.sampling import can_enumerate, sequence
+from polyjax.toy.sampling import sequence
+
+if TYPE_CHECKING:
+    from polyjax.toy.features import Features
 
 MULTIPLIER = 17797  # of an extensible Korobov lattice (Hickernell, Hong, L'Ecuyer and Lemieux, 2000)
 TILE = 4096  # samples
@@ -44,7 +48,7 @@ class Layout(NamedTuple):
 def layout(features: Features, n: int, key: Array) -> Layout | Array:
     """Return how a batch's samples of n features are laid out; where masks cannot be enumerated, the shift [2 N] of a
     Kronecker sequence. Another key gives an independent batch."""
-    if not can_enumerate(features, n):
+    if not features.have_few_masks(n):
         return jax.random.bits(key, (2 * n,))
     # Where there are too many patterns of signs for a tile, the values of a mask have both signs.
     sides = 2 if features.are_symmetric and LEAST * 3**n <= TILE else 1

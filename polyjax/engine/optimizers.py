@@ -9,8 +9,7 @@ import jax
 import optax
 from jax.extend.core import Jaxpr, Literal
 
-from polyjax.engine.cells import Coordinates, OfAxes, at, names_of
-from polyjax.engine.lanes import NUMBER
+from polyjax.engine.cells import NUMBER, Coordinates, OfAxes, at, names_of
 from polyjax.engine.unroll import dependent
 
 

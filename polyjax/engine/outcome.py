@@ -6,11 +6,22 @@ Axis letters: P rows, L lanes a row, N features, D neurons.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
+from polyjax.embedding.capacity import capacities
+from polyjax.engine import cells
+from polyjax.engine.cells import Coordinates, OfAxes, at, names_of
 from polyjax.toy.model import EMBEDDING, Model, Parameters, embeds_by_parameter, one_model
+
+if TYPE_CHECKING:
+    from polyjax.engine.evaluation import Evaluated
+    from polyjax.engine.training import Training
 
 
 class Outcome(NamedTuple):
@@ -34,6 +45,35 @@ class Outcome(NamedTuple):
         """Return all arrays by name, those of parameters too."""
         own = self._asdict()
         return own | own.pop("params")
+
+
+def embeddings(model: Model | OfAxes, params: Parameters, lane: Coordinates) -> Array:
+    """Return the embeddings [P, L, D, N] of parameters [P, L, ...] at the coordinates [P, L] of lanes."""
+    if embeds_by_parameter(cells.example(model)):
+        return params.W
+    return _embedded(model, params, {name: lane[name] for name in names_of(model)})
+
+
+@partial(jax.jit, static_argnums=0)
+def _embedded(model: Model | OfAxes, params: Parameters, lane: Coordinates) -> Array:
+    return jax.vmap(jax.vmap(lambda params, lane: at(model, lane).embedding(params)))(params, lane)
+
+
+def outcome_of(
+    fixed: Training,
+    end: Parameters,
+    lane: Coordinates,
+    evaluated: Evaluated,
+    settled: ArrayLike = True,
+    capacity: Array | None = None,
+) -> Outcome:
+    """Return the outcome of parameters [P, L, ...] that were evaluated, on the host; their capacity is computed unless
+    it is given. Lanes whose loss is not finite have not settled."""
+    W = embeddings(fixed.model, end, lane)
+    params = by_name(end, None if embeds_by_parameter(fixed.one_model) else W)
+    capacity = capacities(W) if capacity is None else capacity
+    found = Outcome(*jax.device_get((capacity, *evaluated, settled, params)))
+    return found._replace(settled=found.settled & np.isfinite(found.loss) & np.isfinite(found.rank_loss))
 
 
 def parameter_names(model: Model) -> tuple[str, ...]:

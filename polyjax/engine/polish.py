@@ -7,10 +7,12 @@ So it asks of a model no more than training does, and the batch averages over mo
 Axis letters: P rows, L lanes a row, S points in parameter space, n parameters of one model, B samples.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +20,16 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from polyjax.engine import descent, devices, lanes, timing
+from polyjax.engine import certificate, descent, devices, lanes, timing
 from polyjax.engine.cells import Coordinates, over_rows
-from polyjax.engine.descent import Objective
 from polyjax.engine.lattice import layout, tile
-from polyjax.engine.training import Training, lane_shapes
 from polyjax.engine.unroll import Staged
-from polyjax.toy.distributions import Batch
-from polyjax.toy.model import Parameters
+
+if TYPE_CHECKING:
+    from polyjax.engine.descent import Objective
+    from polyjax.engine.training import Training
+    from polyjax.toy.distributions import Batch
+    from polyjax.toy.model import Parameters
 
 STEPS = 60  # most of an attempt on the closed form
 PARTS = 2  # in which a tile is read
@@ -158,7 +162,7 @@ def _value_and_gradient(training: Training) -> Staged:
     """Return the loss of params [..., P, L] and its gradient in two stages: what they need of data [P, ...], and both
     from that."""
     if training.objective == "sampled" and training.engine == "lanes":
-        of_sample = training.sample_loss, training.one, lane_shapes(training), training.one_model.n_features
+        of_sample = training.sample_loss, training.one, training.lane_shapes, training.one_model.n_features
         before, after = lanes.sampled_value_and_gradient(*of_sample)
 
         def prepare(batch: Batch) -> list[Array]:
@@ -188,6 +192,16 @@ def unflatten(x: Array | np.ndarray, one: Parameters) -> Parameters:
     parts = (x[..., end - leaf.size : end] for leaf, end in zip(one, ends, strict=True))
     arrays = (part.reshape(*x.shape[:2], *leaf.shape) for part, leaf in zip(parts, one, strict=True))
     return jax.tree.unflatten(jax.tree.structure(one), arrays)
+
+
+def settled(
+    fixed: Training, start: Parameters, lane: Coordinates, row: Coordinates, key: Array
+) -> tuple[Parameters, Array]:
+    """Return lanes polished in two attempts, and whether the second found that the first ended in a minimum."""
+    once = polish(fixed, start, lane, row, key, 0)
+    again = polish(fixed, once.end, lane, row, key, 1)
+    fall = certificate.fall(np.asarray(again.before), np.asarray(again.after))
+    return again.end, jnp.asarray(fall <= certificate.SETTLED)
 
 
 def of_restarts(training: Training, choice: bool | str) -> Training | None:

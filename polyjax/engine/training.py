@@ -5,10 +5,12 @@ What is the same in all lanes is in `Training`; what differs is in the coordinat
 and of lanes. Axis letters: P rows, L lanes a row, B samples, K steps, D neurons, N features.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +19,15 @@ import optax
 from jax import Array, lax
 
 from polyjax.engine import cells, dependencies, lanes, optimizers
-from polyjax.engine.cells import Coordinates, OfAxes, at, names_of, over_rows
-from polyjax.engine.unroll import Staged
+from polyjax.engine.cells import NUMBER, Coordinates, OfAxes, at, over_rows
 from polyjax.toy.activity import Independent
 from polyjax.toy.distributions import Moments
-from polyjax.toy.features import Features
-from polyjax.toy.model import Model, Parameters, embeds_by_parameter, has_scale, one_model
-from polyjax.toy.models import has_closed_form
-from polyjax.toy.sampling import Sampler, can_enumerate, masks
+from polyjax.toy.model import Model, Parameters, has_scale, n_neurons, one_model
+from polyjax.toy.sampling import Sampler, masks
+
+if TYPE_CHECKING:
+    from polyjax.engine.unroll import Staged
+    from polyjax.toy.features import Features
 
 ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
 LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
@@ -74,9 +77,24 @@ class Training:
     @property
     def has_closed_form(self) -> bool:
         """Whether the population loss is known in closed form, from the moments or from those of every mask."""
-        n = self.one_model.n_features
-        known = self.is_independent or can_enumerate(self.features_at({}), n)
-        return known and has_closed_form(self.one_model)
+        model = self.one_model
+        known = self.is_independent or self.features_at({}).have_few_masks(model.n_features)
+        return known and model.has_closed_form
+
+    @property
+    def lane_shapes(self) -> dict[str, Any]:
+        """The shapes of one lane's coordinates."""
+        return dict.fromkeys(self.lane_axes, NUMBER)
+
+    @property
+    def row_shapes(self) -> dict[str, Any]:
+        """The shapes of one row's coordinates."""
+        return dict.fromkeys(self.row_axes, NUMBER)
+
+    def numbers_of(self, samples: int) -> int:
+        """Return how many numbers a network computes from so many samples, about."""
+        model = self.one_model
+        return samples * (model.n_features + n_neurons(model))
 
     def that_matter(self, lane: Coordinates) -> Coordinates:
         """Return the coordinates of lanes on which the loss or the optimiser depends."""
@@ -139,18 +157,6 @@ def in_weights(units: Parameters, scale: Array | None) -> Parameters:
 def in_units(params: Parameters, scale: Array | None) -> Parameters:
     """Return the inverse of `in_weights`. A scale of 0, for a feature of importance 0, leaves its column as it is."""
     return params if scale is None else params._replace(W=params.W / jnp.where(scale > 0, scale, 1)[None])
-
-
-def embeddings(model: Model | OfAxes, params: Parameters, lane: Coordinates) -> Array:
-    """Return the embeddings [P, L, D, N] of parameters [P, L, ...] at the coordinates [P, L] of lanes."""
-    if embeds_by_parameter(cells.example(model)):
-        return params.W
-    return _embedded(model, params, {name: lane[name] for name in names_of(model)})
-
-
-@partial(jax.jit, static_argnums=0)
-def _embedded(model: Model | OfAxes, params: Parameters, lane: Coordinates) -> Array:
-    return jax.vmap(jax.vmap(lambda params, lane: at(model, lane).embedding(params)))(params, lane)
 
 
 class Trained(NamedTuple):
@@ -248,9 +254,9 @@ def n_rows(params: Parameters) -> int:
 def lane_objective(training: Training) -> Staged:
     """Return the gradient of all lanes, in two stages: what they need of the data of a step, and the gradient from
     that."""
-    one, lane = training.one, lane_shapes(training)
+    one, lane = training.one, training.lane_shapes
     if training.objective == "expected":
-        return lanes.exact_gradient(training.loss, one, lane, jax.eval_shape(training.exact_data, row_shapes(training)))
+        return lanes.exact_gradient(training.loss, one, lane, jax.eval_shape(training.exact_data, training.row_shapes))
     return lanes.sampled_gradient(training.sample_loss, one, lane, training.one_model.n_features)
 
 
@@ -261,13 +267,3 @@ def argument_shapes(fixed: Training, shape: tuple[int, int]) -> tuple[Any, Any, 
     lane = dict.fromkeys(fixed.lane_axes, number(shape))
     row = dict.fromkeys(fixed.row_axes, number(shape[:1]))
     return start, lane, row, jax.eval_shape(partial(jax.random.key, 0))
-
-
-def lane_shapes(fixed: Training) -> dict[str, Any]:
-    """Return the shapes of one lane's coordinates."""
-    return dict.fromkeys(fixed.lane_axes, lanes.NUMBER)
-
-
-def row_shapes(fixed: Training) -> dict[str, Any]:
-    """Return the shapes of one row's coordinates."""
-    return dict.fromkeys(fixed.row_axes, lanes.NUMBER)

@@ -4,14 +4,19 @@ Axis letters: P rows and V columns of the grid, R restarts, S solutions, J jobs,
 features, D neurons.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polyjax.engine.outcome import Outcome
-from polyjax.runs.features import FeaturesOfCells
 from polyjax.runs.jobs import Jobs, Solutions, differ, joined
+
+if TYPE_CHECKING:
+    from polyjax.engine.outcome import Outcome
+    from polyjax.runs.features import FeaturesOfCells
 
 STRIDE = 8  # of the rows and columns in which embeddings are reversed
 ALIKE = 1.5  # features whose importances differ by a larger factor do not change places

@@ -4,17 +4,21 @@ What does not depend on the rows, or on the columns, has a single one. Axis lett
 features.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.axes import Axes
 from polyjax.engine.cells import at, over_rows
-from polyjax.engine.training import Training
 from polyjax.toy.features import LARGEST_IMPORTANCE
-from polyjax.toy.sampling import can_enumerate, masks
+from polyjax.toy.sampling import masks
+
+if TYPE_CHECKING:
+    from polyjax.axes import Axes
+    from polyjax.engine.training import Training
 
 ROUNDING = 1e-5  # of probabilities in float32
 
@@ -56,7 +60,7 @@ def check_features(axes: Axes, fixed: Training, found: FeaturesOfCells) -> None:
     _require(axes, (p > 0) & (p <= 1), "densities above 0 and at most 1", p)
     _require(axes, (v >= 0) & (v < LARGEST_IMPORTANCE), "importances of at least 0 and below 1e12", v)
     n = fixed.one_model.n_features
-    if not fixed.is_independent and can_enumerate(fixed.features_at({}), n):
+    if not fixed.is_independent and fixed.features_at({}).have_few_masks(n):
         probability = over_rows(lambda row: fixed.features_at(row).mask_probability(masks(n)), _rows(axes), axes.n_rows)
         of_law = np.asarray(probability, float) @ masks(n)  # [P, N]
         must = "densities that the law of activity can have, and does have"

@@ -4,6 +4,8 @@ Lanes are numbered density by density, then importance by importance, then resta
 densities, V importances, R restarts, G rows of a chunk (a density each), L lanes in each row, J scattered lanes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import ceil, prod
 from typing import NamedTuple
@@ -46,7 +48,7 @@ class Chunk(NamedTuple):
         """[G, L]"""
         return self.lane.shape
 
-    def part(self, rows: slice, lanes: slice) -> "Chunk":
+    def part(self, rows: slice, lanes: slice) -> Chunk:
         """Return some rows of the chunk, and some lanes of each."""
         return Chunk(self.row[rows], self.lane[rows, lanes])
 

@@ -7,14 +7,16 @@ rows of a chunk, L jobs in each, N features, D neurons.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
-from polyjax.axes import Axes
-from polyjax.engine.outcome import Outcome
-from polyjax.runs.grid import Chunk
+if TYPE_CHECKING:
+    from polyjax.axes import Axes
+    from polyjax.engine.outcome import Outcome
+    from polyjax.runs.grid import Chunk
+    from polyjax.runs.work import Shape
 
 DIFFERENT = 0.05  # capacities that differ by more belong to solutions that may differ in kind
 
@@ -43,6 +45,32 @@ class Jobs(NamedTuple):
 
     def take(self, which: np.ndarray | slice) -> Jobs:
         return Jobs(*(a[which] for a in self))
+
+
+class Cells(NamedTuple):
+    """Cells of a chunk and the parameters that they start from: all that a worker needs of its jobs."""
+
+    row: np.ndarray  # [G]
+    column: np.ndarray  # [G, L]
+    params: dict[str, np.ndarray]  # by name, each [G, L, ...]
+    origin: tuple[np.ndarray, np.ndarray] | None = None  # rows and columns [G, L] of the cells whose solutions they are
+
+    @property
+    def shape(self) -> Shape:
+        """[G, L]"""
+        return self.column.shape
+
+    def part(self, rows: slice, lanes: slice) -> Cells:
+        """Return some rows of the chunk, and some lanes of each."""
+        return Cells(self.row[rows], *jax.tree.map(lambda a: a[rows, lanes], self[1:]))
+
+
+def of_jobs(given: Solutions, jobs: Jobs, chunk: Chunk) -> Cells:
+    """Return a chunk of jobs, which start from solutions."""
+    origin = jobs.origin[chunk.lane]
+    of_cells = given.row[origin], given.column[origin]
+    params = {name: a[origin] for name, a in given.params.items()}
+    return Cells(chunk.row, jobs.column[chunk.lane], params, of_cells)
 
 
 Several = TypeVar("Several", Jobs, Solutions)

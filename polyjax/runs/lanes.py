@@ -3,17 +3,23 @@
 Axis letters: P densities, V importances, R restarts, J lanes that were trained again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
+from polyjax import selection
 from polyjax.engine.outcome import parameter_names
-from polyjax.results import OF_LANES, Results, Selection
-from polyjax.runs.grid import Chunk, Grid
 from polyjax.runs.store import Store, outcome_name
-from polyjax.sweep import Sweep
+from polyjax.selection import OF_LANES, Selection
+
+if TYPE_CHECKING:
+    from polyjax.runs.grid import Chunk, Grid
+    from polyjax.sweep import Sweep
 
 
 @dataclass
@@ -24,7 +30,7 @@ class Lanes:
     store: Store
     grid: Grid
     chunks: list[Chunk]
-    replaced: list["Replaced"] = field(default_factory=list)
+    replaced: list[Replaced] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._chunks: dict[int, list[tuple[int, Chunk]]] = {}  # by where their densities end
@@ -97,8 +103,7 @@ def bands(lanes: Lanes, name: str) -> Iterator[np.ndarray]:
 
 def best(sweep: Sweep, lanes: Lanes) -> Selection:
     """Return the diagram by the rule `best`, band by band, so that not all restarts are in memory."""
-    columns, found, names = np.arange(sweep.layout.n_columns), [], names_in_results(sweep)
-    for parts in zip(*(bands(lanes, name) for name in names), strict=True):
-        axes = {"row": np.arange(len(parts[0])), "column": columns}
-        found.append(Results.of(axes, dict(zip(names, parts, strict=True)), {}, None).select("best"))
+    names = names_in_results(sweep)
+    of_bands = zip(*(bands(lanes, name) for name in names), strict=True)
+    found = [selection.best(dict(zip(names, arrays, strict=True))) for arrays in of_bands]
     return jax.tree.map(lambda *bands: np.concatenate(bands), *found)

@@ -9,9 +9,11 @@ paper's.
 Axis letters: P rows and V columns of the grid, G rows of a chunk, L jobs in each, n parameters.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -20,25 +22,28 @@ from polyjax.engine import certificate, polish
 from polyjax.engine.certificate import SETTLED, Certificate
 from polyjax.engine.outcome import Outcome, array_names
 from polyjax.runs.candidates import Bands, contenders, exchanged, jobs_of, reversed_embeddings, rivals, unlike
-from polyjax.runs.continuation import (
-    FEW,
-    NARROW,
-    SHAPE,
-    TILES,
-    Cells,
-    gathered,
-    of_jobs,
-    packing,
-    run_jobs,
-    transplanted,
-)
+from polyjax.runs.cell_tasks import JUDGE, LOOK, POLISH, RANK, TILES, polished
+from polyjax.runs.continuation import FEW, NARROW, SHAPE, gathered, packing, run_jobs, transplanted
 from polyjax.runs.grid import Chunk
-from polyjax.runs.jobs import Jobs, Solutions, accept, differ, extended, neighbours, put, solutions, themselves
-from polyjax.runs.polish_tasks import JUDGE, LOOK, POLISH, RANK, polished
-from polyjax.runs.stages import Run
-from polyjax.runs.work import Shape, Work
+from polyjax.runs.jobs import (
+    Cells,
+    Jobs,
+    Solutions,
+    accept,
+    differ,
+    extended,
+    neighbours,
+    of_jobs,
+    put,
+    solutions,
+    themselves,
+)
 from polyjax.toy.model import embeds_by_parameter, n_parameters
 from polyjax.toy.models import Params
+
+if TYPE_CHECKING:
+    from polyjax.runs.stages import Run
+    from polyjax.runs.work import Shape, Work
 
 DISTANCES = (16, 8, 4, 2, 1, 1, 1, 1, 1)  # of the neighbours that are looked at, round by round: news travel fast
 NEAR = {"expected": 0.1, "sampled": 0.003}  # other solutions whose loss is above the cell's by more are not tried

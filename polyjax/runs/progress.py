@@ -1,24 +1,34 @@
 """The progress bar: cells done, model-steps a second, workers, time left."""
 
+from __future__ import annotations
+
 import sys
 from time import perf_counter
 from types import TracebackType
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 
-class Progress:
-    """A bar over `total` cells, each of whose models takes `steps` steps of training, or 0 where none is trained;
-    nothing is shown unless `shown`."""
+class Size(NamedTuple):
+    """The size of a stage."""
 
-    def __init__(self, name: str, total: int, steps: int, shown: bool, unit: str = "cell") -> None:
-        self.total = total
-        self._steps = steps
+    units: int  # in all chunks
+    unit: str
+    steps: int  # of training that each of its models takes; 0 where none is trained
+
+
+class Progress:
+    """A bar over a stage; nothing is shown unless `shown`."""
+
+    def __init__(self, title: str, size: Size, shown: bool) -> None:
+        self.total = size.units
+        self._steps = size.steps
         self._start = perf_counter()
         self._rate, self._workers = "", ""
-        self._bar = tqdm(total=total, desc=name, unit=unit, disable=not shown, dynamic_ncols=True)
+        self._bar = tqdm(total=size.units, desc=title, unit=size.unit, disable=not shown, dynamic_ncols=True)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:

@@ -8,22 +8,28 @@ in this cell. The lowest evaluated loss wins, so that no cell ever gets worse. T
 Axis letters: P rows and V columns of the grid, G rows of a chunk, L jobs in each.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from polyjax.engine import execution, optimizers
-from polyjax.engine.devices import Program
 from polyjax.engine.outcome import Outcome, array_names
-from polyjax.engine.training import Training
-from polyjax.runs.continuation import Cells, of_jobs, rank, rank_programs, run_jobs, start, transplanted
-from polyjax.runs.grid import Chunk
-from polyjax.runs.jobs import Jobs, Solutions, accept, differ, neighbours, solutions
-from polyjax.runs.stages import Run
-from polyjax.runs.store import Arrays
+from polyjax.runs.cell_tasks import rank, rank_programs, start
+from polyjax.runs.continuation import run_jobs, transplanted
+from polyjax.runs.jobs import Cells, Jobs, Solutions, accept, differ, neighbours, of_jobs, solutions
 from polyjax.runs.work import Setting, Shape, Work
+
+if TYPE_CHECKING:
+    from polyjax.engine.devices import Program
+    from polyjax.engine.training import Training
+    from polyjax.runs.grid import Chunk
+    from polyjax.runs.stages import Run
+    from polyjax.runs.store import Arrays
 
 IMPROVED = 1e-3  # a loss that fell by less, relatively, is not news to the neighbours
 

@@ -5,8 +5,7 @@ Axis letters: P rows and V columns of the grid, R restarts.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -15,11 +14,9 @@ import jax
 import numpy as np
 
 from polyjax.checks import require
-from polyjax.engine import devices
 from polyjax.engine.outcome import Outcome
-from polyjax.results import Refined, Results, Selection
-from polyjax.runs import attempts, executors, retries
-from polyjax.runs.elsewhere import Elsewhere
+from polyjax.results import Results
+from polyjax.runs import attempts, executors
 from polyjax.runs.features import check_features
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import Grid, rectangles, windows
@@ -30,7 +27,8 @@ from polyjax.runs.refinement import refine
 from polyjax.runs.sizes import by_size
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Memory, Store
-from polyjax.runs.workers import Threads
+from polyjax.runs.workers import Workers, workers_of
+from polyjax.selection import Refined, Selection
 from polyjax.sweep import Sweep
 
 
@@ -62,23 +60,7 @@ def check(sweep: Sweep, executor: Executor | None) -> None:
         executors.check(executor)
 
 
-@contextmanager
-def workers_of(executor: Executor | None, requests: Requests) -> Iterator[Threads | Elsewhere]:
-    """Return what does the work, by threads of this process unless there is an executor; closed in the end."""
-    if executor is None:
-        with ThreadPoolExecutor(devices.workers()) as threads:
-            yield Threads(threads)
-    elif isinstance(executor, ThreadPoolExecutor):
-        yield Threads(executor)
-    else:
-        workers = Elsewhere(executor, requests)
-        try:
-            yield workers
-        finally:
-            workers.close()
-
-
-def begin(sweep: Sweep, store: Store, workers: Threads | Elsewhere, requests: Requests, progress: bool) -> Run:
+def begin(sweep: Sweep, store: Store, workers: Workers, requests: Requests, progress: bool) -> Run:
     """Decide on the engine and the chunks, as suits a worker, or take over the chunks of the run that is continued."""
     suited = workers.suited(sweep)
     if store.shape is None:
@@ -96,7 +78,7 @@ def train(run: Run) -> tuple[Lanes, Refined | None]:
     """Have all stages done. Return the lanes of the grid, and the refined diagram where the sweep asks for one."""
     sweep, lanes = run.sweep, Lanes(run.store, run.grid, rectangles(run.grid, run.shape))
     attempts.first(run, lanes)
-    retries.retry(run, lanes)
+    attempts.retry(run, lanes)
     refined = _finished(run, best(sweep, lanes), lanes) if sweep.refine or sweep.polish else None
     _warn(lanes, refined)
     return lanes, refined

@@ -3,13 +3,18 @@
 Arrays are filled up with NaN where a cell's networks have fewer features or neurons than the largest.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polyjax.results import Refined, Results
-from polyjax.sweep import Sweep
+from polyjax.results import Results
+from polyjax.selection import Refined
+
+if TYPE_CHECKING:
+    from polyjax.sweep import Sweep
 
 Arrays = dict[str, np.ndarray]
 

@@ -4,33 +4,28 @@ computed again.
 Axis letters: G rows of a chunk, L lanes in each.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from polyjax.engine import timing
-from polyjax.runs.elsewhere import Elsewhere
 from polyjax.runs.features import FeaturesOfCells, features_of_cells
-from polyjax.runs.folder.interruption import Requests
-from polyjax.runs.grid import Chunk
 from polyjax.runs.handing import answers
-from polyjax.runs.progress import Progress, say
+from polyjax.runs.progress import Progress, Size, say
 from polyjax.runs.provenance import command
 from polyjax.runs.store import Store, names
 from polyjax.runs.timing import Timing, add
 from polyjax.runs.work import Done, Lanes, Setting, Shape, Task, Work
-from polyjax.runs.workers import Threads
 
-
-class Size(NamedTuple):
-    """The size of a stage, for the progress bar."""
-
-    units: int  # in all chunks
-    unit: str
-    steps: int  # a lane
+if TYPE_CHECKING:
+    from polyjax.runs.folder.interruption import Requests
+    from polyjax.runs.grid import Chunk
+    from polyjax.runs.workers import Workers
 
 
 @dataclass
@@ -39,7 +34,7 @@ class Run(Setting):
 
     store: Store
     shape: Shape  # [G, L] of a chunk of the grid, on which all other chunks are modelled
-    workers: Threads | Elsewhere
+    workers: Workers
     requests: Requests
     progress: bool
     timing: Timing = field(default_factory=Timing)
@@ -69,7 +64,7 @@ class Run(Setting):
             self.compile(title, [(work, chunks[0].shape)])
         saved = len(chunks) - len(missing)
         tasks = (Task(i, work, lanes(chunks[i]), self.store.room) for i in missing)
-        shown = Progress(title, size.units, size.steps, self.progress, size.unit)
+        shown = Progress(title, size, self.progress)
         with shown as bar, self.timing.stage(title) as seconds:
             bar.done(size.units * saved // len(chunks), 0)
             look = lambda in_hand: bar.tell(self.workers.words(in_hand))  # noqa: E731

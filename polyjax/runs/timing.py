@@ -1,11 +1,15 @@
 """Where the time of a run went: stage by stage, and in each the parts of the work."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from polyjax.engine.timing import Seconds
+if TYPE_CHECKING:
+    from polyjax.engine.timing import Seconds
 
 PARTS = ("compilation", "training", "polishing", "evaluation")  # see `engine.timing`
 

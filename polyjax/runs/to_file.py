@@ -1,15 +1,19 @@
 """Running a sweep into a results file, with a folder beside it that holds what was trained until the file is whole."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from shutil import rmtree
+from typing import TYPE_CHECKING
 
-from polyjax import files, results
+from polyjax import archive, files
+from polyjax.archive import Parts
 from polyjax.checks import a_path, require
-from polyjax.results import Parts, Refined, Results
+from polyjax.results import Results, load
 from polyjax.runs import provenance
 from polyjax.runs.executors import WorkersLost
 from polyjax.runs.folder import directory
@@ -17,10 +21,14 @@ from polyjax.runs.folder.directory import Directory, folder, refuse_other
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.lanes import Lanes, bands, names_in_results
 from polyjax.runs.progress import say
-from polyjax.runs.run import begin, check, config, train, workers_of
+from polyjax.runs.run import begin, check, config, train
 from polyjax.runs.sizes import by_size
-from polyjax.runs.stages import Run
-from polyjax.sweep import Sweep
+from polyjax.runs.workers import workers_of
+
+if TYPE_CHECKING:
+    from polyjax.runs.stages import Run
+    from polyjax.selection import Refined
+    from polyjax.sweep import Sweep
 
 
 def run_to_file(
@@ -75,7 +83,7 @@ def _sizes_to_file(sweep: Sweep, path: Path, executor: Executor | None, progress
         if progress:
             say(f"{path}: {name}")
         run_to_file(part, file, progress, executor=executor, timing=timing)
-        return results.load(file)
+        return load(file)
 
     by_size(sweep, train).save(path)
     rmtree(beside)
@@ -98,7 +106,7 @@ def _accept(path: Path, sweep: Sweep) -> None:
     """Say that the results file is there. Raises ValueError where it is of another configuration."""
     here = sweep.describe()
     try:
-        there = results.configuration(path)
+        there = archive.configuration(path)
     except ValueError as error:
         raise ValueError(f"{error}; restart=True replaces it") from error
     refuse_other({key: value for key, value in there.items() if key in here}, here, str(path))
@@ -132,4 +140,4 @@ def _write(path: Path, trained: Run, lanes: Lanes, refined: Refined | None, besi
     lengths = axes.size(axes.stored)
     arrays = {name: Parts(bands(lanes, name), lengths, 2) for name in names_in_results(trained.sweep)}
     refined = refined and refined.each(lambda a: a.reshape(*lengths, *a.shape[2:]))
-    results.write(path, config(trained), axes.values, axes.stored, arrays, refined, beside=beside)
+    archive.write(path, config(trained), axes.values, axes.stored, arrays, refined, beside=beside)

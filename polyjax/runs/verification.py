@@ -3,29 +3,33 @@
 Axis letters: C cells, R restarts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from operator import attrgetter
 from os import PathLike
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.axes import Axes
 from polyjax.checks import whole
-from polyjax.configuration import check_same
-from polyjax.engine import choice, evaluation, execution, polish
+from polyjax.differences import check_same
+from polyjax.engine import choice, evaluation, polish
 from polyjax.engine.keys import keys
-from polyjax.engine.outcome import Outcome, of_names
-from polyjax.engine.training import Training
+from polyjax.engine.outcome import Outcome, of_names, outcome_of
 from polyjax.results import Results, load
 from polyjax.runs.attempts import train, training_of
 from polyjax.runs.grid import Chunk, holder, rectangles
 from polyjax.runs.sizes import parts
 from polyjax.runs.work import Setting
 from polyjax.sweep import Sweep
+
+if TYPE_CHECKING:
+    from polyjax.axes import Axes
+    from polyjax.engine.training import Training
 
 # Of capacities, and of losses relatively. On the machine that trained a file the bits are the same; other devices and
 # versions round differently, which training contracts to far less than this except next to a phase boundary.
@@ -139,7 +143,7 @@ def _of_weights(
     rows, columns = (np.repeat(a[:, None], loss.shape[1], axis=1) for a in (row, column))
     lane = axes.of_cells(rows, columns, judged.lane_axes)
     end, key = of_names(jax.tree.map(jnp.asarray, params), judged.one), keys(sweep.seed).evaluate
-    found = execution.outcome(judged, end, lane, evaluation.compiled(judged)(end, lane, axes.of_row(row), key))
+    found = outcome_of(judged, end, lane, evaluation.compiled(judged)(end, lane, axes.of_row(row), key))
     of_capacity = _apart(capacity, found.capacity).max((1, 2))
     of_losses = (_apart(rank_loss, found.rank_loss, relative=True), _apart(loss, found.loss, relative=True))
     return np.maximum(of_capacity, np.maximum(*of_losses).max(1))

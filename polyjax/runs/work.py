@@ -3,19 +3,23 @@
 Axis letters: G rows of a chunk, L lanes in each.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from polyjax.engine import keys
-from polyjax.engine.devices import Program
-from polyjax.engine.keys import Keys
 from polyjax.engine.training import LARGEST_LANES, Training
 from polyjax.runs.grid import Grid
-from polyjax.runs.store import Arrays
-from polyjax.sweep import Sweep
 from polyjax.toy.model import n_weights
+
+if TYPE_CHECKING:
+    from polyjax.engine.devices import Program
+    from polyjax.engine.keys import Keys
+    from polyjax.runs.store import Arrays
+    from polyjax.sweep import Sweep
 
 Shape = tuple[int, int]  # [G, L]
 
@@ -55,7 +59,7 @@ class Lanes(Protocol):
     def shape(self) -> Shape:
         """[G, L]"""
 
-    def part(self, rows: slice, lanes: slice) -> "Lanes":
+    def part(self, rows: slice, lanes: slice) -> Lanes:
         """Return some rows of the chunk, and some lanes of each."""
 
 

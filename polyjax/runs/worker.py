@@ -1,38 +1,26 @@
 """A process's part in runs: what it was told, what it has compiled, and how many lanes its device has memory for."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import ceil, prod
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from polyjax.engine import choice, devices, timing
+from polyjax.engine import devices, timing
 from polyjax.engine.devices import compile_ahead
 from polyjax.runs import provenance
 from polyjax.runs.grid import Window, windows
-from polyjax.runs.store import Arrays
 from polyjax.runs.work import Done, Lanes, Setting, Shape, Work
-from polyjax.sweep import Sweep
+
+if TYPE_CHECKING:
+    from polyjax.runs.store import Arrays
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # in the errors of accelerators and of CPUs
-
-
-class Suited(NamedTuple):
-    """What suits a process and its devices."""
-
-    engine: str
-    chunk: int  # lanes trained at once
-    at_once: int  # chunks
-
-
-def suited(sweep: Sweep) -> Suited:
-    """Return how this process would run a sweep."""
-    devices.keep_programs()
-    engine = choice.with_engine(sweep.training).engine
-    return Suited(engine, devices.default_chunk(prod(sweep.shape)), devices.workers())
 
 
 class Worker:

@@ -10,20 +10,14 @@ from jax.extend.core import Literal
 
 from polyjax.checks import require
 from polyjax.toy.activations import Activation, find_activation
-from polyjax.toy.distributions import Distribution
+from polyjax.toy.distributions import UNIFORM_SIGNED, Distribution
 from polyjax.toy.model import EMBEDDING, Model, Parameters, has_scale
 from polyjax.toy.models import Anthropic, Redwood, function_name
+from polyjax.tracing import traced
 
 # Names of other arrays in results, or in the files that become results.
 TAKEN = ("config", "about", "capacity", "rank_loss", "loss", "loss_se", "settled", "converged", "attempt", EMBEDDING)
 TAKEN_BY_DIAGRAMS = ("gain", "excess", "spectrum", "before", "after", "params")
-
-BRANCHES = "branches on a value, where jnp.where would do"
-WORDS: dict[type[Exception], str] = {  # of JAX's errors that say little to who has not read of tracing
-    jax.errors.TracerBoolConversionError: BRANCHES,
-    jax.errors.TracerArrayConversionError: "needs NumPy arrays, where jax.numpy would do",
-    jax.errors.ConcretizationTypeError: "needs the value of an array, which is not known when it is compiled",
-}
 
 
 def check_model(model: Any) -> None:
@@ -40,7 +34,10 @@ def check_model(model: Any) -> None:
     params = traced(f"{name}.init", model.init, jax.eval_shape(lambda: jax.random.key(0)))
     _check_params(name, params)
     vector = jax.ShapeDtypeStruct((model.n_features,), np.float32)
-    _check_number(name, model, params, vector)
+    _check_number(f"{name}.loss", model.loss, params, vector, vector)
+    if model.has_closed_form:
+        moments = jax.eval_shape(UNIFORM_SIGNED.active_moments, jax.ShapeDtypeStruct((), np.float32))
+        _check_number(f"{name}.expected_loss", model.expected_loss, params, vector, moments)
     W = traced(f"{name}.embedding", model.embedding, params)
     is_matrix = getattr(W, "ndim", 0) == 2 and W.shape[0] >= 1 and W.shape[1] == n
     require(is_matrix, f"{name}.embedding", f"return W [D, {n}], a column for every feature", _shown(W))
@@ -63,12 +60,12 @@ def _check_params(name: str, params: Parameters) -> None:
         require(not taken, f"{name}.init", "name no parameter as other arrays in the results", field)
 
 
-def _check_number(name: str, model: Model, params: Parameters, vector: Any) -> None:
-    """Raise ValueError unless the loss is one number that can be differentiated."""
-    loss = traced(f"{name}.loss", model.loss, params, vector, vector)
-    is_number = getattr(loss, "shape", None) == () and jnp.issubdtype(loss.dtype, jnp.floating)
-    require(is_number, f"{name}.loss", "return one real number", _shown(loss))
-    traced(f"{name}.loss", jax.grad(model.loss), params, vector, vector)
+def _check_number(name: str, loss: Callable[..., Any], *arguments: Any) -> None:
+    """Raise ValueError unless a loss is one number that can be differentiated."""
+    found = traced(name, loss, *arguments)
+    is_number = getattr(found, "shape", None) == () and jnp.issubdtype(found.dtype, jnp.floating)
+    require(is_number, name, "return one real number", _shown(found))
+    traced(name, jax.grad(loss), *arguments)
 
 
 def check_activation(name: str, f: Activation, n: int) -> None:
@@ -86,23 +83,6 @@ def check_activation(name: str, f: Activation, n: int) -> None:
     moves = any(v in reached for v in slope.outvars if not isinstance(v, Literal))
     if not moves:
         raise ValueError(f"{name} must have a derivative that is not 0 everywhere, as that of {function_name(f)} is")
-
-
-def traced(what: str, f: Callable[..., Any], *arguments: Any) -> Any:
-    """Return the shapes that a function of JAX returns. Raises ValueError in words that name it where it fails."""
-    try:
-        return jax.eval_shape(lambda *given: f(*given), *arguments)  # ufuncs of NumPy cannot be kept
-    except Exception as error:  # whatever the user's code raises
-        must = "must be made of jax.numpy operations, for shapes as the contract of Model has them"
-        raise ValueError(f"{what} {must}, but {explained(error)}") from error
-
-
-def explained(error: Exception) -> str:
-    """Return what the user's code does, by the error that tracing it ends in."""
-    words = next((words for kind, words in WORDS.items() if isinstance(error, kind)), None)
-    if "truth value of an array" in str(error):  # of more than one number
-        words = BRANCHES
-    return words or f"raises {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def _shown(value: Any) -> Any:

@@ -3,6 +3,8 @@
 Axis letters: N features, M masks, B samples.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +16,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from polyjax.checks import require, with_suggestions
-from polyjax.toy.activity import INDEPENDENT, Activity, Independent, along, each
+from polyjax.toy.activity import INDEPENDENT, Activity, Drawn, Independent, along, each
 from polyjax.toy.distributions import Distribution, Moments
 
 LARGEST_IMPORTANCE = 1e12  # beyond, float32 overflows
+MOST_MASKS = 512  # that are gone through one by one
 
 
 @with_suggestions({"sparsity": "density, which is 1 - sparsity"})
@@ -75,7 +78,11 @@ class Features:
         alike = isinstance(self.activity, Independent) and np.ndim(self.density) == 0
         return alike and not isinstance(self.distribution, tuple)
 
-    def of(self, n: int, distribution: Distribution) -> "Features":
+    def have_few_masks(self, n: int) -> bool:
+        """Say whether the activity masks of n features are few, and their probabilities known."""
+        return 2**n <= MOST_MASKS and not isinstance(self.activity, Drawn)
+
+    def of(self, n: int, distribution: Distribution) -> Features:
         """Return the same features where a distribution was left out. Raises ValueError unless they are n."""
         for name in ("density", "importance"):
             shape = np.shape(getattr(self, name))

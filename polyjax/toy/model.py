@@ -10,7 +10,7 @@ import jax
 from jax import Array
 from jax import numpy as jnp
 
-from polyjax.toy.distributions import UNIFORM_SIGNED, Distribution
+from polyjax.toy.distributions import UNIFORM_SIGNED, Distribution, Moments
 
 EMBEDDING = "embedding"  # the name of an embedding that is no parameter, among the parameters of a network
 
@@ -42,7 +42,8 @@ class Model(ABC):
                 return params.encoder
 
     It must have `n_features`, `init` and `loss`, and `embedding` unless the embedding is the parameter W. It may have a
-    `distribution` and, where a parameter W [D, N] is the embedding, a `scale`. All methods are traced by JAX: they are
+    `distribution`, where a parameter W [D, N] is the embedding a `scale`, and an `expected_loss`, by which
+    `objective="expected"` trains where `has_closed_form` says so. All methods are traced by JAX: they are
     made of `jax.numpy` operations and do not branch on values. A sweep refuses a model that breaks this contract.
     """
 
@@ -66,6 +67,16 @@ class Model(ABC):
         """Return how long the embeddings of features of importance v [N] are, about, [N]; by default 1. The columns of
         the parameter W are trained in these units."""
         return jnp.ones_like(importance)
+
+    @property
+    def has_closed_form(self) -> bool:
+        """Say whether the model's `expected_loss` is its population loss; by default not, as it has none."""
+        return False
+
+    def expected_loss(self, params: Parameters, importance: Array, moments: Moments) -> Array:
+        """Return the population loss, one number, for independent features with these moments, each [] or [N]. Needed
+        where the model `has_closed_form` alone."""
+        raise NotImplementedError
 
 
 def one_model(model: Model) -> Parameters:

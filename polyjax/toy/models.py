@@ -60,6 +60,11 @@ class Redwood(Model):
         f = find_activation(self.activation)
         return (f(params.W @ x).sum() + params.b - importance @ f(x)) ** 2
 
+    @property
+    def has_closed_form(self) -> bool:
+        """With square activation; not for a subclass, whose `loss` may be another."""
+        return is_own(self) and find_activation(self.activation) is square
+
     def expected_loss(self, params: Params, importance: Array, moments: Moments) -> Array:
         """Return the population loss of the square model for independent features with these moments, [] or [N].
 
@@ -104,6 +109,11 @@ class Anthropic(Model):
         f = find_activation(self.activation)
         return importance @ (f(params.W.T @ (params.W @ x) + params.b) - x) ** 2
 
+    @property
+    def has_closed_form(self) -> bool:
+        """With square activation; not for a subclass, whose `loss` may be another."""
+        return is_own(self) and find_activation(self.activation) is square
+
     def expected_loss(self, params: Params, importance: Array, moments: Moments) -> Array:
         """Return the population loss of the square model for independent features with these moments, [] or [N].
 
@@ -122,12 +132,6 @@ class Anthropic(Model):
 def is_own(model: Model) -> bool:
     """Say whether the model is polyjax's. A subclass, which may compute anything, is not."""
     return type(model) in (Redwood, Anthropic)
-
-
-def has_closed_form(model: Model) -> bool:
-    """Say whether `expected_loss` is the population loss of the model: for the two toy models with square activation,
-    and for no class of the user's, whose `loss` may be another."""
-    return is_own(model) and find_activation(model.activation) is square  # type: ignore[attr-defined]
 
 
 def activation_name(model: Model) -> str:

@@ -11,9 +11,12 @@ The uniform numbers of the first two are quasi-random: every number is uniform, 
 successive steps of training fill the unit interval evenly, so that their errors cancel instead of adding up.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import lgamma
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +24,10 @@ import numpy as np
 from jax import Array, lax
 
 from polyjax.checks import require
-from polyjax.toy.activity import Drawn
 from polyjax.toy.distributions import Batch
-from polyjax.toy.features import Features
 
-LARGEST_ENUMERATED = 512  # masks
+if TYPE_CHECKING:
+    from polyjax.toy.features import Features
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Sampler:
         """Raise ValueError unless the sampler can draw these features."""
         alike = self.name != "stratified" or features.are_alike
         require(alike, "sampler", "be enumerated or iid where features are not alike and independent", self.name)
-        known = self.name != "enumerated" or can_enumerate(features, self.n_features)
+        known = self.name != "enumerated" or features.have_few_masks(self.n_features)
         require(known, "sampler", "be iid where the probabilities of the masks are not known", self.name)
 
     @property
@@ -71,14 +73,9 @@ class Sampler:
 def default_sampler(features: Features, n_features: int, batch: int) -> str:
     """Return `enumerated` where the batch has room for every mask, else `stratified`, or `iid` where features are not
     alike."""
-    if 2**n_features <= batch and can_enumerate(features, n_features):
+    if 2**n_features <= batch and features.have_few_masks(n_features):
         return "enumerated"
     return "stratified" if features.are_alike else "iid"
-
-
-def can_enumerate(features: Features, n_features: int) -> bool:
-    """Say whether the masks are few, and their probabilities known."""
-    return 2**n_features <= LARGEST_ENUMERATED and not isinstance(features.activity, Drawn)
 
 
 def sequence(features: Features, n_features: int, shift: Array, index: Array) -> Batch:

@@ -1,5 +1,7 @@
 """Runs of sweep.py as a user would start them, each in a folder of its own, and what is expected of them."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil
@@ -74,7 +76,7 @@ class Place:
     def chunks(self, stage: str = "") -> list[Path]:
         return sorted(self.run.glob(f"{stage}*-*.npz"))
 
-    def copied(self, place: "Place") -> "Place":
+    def copied(self, place: Place) -> Place:
         """Puts what another place has into this one."""
         shutil.copytree(place.folder, self.folder, dirs_exist_ok=True)
         return self

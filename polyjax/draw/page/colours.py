@@ -1,7 +1,9 @@
 """Colours of the quantities that a page can show, over all panels."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -9,7 +11,9 @@ from bokeh.models import BasicTicker, ColorBar, ColorMapper, FixedTicker, Linear
 from matplotlib.colors import to_hex
 
 from polyjax.draw.style import CAPACITY_MAP, ERROR_MAP, integers
-from polyjax.results import Results
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
 
 SETTLED = ["#d55e00", "#a9c4d8"]  # not, settled
 MISSING = "#dddddd"

@@ -4,8 +4,10 @@ A diagram has one unit a cell on both axes, so that any values, in any order and
 ticks are where their values are.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bokeh.models import (
@@ -28,8 +30,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from polyjax.draw.page.colours import bar
 from polyjax.draw.scales import FEW, Scale
 from polyjax.draw.style import SIGNED_MAP
-from polyjax.results import Results
 from polyjax.theory import grid
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
 
 TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
 SIDE, HEIGHT = 300, 230  # pixels of the smaller pictures

@@ -5,16 +5,21 @@ are 16-bit fractions of 1, and embeddings of the network that is shown 16-bit fr
 restarts a page has capacities and losses.
 """
 
+from __future__ import annotations
+
 from base64 import b64encode
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from polyjax.draw import shapes, slices
 from polyjax.draw.arrows import projected
 from polyjax.draw.scales import Scale
-from polyjax.results import Results, Selection
 from polyjax.theory import grid
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
+    from polyjax.selection import Selection
 
 FULL = 2**16 - 1  # stands for a capacity of 1
 LARGEST = 2**15 - 1  # stands for the largest entry of an embedding

@@ -5,8 +5,10 @@ the step's number decide alone, such as the target or the learning rate, is comp
 for every lane. Parameters, gradients and the optimiser's state are lists of the entries of every leaf.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +17,15 @@ import optax
 from jax import Array, lax
 
 from polyjax.engine import cells
-from polyjax.engine.cells import Coordinates, at, names_of, over_rows
+from polyjax.engine.cells import NUMBER, Coordinates, at, names_of, over_rows
 from polyjax.engine.fused.vectors import on_vectors
-from polyjax.engine.lanes import NUMBER, entries, exact_terms, gradient_terms
+from polyjax.engine.lanes import entries, exact_terms, gradient_terms
 from polyjax.engine.optimizers import depends_on_lane
-from polyjax.engine.training import Training, lane_shapes, row_shapes
 from polyjax.engine.unroll import Staged, scalars_of, split, unroll
 from polyjax.toy.model import Parameters, has_scale
+
+if TYPE_CHECKING:
+    from polyjax.engine.training import Training
 
 Entries = list[list[Any]]  # of every leaf
 
@@ -35,7 +39,7 @@ class Program:
 
     def __init__(self, training: Training) -> None:
         self.training, self.one = training, training.one
-        self.lane, self.example = lane_shapes(training), cells.example(training.optimizer)
+        self.lane, self.example = training.lane_shapes, cells.example(training.optimizer)
         self.state = jax.eval_shape(self.example.init, self.one)
         self.of_lane = jax.tree.leaves(depends_on_lane(training.optimizer, self.one))
         self.gradient = _gradient_stages(training, self.one)
@@ -100,10 +104,10 @@ class Program:
 def _gradient_stages(training: Training, one: Parameters) -> Staged:
     """Return the gradient with respect to the weights, from the data of one sample, ([x_1, ..., x_N], weight), and from
     (the parameters, the lane's coordinates). For the expected objective the data are `entries` of the exact ones."""
-    lane, n = lane_shapes(training), training.one_model.n_features
+    lane, n = training.lane_shapes, training.one_model.n_features
     model = scalars_of(one), lane
     if training.objective == "expected":
-        data = jax.eval_shape(training.exact_data, row_shapes(training))
+        data = jax.eval_shape(training.exact_data, training.row_shapes)
         return _for_kernel(exact_terms(training.loss, one, lane, data), scalars_of(data), model)
     return _for_kernel(gradient_terms(training.sample_loss, one, lane, n), ([NUMBER] * n, NUMBER), model)
 
@@ -113,7 +117,7 @@ def scale_entries(training: Training, lane: Coordinates) -> list[Any]:
     where it does not depend on them; nothing for a model that has none."""
     if not has_scale(training.one_model):
         return []
-    shapes = lane_shapes(training)
+    shapes = training.lane_shapes
     unrolled = unroll(training.scale, shapes)
     return on_vectors(lambda lane: unrolled(*entries(lane))[0], shapes)(lane)
 

@@ -5,11 +5,13 @@ computed there too. Axis letters: P rows, L lanes a row, M lanes of all rows, ea
 blocks, K steps, B samples a step, Q numbers a sample, R numbers a step, S numbers that a lane carries on.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +19,14 @@ import numpy as np
 from jax import Array, lax
 
 from polyjax.engine import devices, lanes, optimizers, training
-from polyjax.engine.cells import Coordinates
 from polyjax.engine.fused.kernels import LANES, Kernel, Step, sum_over
 from polyjax.engine.fused.step import Entries, Program, scale_entries
 from polyjax.engine.training import Trained, Training
 from polyjax.engine.unroll import scalars_of
-from polyjax.toy.model import Parameters
+
+if TYPE_CHECKING:
+    from polyjax.engine.cells import Coordinates
+    from polyjax.toy.model import Parameters
 
 OLDEST_JAX = (0, 11)
 OLDEST_GPU = 9.0  # compute capability: Hopper, the first that Mosaic GPU compiles for

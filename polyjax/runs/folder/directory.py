@@ -4,21 +4,25 @@ Every file is whole or not there, and one process writes. Chunk files are `.npz`
 checksums are zip's.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from polyjax import files
-from polyjax.configuration import differences
+from polyjax.differences import differences
 from polyjax.runs import provenance
 from polyjax.runs.folder import manifest
 from polyjax.runs.folder.lock import Held
 from polyjax.runs.progress import say
-from polyjax.runs.store import Arrays
+
+if TYPE_CHECKING:
+    from polyjax.runs.store import Arrays
 
 LOCK = "lock"
 CHUNKS = "[a-z]*-[0-9][0-9][0-9][0-9][0-9][0-9]*.npz"  # of all stages (see `store.names`)
@@ -40,7 +44,7 @@ class Directory:
         self._config = config
         self._made: set[str] = set()  # how outcomes were made that this run uses
 
-    def __enter__(self) -> "Directory":
+    def __enter__(self) -> Directory:
         """Raises ValueError where another process is at work here."""
         files.make_folder(self.folder.parent)
         self._writing(self._hold)

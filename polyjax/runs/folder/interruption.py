@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM as requests to stop at the next good moment."""
 
+from __future__ import annotations
+
 import os
 import signal
 import threading
@@ -38,7 +40,7 @@ class Requests:
         assert self.number is not None
         return Interrupted(self.number, f"stopped. {progress}; {self._how_to_continue}")
 
-    def __enter__(self) -> "Requests":
+    def __enter__(self) -> Requests:
         self._before = _handled(SIGNALS, self._note)
         return self
 

@@ -1,22 +1,76 @@
-"""What workers do to polish a diagram: attempts at minimising, and the evaluation before and after.
+"""What workers do with cells that are continued from solutions: rank these, polish them, and evaluate what comes out.
 
 Axis letters: G rows of a chunk, L jobs in each, n parameters.
 """
 
+from __future__ import annotations
+
+from functools import partial
 from math import prod
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.engine import certificate, evaluation, execution, polish
-from polyjax.engine.cells import Coordinates
-from polyjax.engine.devices import Program
+from polyjax.engine import certificate, evaluation, polish, timing
+from polyjax.engine.outcome import of_names, outcome_of
 from polyjax.engine.training import Training, argument_shapes, scales
-from polyjax.runs.continuation import Cells, rank, rank_programs, start
-from polyjax.runs.store import Arrays
 from polyjax.runs.work import Setting, Shape, Work
 from polyjax.toy.model import Parameters, n_parameters
+
+if TYPE_CHECKING:
+    from polyjax.engine.cells import Coordinates
+    from polyjax.engine.devices import Program
+    from polyjax.runs.jobs import Cells
+    from polyjax.runs.store import Arrays
+
+TILES = (evaluation.FINE.tiles, 64)  # on which solutions are ranked at first, and again where that leaves it open
+
+
+def start(
+    setting: Setting, fixed: Training, cells: Cells
+) -> tuple[Parameters, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the parameters [G, L, ...] from which cells start, and the coordinates [G, L] of their lanes and [G] of
+    their rows.
+
+    A neighbour's embeddings are rescaled to the lengths that they would have here: what is optimal for one importance
+    can be hundreds of times worse than the optimum for the next where a feature is important.
+    """
+    params = of_names(jax.tree.map(jnp.asarray, cells.params), fixed.one)
+    here = coordinates(setting, fixed, cells)
+    if cells.origin is None:
+        return params, *here
+    there = setting.sweep.layout.of_cells(*cells.origin, fixed.lane_axes)
+    return _rescaled(fixed, params, there, here[0]), *here
+
+
+@partial(jax.jit, static_argnums=0)
+def _rescaled(fixed: Training, params: Parameters, there: Coordinates, here: Coordinates) -> Parameters:
+    """Return parameters [G, L, ...] of lanes `there` as they would be `here`."""
+    a, scale = scales(fixed, params, there), scales(fixed, params, here)
+    if a is None or scale is None:
+        return params
+    ratio = jnp.where((a > 0) & (scale > 0), scale / jnp.where(a > 0, a, 1), 1)
+    return params._replace(W=params.W * ratio[..., None, :])
+
+
+def coordinates(setting: Setting, fixed: Training, cells: Cells) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the coordinates of lanes [G, L] and those of their rows [G]."""
+    axes, row = setting.sweep.layout, np.broadcast_to(cells.row[:, None], cells.shape)
+    return axes.of_cells(row, cells.column, fixed.lane_axes), axes.of_row(cells.row)
+
+
+def rank(setting: Setting, fixed: Training, cells: Cells, attempt: int) -> Arrays:
+    """Return the ranking loss [G, L] of the solutions that cells start from, in the attempt at it of this number."""
+    key, tiles = setting.keys.evaluate, np.int32(TILES[attempt])
+    with timing.part("evaluation"):
+        return {"rank_loss": np.asarray(evaluation.compiled_rank(fixed)(*start(setting, fixed, cells), key, tiles))}
+
+
+def rank_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
+    """Return what `rank` runs on [G, L] lanes."""
+    return [evaluation.rank_program(fixed, shape)]
 
 
 def polished(setting: Setting, _: int = 0) -> Training:
@@ -45,14 +99,14 @@ def ranked(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
     """Return the outcome of cells' parameters, whose ranking loss stands for the one that is reported."""
     params, lane, row = start(setting, fixed, cells)
     found = evaluation.ranked(fixed, params, lane, row, setting.keys.evaluate)
-    return execution.outcome(fixed, params, lane, found).arrays()
+    return outcome_of(fixed, params, lane, found).arrays()
 
 
 def judged(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
     """Return the outcome of cells' parameters."""
     params, lane, row = start(setting, fixed, cells)
     found = evaluation.evaluated(fixed, params, lane, row, setting.keys.evaluate)
-    return execution.outcome(fixed, params, lane, found).arrays()
+    return outcome_of(fixed, params, lane, found).arrays()
 
 
 def judge_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
