@@ -68,6 +68,7 @@ def test_importances_of_two_features_are_axes():
 # --- the same as with constants
 
 
+@pytest.mark.slow
 def test_hyperparameters_of_the_optimiser_are_axes():
     rates, decays = [0.01, 0.03], [0.0, 0.01, 0.1]
     sweep = Sweep(
@@ -141,6 +142,7 @@ def test_the_order_of_the_axes_changes_nothing_but_that_of_the_arrays():
         assert np.moveaxis(getattr(other, name), 0, 1).tobytes() == np.ascontiguousarray(getattr(found, name)).tobytes()
 
 
+@pytest.mark.slow
 def test_any_axes_survive_the_file_and_a_run_with_one(tmp_path):
     sweep = replace(DECAY, polish=True, refine=1)
     in_memory = silent(sweep)
@@ -186,6 +188,7 @@ def gram(results):
     return np.swapaxes(W, -1, -2) @ W
 
 
+@pytest.mark.slow
 def test_correlated_pairs_are_side_by_side_and_anticorrelated_ones_antipodal():
     """As Elhage et al. 2022 found them."""
     pairs = [(0, 1), (2, 3)]
@@ -305,6 +308,7 @@ def test_features_that_are_out_of_range_in_some_cell_are_refused_before_any_work
         silent(sweep)
 
 
+@pytest.mark.slow
 def test_laws_of_unknown_probability_are_sampled_even_by_polishing():
     features = lambda p: Features(p, activity=activity.Drawn(lambda u, p: u < p))  # noqa: E731
     sweep = Sweep(Redwood(3, 2), axes={"p": [0.2, 0.5]}, features=features, polish=True, **FEW)

@@ -266,6 +266,7 @@ def test_bounds_of_an_accelerator_are_those_worked_out_by_hand():
     assert found.rate == pytest.approx(13.78, rel=1e-3)  # memory bounds it
 
 
+@pytest.mark.slow
 def test_large_models_are_compared_with_the_peers_that_are_installed(monkeypatch):
     monkeypatch.setattr(large, "PEER_OPERATIONS", 1)
     monkeypatch.setattr(large, "OPERATIONS", 1)

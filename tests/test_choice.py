@@ -27,6 +27,7 @@ def test_equal_configurations_share_one_program():
     assert execution.compiled(one) is not execution.compiled(configuration(Redwood(3, 2, "relu"), "arrays"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [Redwood(4, 2), Anthropic(4, 2, "gelu")], ids=str)
 def test_fast_math_changes_no_phase_diagram(model, monkeypatch):
     sweep = polyjax.Sweep(model, density=[0.03, 0.2, 1.0], importance=np.geomspace(0.1, 10, 5), steps=500)

@@ -68,6 +68,7 @@ def test_a_run_to_a_file_is_the_run_in_memory_for_such_a_model(untied, tmp_path)
         np.testing.assert_array_equal(a, results.refined.arrays()[name])
 
 
+@pytest.mark.slow
 def test_all_engines_agree_on_such_a_model():
     ends = {}
     for engine in ("arrays", "lanes"):
@@ -79,6 +80,7 @@ def test_all_engines_agree_on_such_a_model():
         np.testing.assert_allclose(a, ends["lanes"][name], atol=2e-5)  # rounding over 40 steps
 
 
+@pytest.mark.slow
 def test_two_neurons_a_feature_compute_the_absolute_value_and_one_does_not():
     sweeps = (Sweep(type(ABSOLUTE.model)(2, D), **SMALL, steps=2000) for D in (2, 4))
     few, enough = (polyjax.run(sweep, progress=False).select("best").loss[0, 0] for sweep in sweeps)
@@ -87,6 +89,7 @@ def test_two_neurons_a_feature_compute_the_absolute_value_and_one_does_not():
     assert few > 0.01 * variance
 
 
+@pytest.mark.slow
 def test_a_loss_of_power_2_is_the_papers():
     # With the same initial weights and samples: the two losses are the same function.
     square = Sweep(type(POWER.model(2.0))(2, 1), [0.2, 0.9], [0.5, 2.0], restarts=2, steps=50, retries=0)
@@ -145,6 +148,7 @@ class Linear(Good):
         return importance @ ((A @ mean) ** 2 + A**2 @ variance)
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_is_trained_on_its_closed_form():
     sampled = Sweep(Linear(), [0.2, 0.7], [0.5, 2.0], distribution=Anthropic.distribution, restarts=2, steps=300)
     expected = polyjax.run(replace(sampled, objective="expected"), progress=False)

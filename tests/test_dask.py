@@ -60,6 +60,7 @@ def test_workers_give_the_file_of_a_run_without_them(some, whole, tmp_path):
     assert os.listdir(tmp_path) == ["r.npz"]
 
 
+@pytest.mark.slow
 def test_functions_of_a_program_s_own_are_run_by_workers(executor):
     found, expected = (polyjax.run(LAMBDAS, progress=False, executor=each) for each in (executor, None))
     for a, b in ((found.arrays(), expected.arrays()), (found.refined.arrays(), expected.refined.arrays())):

@@ -99,6 +99,7 @@ def test_a_cache_folder_that_cannot_be_written_to_disturbs_nobody(tmp_path):
     run(tmp_path / "results.npz", **nowhere)  # warnings are errors there
 
 
+@pytest.mark.slow
 def test_a_folder_that_the_user_names_is_used_instead(tmp_path):
     named = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "named"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05"}
     run(tmp_path / "results.npz", XDG_CACHE_HOME=str(tmp_path / "user"), **named)

@@ -136,6 +136,7 @@ def test_functions_of_the_users_go_to_workers(remote):
     assert_same(polyjax.run(sweep, progress=False, executor=remote), polyjax.run(sweep, progress=False))
 
 
+@pytest.mark.slow
 def test_workers_polish(remote):
     sweep = polyjax.Sweep(polyjax.Redwood(2, 1), [0.5, 1.0], [0.5, 1.0], restarts=2, steps=20, polish=True)
     assert_same(polyjax.run(sweep, progress=False, executor=remote), polyjax.run(sweep, progress=False))

@@ -290,6 +290,7 @@ def test_a_notebook_shows_the_page_in_a_frame(results):
     assert "<script" not in html  # the page's code is escaped, and so apart from the notebook's
 
 
+@pytest.mark.slow
 def test_a_large_grid_is_a_small_page():
     axes = {"density": np.geomspace(0.01, 1, 40), "importance": np.geomspace(0.1, 10, 50)}
     empty, whole = (len(explore(made(a, restarts=8)).html) for a in ({n: v[:2] for n, v in axes.items()}, axes))

@@ -87,6 +87,7 @@ def test_the_expected_objective_is_finite_in_every_corner():
     assert not results.loss_se.any()
 
 
+@pytest.mark.slow
 def test_retries_and_refining_stay_finite_in_every_corner():
     results = trained(Redwood(3, 3, "square"), retries=1, refine=1)
     assert results.attempt.any()

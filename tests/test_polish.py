@@ -174,6 +174,7 @@ def test_steered_by_a_look_at_the_whole_few_tiles_have_its_loss_and_slope(tiles)
 # --- curvature
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [QUADRATIC, Anthropic(3, 2, "square")], ids=["Redwood", "Anthropic"])
 def test_the_hessian_is_that_of_the_closed_form(model):
     start, importance = starts(model, SHAPE), np.broadcast_to(LANES, SHAPE)

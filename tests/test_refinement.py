@@ -37,6 +37,7 @@ def excess(results, rule):
     return results.select(rule).loss / bound - 1
 
 
+@pytest.mark.slow
 def test_single_restarts_are_worse_than_an_explicit_solution_and_refined_ones_are_not(results):
     assert (excess(results, "best") > 0.05).sum() >= 5  # this grid is known to need refining
     assert excess(results, "refined").max() < 0.01  # the evaluation is good to half of that

@@ -77,6 +77,7 @@ def test_every_size_has_the_bits_of_its_sweep_alone_and_is_filled_up_with_nan(re
     assert "filled up with NaN" in repr(results)
 
 
+@pytest.mark.slow
 def test_cells_with_fewer_features_are_selected_like_others():
     sweep = Sweep(lambda n_features: Redwood(n_features, 2), axes={"n_features": [2, 4], "density": [0.3]}, **SHORT)
     found = polyjax.run(sweep, progress=False)
@@ -145,6 +146,7 @@ def test_features_and_neurons_as_axes_share_their_dimensions_as_theory_says():
         assert np.isnan(capacity[i, j, N:]).all()
 
 
+@pytest.mark.slow
 def test_refined_and_polished_diagrams_of_sizes_are_put_together(tmp_path):
     sweep = Sweep(
         lambda n_neurons: Redwood(2, n_neurons),

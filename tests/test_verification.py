@@ -75,6 +75,7 @@ def test_blocks_that_overlap_are_found_again(tmp_path, chunk):
     assert all(cell.same_bits for cell in verify(tmp_path / "r.npz", ALL))
 
 
+@pytest.mark.slow
 def test_axes_in_another_order_than_the_papers_are_found_again(tmp_path):
     sweep = polyjax.Sweep(polyjax.Redwood(3, 2), axes={"importance": [0.5, 1.0, 2.0], "density": [0.1, 0.4]}, steps=5)
     polyjax.run_to_file(sweep, tmp_path / "r.npz", progress=False)
@@ -192,6 +193,7 @@ def test_info_counts_the_models_of_each_attempt_as_its_bar_does(retries, monkeyp
     assert told == f"{', '.join(words)}; {replaced}"
 
 
+@pytest.mark.slow
 def test_verify_compares_and_exits_with_1_where_cells_differ(saved, results):
     code, out, err = command("verify", saved(), "--cells", 2)
     assert (code, err) == (0, "")
