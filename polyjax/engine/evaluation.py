@@ -61,6 +61,7 @@ class Batches(NamedTuple):
 
 FINE = Batches(16, Quadrature(16, 67, 9, 4096))
 COARSE = Batches(8, Quadrature(16, 37, 28, 2048))  # for what is polished afterwards
+SHORT = Batches(2, Quadrature(16, 0, 0, 512))  # where masks cannot be enumerated, and more follows (see `levels`)
 _ANY = optax.identity()  # in place of the optimizer, which evaluation does not use
 LOSSES = 2**21  # in memory at a time, of lanes
 SAMPLES = 256  # of a lane at a time, on arrays
@@ -126,23 +127,63 @@ def evaluate(training: Training, params: Parameters, lane: Coordinates, row: Coo
     if training.objective == "expected":
         loss = rank(training, params, lane, row, key, 1)
         return Evaluated(loss, loss, jnp.zeros_like(loss))
-    tiles, report = _batches(training)
+    return _evaluated(training, params, lane, row, key, _batches(training))
 
+
+def evaluate_first(
+    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array
+) -> Evaluated:
+    """Evaluate the same on the samples of the first level, where there are `levels`."""
+    return _evaluated(training, params, lane, row, key, SHORT)
+
+
+def _evaluated(
+    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array, batches: Batches
+) -> Evaluated:
+    loss, loss_se = _report(training, params, lane, row, key, batches.report)
+    return Evaluated(rank(training, params, lane, row, key, batches.tiles), loss, loss_se)
+
+
+def report(
+    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array
+) -> tuple[Array, Array]:
+    """Return the `loss` and `loss_se` of `evaluate`."""
+    return _report(training, params, lane, row, key, _batches(training).report)
+
+
+def _report(
+    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array, quadrature: Quadrature
+) -> tuple[Array, Array]:
     def of_shift(number: Array) -> Array:
-        form = partial(report_part, number=number, quadrature=report)
+        form = partial(report_part, number=number, quadrature=quadrature)
         batch = _of_rows(training, row, n_rows(params), jax.random.fold_in(key, 1), form)
         return _losses(training, params, lane, jax.tree.map(lambda a: a[:, None], batch))[0]
 
-    losses = lax.map(of_shift, jnp.arange(report.shifts))  # one after the other, or samples would fill no cache
-    loss_se = losses.std(0, ddof=1) / report.shifts**0.5
-    return Evaluated(rank(training, params, lane, row, key, tiles), losses.mean(0), loss_se)
+    losses = lax.map(of_shift, jnp.arange(quadrature.shifts))  # one after the other, or samples would fill no cache
+    return losses.mean(0), losses.std(0, ddof=1) / quadrature.shifts**0.5
+
+
+def levels(training: Training) -> tuple[int, ...]:
+    """Return the tiles on which restarts are ranked, level by level (see `runs.ranking`): those of `evaluate` at once
+    where masks can be enumerated, whose lattices are other ones for more tiles."""
+    n, last = training.one_model.n_features, _batches(training).tiles
+    if training.objective == "expected" or training.features_at({}).have_few_masks(n):
+        return (last,)
+    return tuple(SHORT.tiles << i for i in range((last // SHORT.tiles).bit_length()))
 
 
 def rank(
-    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array, tiles: ArrayLike
+    training: Training,
+    params: Parameters,
+    lane: Coordinates,
+    row: Coordinates,
+    key: Array,
+    tiles: ArrayLike,
+    since: ArrayLike = 0,
 ) -> Array:
     """Return the loss [P, L] of params [P, L, ...] on a lattice of so many tiles, a power of two: with those of FINE or
-    COARSE the `rank_loss` of `evaluate`, with more a sharper one."""
+    COARSE the `rank_loss` of `evaluate`, with more a sharper one. Where masks cannot be enumerated, the tiles from
+    number `since` on alone may be asked for."""
     if training.objective == "expected":
         return _each_lane(training)(params, lane, over_rows(training.exact_data, row, n_rows(params)))
 
@@ -153,9 +194,9 @@ def rank(
         of_row = lambda row, laid_out: tile(training.features_at(row), n, laid_out, number, of)  # noqa: E731
         batch = jax.vmap(of_row)(row, laid_out)
         batch = Batch(*(a.reshape(rows, PARTS, -1, *a.shape[2:]) for a in batch))
-        return total + _losses(training, params, lane, batch).sum(0) / of
+        return total + _losses(training, params, lane, batch).sum(0) / (of - since)
 
-    return lax.fori_loop(0, of, add, jnp.zeros(jax.tree.leaves(params)[0].shape[:2]))
+    return lax.fori_loop(since, of, add, jnp.zeros(jax.tree.leaves(params)[0].shape[:2]))
 
 
 def _batches(training: Training) -> Batches:
@@ -206,6 +247,14 @@ def evaluated(training: Training, params: Parameters, lane: Coordinates, row: Co
 
 
 @timing.part("evaluation")
+def evaluated_first(
+    training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array
+) -> Evaluated:
+    """Return what the compiled `evaluate_first` does, when it is done, or `evaluate` where there is one level."""
+    return jax.block_until_ready(compiled_first(training)(params, lane, row, key))
+
+
+@timing.part("evaluation")
 def ranked(training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Evaluated:
     """Return the same for what is evaluated again when it is polished: the ranking loss, which stands for the loss that
     is reported."""
@@ -220,14 +269,46 @@ def compiled(training: Training) -> Callable[..., Evaluated]:
     return _compiled(evaluate, replace(training, optimizer=_ANY, steps=0))
 
 
+def compiled_first(training: Training) -> Callable[..., Evaluated]:
+    """Return the jitted `evaluate_first`, or `evaluate` where there is one level, likewise."""
+    if len(levels(training)) == 1:
+        return compiled(training)
+    return _compiled(evaluate_first, replace(training, optimizer=_ANY, steps=0))
+
+
+def compiled_report(training: Training) -> Callable[..., tuple[Array, Array]]:
+    """Return the jitted `report`, likewise."""
+    return _compiled(report, replace(training, optimizer=_ANY, steps=0))
+
+
 def compiled_rank(training: Training) -> Callable[..., Array]:
     """Return the jitted `rank`, likewise."""
     return _compiled(rank, replace(training, optimizer=_ANY, steps=0))
 
 
+def whole_program(training: Training, shape: tuple[int, int]) -> Program:
+    """Return the compiled `evaluate` of [P, L] lanes."""
+    return compiled(training), argument_shapes(training, shape)
+
+
+def first_program(training: Training, shape: tuple[int, int]) -> Program:
+    """Return the compiled `evaluate_first` of [P, L] lanes."""
+    return compiled_first(training), argument_shapes(training, shape)
+
+
 def rank_program(training: Training, shape: tuple[int, int]) -> Program:
     """Return the compiled `rank` of [P, L] lanes."""
     return compiled_rank(training), (*argument_shapes(training, shape), jax.ShapeDtypeStruct((), jnp.int32))
+
+
+class Way(NamedTuple):
+    """How lanes are evaluated once they are trained."""
+
+    evaluated: Callable[[Training, Parameters, Coordinates, Coordinates, Array], Evaluated]
+    program: Callable[[Training, tuple[int, int]], Program]
+
+
+WHOLE, RANKED, FIRST = Way(evaluated, whole_program), Way(ranked, rank_program), Way(evaluated_first, first_program)
 
 
 @lru_cache(maxsize=32)

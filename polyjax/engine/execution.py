@@ -21,9 +21,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from polyjax.embedding.capacity import capacities
-from polyjax.engine import devices, evaluation, lanes, polish, timing, training
+from polyjax.engine import devices, lanes, polish, timing, training
 from polyjax.engine.arrays import train_arrays
 from polyjax.engine.cells import Coordinates, OfAxes, at
+from polyjax.engine.evaluation import FIRST, WHOLE, Way
 from polyjax.engine.fused import training as fused
 from polyjax.engine.keys import Keys, of_coordinates
 from polyjax.engine.outcome import Outcome, embeddings, outcome_of
@@ -72,10 +73,10 @@ def train(
     lane: Coordinates,
     row: Coordinates,
     polished: Training | None = None,
-    ranked: bool = False,
+    way: Way = WHOLE,
 ) -> Outcome:
     """Train and evaluate lanes from parameters [P, L, ...] at the coordinates [P, L] of lanes and [P] of rows; with
-    `polished`, lanes are polished so before they are evaluated; with `ranked`, they are only ranked."""
+    `polished`, lanes are polished so before they are evaluated, in the way given."""
     with timing.part("training"):
         trained = jax.block_until_ready(compiled(fixed)(start, lane, row, keys.draw))
     capacity, settled = measure(fixed.model, trained, lane)
@@ -83,24 +84,29 @@ def train(
     if polished is not None:
         end, settled = polish.settled(polished, end, lane, row, keys.polish)
         capacity = capacities(embeddings(fixed.model, end, lane))
-    evaluate = evaluation.ranked if ranked else evaluation.evaluated
-    evaluated = evaluate(polished or fixed, end, lane, row, keys.evaluate)
+    evaluated = way.evaluated(polished or fixed, end, lane, row, keys.evaluate)
     settled &= polished is not None or fixed.steps > 1  # one step tells nothing of what others would do
     return outcome_of(fixed, end, lane, evaluated, settled, capacity)
 
 
-def training_programs(fixed: Training, shape: tuple[int, int], ranked: bool = False) -> list[Program]:
+def training_programs(fixed: Training, shape: tuple[int, int], way: Way = WHOLE) -> list[Program]:
     """Return what `train` runs on [P, L] lanes."""
     start, lane, _, _ = arguments = argument_shapes(fixed, shape)
-    evaluate = evaluation.rank_program(fixed, shape) if ranked else (evaluation.compiled(fixed), arguments)
-    return [(compiled(fixed), arguments), evaluate, (measure, (fixed.model, Trained(start, start), lane))]
+    return [
+        (compiled(fixed), arguments),
+        way.program(fixed, shape),
+        (measure, (fixed.model, Trained(start, start), lane)),
+    ]
 
 
 def fresh_programs(fixed: Training, axes: Sequence[str], shape: tuple[int, int]) -> list[Program]:
-    """Return the same, and what starts the lanes of cells with these axes."""
+    """Return the same, of which the first evaluation is one, and what starts the lanes of cells with these axes."""
     key, number = argument_shapes(fixed, shape)[-1], jax.ShapeDtypeStruct(shape, jnp.float32)
     restart = jax.ShapeDtypeStruct(shape, jnp.int32)
-    return [*training_programs(fixed, shape), (compiled_initial(fixed), (key, dict.fromkeys(axes, number), restart))]
+    return [
+        *training_programs(fixed, shape, FIRST),
+        (compiled_initial(fixed), (key, dict.fromkeys(axes, number), restart)),
+    ]
 
 
 @partial(jax.jit, static_argnums=0)

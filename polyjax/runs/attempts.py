@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from polyjax.engine import execution, optimizers, polish
+from polyjax.engine.evaluation import FIRST
 from polyjax.runs.grid import Chunk, scattered
 from polyjax.runs.lanes import Lanes, Replaced, stage
 from polyjax.runs.progress import Size
@@ -50,7 +51,7 @@ def train(setting: Setting, fixed: Training, chunk: Chunk, attempt: int) -> Arra
     row, column, restart = setting.grid.place(chunk.lane)
     start = execution.compiled_initial(fixed)(keys.start, axes.of_cells(row, column), restart)
     lane, polished = axes.of_cells(row, column, fixed.lane_axes), polish.of_restarts(fixed, setting.sweep.polish)
-    return execution.train(fixed, keys, start, lane, axes.of_row(chunk.row), polished).arrays()
+    return execution.train(fixed, keys, start, lane, axes.of_row(chunk.row), polished, FIRST).arrays()
 
 
 def programs(setting: Setting, fixed: Training, shape: Shape) -> list[Program]:

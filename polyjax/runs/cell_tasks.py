@@ -114,6 +114,39 @@ def judge_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
     return [(evaluation.compiled(fixed), argument_shapes(fixed, shape))]
 
 
+def judged_restarts(setting: Setting, _: int = 0) -> Training:
+    """Return how all restarts of a sweep are evaluated."""
+    return polish.of_restarts(setting.training, setting.sweep.polish) or setting.training
+
+
+def sharpen(setting: Setting, fixed: Training, cells: Cells, level: int) -> Arrays:
+    """Return the ranking loss [G, L] of parameters on what a level has more samples than the one before."""
+    since, tiles = map(np.int32, evaluation.levels(fixed)[level : level + 2])
+    with timing.part("evaluation"):
+        arguments = *start(setting, fixed, cells), setting.keys.evaluate, tiles, since
+        return {"rank_loss": np.asarray(evaluation.compiled_rank(fixed)(*arguments))}
+
+
+def sharpen_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
+    """Return what `sharpen` runs on [G, L] lanes."""
+    program, arguments = evaluation.rank_program(fixed, shape)
+    return [(program, (*arguments, arguments[-1]))]
+
+
+def report(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
+    """Return the loss [G, L] of parameters that is reported, and its standard error."""
+    with timing.part("evaluation"):
+        found = evaluation.compiled_report(fixed)(*start(setting, fixed, cells), setting.keys.evaluate)
+        return dict(zip(("loss", "loss_se"), map(np.asarray, found), strict=True))
+
+
+def report_programs(_: Setting, fixed: Training, shape: Shape) -> list[Program]:
+    """Return what `report` runs on [G, L] lanes."""
+    return [(evaluation.compiled_report(fixed), argument_shapes(fixed, shape))]
+
+
+SHARPEN = Work(judged_restarts, sharpen, sharpen_programs)
+REPORT = Work(judged_restarts, report, report_programs)
 POLISH, LOOK = Work(polished, attempt_polish, polish_programs), Work(polished, rank, rank_programs)
 RANK, JUDGE = LOOK._replace(do=ranked), Work(polished, judged, judge_programs)
 

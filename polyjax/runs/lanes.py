@@ -31,6 +31,7 @@ class Lanes:
     grid: Grid
     chunks: list[Chunk]
     replaced: list[Replaced] = field(default_factory=list)
+    sharper: dict[str, np.ndarray] = field(default_factory=dict)  # losses [P, V R] that take the place of the first
 
     def __post_init__(self) -> None:
         self._chunks: dict[int, list[tuple[int, Chunk]]] = {}  # by where their densities end
@@ -44,6 +45,8 @@ class Lanes:
 
     def band(self, name: str, rows: slice) -> np.ndarray:
         """Return one array of the outcome, or "attempt", of the lanes of some densities [rows, V R, ...]."""
+        if name in self.sharper:
+            return self.sharper[name][rows]
         parts = []
         for i, chunk in self._chunks[rows.stop]:
             values = self._of_chunk(i, name, chunk)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from polyjax.engine import execution, optimizers
+from polyjax.engine.evaluation import RANKED, WHOLE, Way
 from polyjax.engine.outcome import Outcome, array_names
 from polyjax.runs.cell_tasks import rank, rank_programs, start
 from polyjax.runs.continuation import run_jobs, transplanted
@@ -80,13 +81,16 @@ def _trained(run: Run, round: int, given: Solutions, jobs: Jobs) -> Iterator[tup
 
 def train(setting: Setting, fixed: Training, cells: Cells, _: int) -> Arrays:
     """Continue cells from the solutions that they start from. What is polished afterwards is evaluated there."""
-    ranked = bool(setting.sweep.polish)
-    return execution.train(fixed, setting.keys, *start(setting, fixed, cells), ranked=ranked).arrays()
+    return execution.train(fixed, setting.keys, *start(setting, fixed, cells), way=_way(setting)).arrays()
+
+
+def _way(setting: Setting) -> Way:
+    return RANKED if setting.sweep.polish else WHOLE
 
 
 def programs(setting: Setting, fixed: Training, shape: Shape) -> list[Program]:
     """Return what `train` runs on [G, L] lanes."""
-    return execution.training_programs(fixed, shape, ranked=bool(setting.sweep.polish))
+    return execution.training_programs(fixed, shape, _way(setting))
 
 
 CONTINUE, LOOK = Work(continued, train, programs), Work(continued, rank, rank_programs)

@@ -16,7 +16,7 @@ import numpy as np
 from polyjax.checks import require
 from polyjax.engine.outcome import Outcome
 from polyjax.results import Results
-from polyjax.runs import attempts, executors
+from polyjax.runs import attempts, executors, ranking
 from polyjax.runs.features import check_features
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import Grid, rectangles, windows
@@ -79,6 +79,7 @@ def train(run: Run) -> tuple[Lanes, Refined | None]:
     sweep, lanes = run.sweep, Lanes(run.store, run.grid, rectangles(run.grid, run.shape))
     attempts.first(run, lanes)
     attempts.retry(run, lanes)
+    ranking.rank(run, lanes)
     refined = _finished(run, best(sweep, lanes), lanes) if sweep.refine or sweep.polish else None
     _warn(lanes, refined)
     return lanes, refined

@@ -5,7 +5,7 @@ Axis letters: C cells, R restarts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from operator import attrgetter
 from os import PathLike
@@ -22,7 +22,9 @@ from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome, of_names, outcome_of
 from polyjax.results import Results, load
 from polyjax.runs.attempts import train, training_of
+from polyjax.runs.cell_tasks import judged_restarts
 from polyjax.runs.grid import Chunk, holder, rectangles
+from polyjax.runs.ranking import Losses, sharpened
 from polyjax.runs.sizes import parts
 from polyjax.runs.work import Setting
 from polyjax.sweep import Sweep
@@ -84,9 +86,8 @@ def _verified(results: Results, sweep: Sweep, cells: int, seed: int | None) -> l
     row, column = np.divmod(np.sort(some), V)
     setting = Setting(sweep, choice.with_engine(sweep.training).engine)
     fixed = setting.training
-    trained = polish.of_restarts(fixed, sweep.polish) or fixed
     stored = jax.tree.map(lambda a: axes.folded(a)[row, column], _LANES(results))
-    weights = _of_weights(sweep, trained, row, column, *stored)
+    weights = _of_weights(sweep, judged_restarts(setting), row, column, *stored)
     if results.refined is not None:
         refined = jax.tree.map(lambda a: axes.folded(a)[row, column][:, None], _LANES(results.refined))
         judged = polish.of_cells(fixed, sweep.polish) if sweep.polish else fixed
@@ -110,6 +111,9 @@ def _again(setting: Setting, results: Results, row: np.ndarray, column: np.ndarr
     for number in np.unique(attempt[attempt > 0]).tolist():
         again = Outcome.of(train(setting, training_of(setting, number), Chunk(row, lane), number))
         whole = jax.tree.map(_where(attempt == number), again, whole)
+    judged = judged_restarts(setting)
+    if len(evaluation.levels(judged)) > 1:  # of which training does the first
+        whole = whole._replace(loss=_evaluated(sweep, judged, row, column, whole.params).loss)
     return whole
 
 
@@ -139,14 +143,37 @@ def _of_weights(
 ) -> np.ndarray:
     """Return the largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of
     parameters that are evaluated as `judged` says."""
-    axes = sweep.layout
-    rows, columns = (np.repeat(a[:, None], loss.shape[1], axis=1) for a in (row, column))
-    lane = axes.of_cells(rows, columns, judged.lane_axes)
-    end, key = of_names(jax.tree.map(jnp.asarray, params), judged.one), keys(sweep.seed).evaluate
-    found = outcome_of(judged, end, lane, evaluation.compiled(judged)(end, lane, axes.of_row(row), key))
+    found = _evaluated(sweep, judged, row, column, params)
     of_capacity = _apart(capacity, found.capacity).max((1, 2))
     of_losses = (_apart(rank_loss, found.rank_loss, relative=True), _apart(loss, found.loss, relative=True))
     return np.maximum(of_capacity, np.maximum(*of_losses).max(1))
+
+
+def _evaluated(
+    sweep: Sweep, judged: Training, row: np.ndarray, column: np.ndarray, params: Mapping[str, np.ndarray]
+) -> Outcome:
+    """Return the outcome [C, R, ...] of parameters, evaluated as `judged` says and ranked as a run does it."""
+    axes, key = sweep.layout, keys(sweep.seed).evaluate
+    restarts = len(next(iter(params.values()))[0])
+    rows, columns = (np.repeat(a[:, None], restarts, axis=1) for a in (row, column))
+    lane = axes.of_cells(rows, columns, judged.lane_axes)
+    end = of_names(jax.tree.map(jnp.asarray, params), judged.one)
+    arguments = end, lane, axes.of_row(row), key
+    found = outcome_of(judged, end, lane, evaluation.compiled_first(judged)(*arguments))
+    levels = evaluation.levels(judged)
+    if len(levels) == 1:
+        return found
+
+    def rank(which: np.ndarray, number: int) -> np.ndarray:
+        since, tiles = map(np.int32, levels[number : number + 2])
+        return np.asarray(evaluation.compiled_rank(judged)(*arguments, tiles, since))[which]
+
+    def report(which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        loss, loss_se = map(np.asarray, evaluation.compiled_report(judged)(*arguments))
+        return loss[which], loss_se[which]
+
+    first = Losses(found.rank_loss, found.loss, found.loss_se)
+    return found._replace(**sharpened(first, levels, rank, report)._asdict())
 
 
 def _where(chosen: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from polyjax import files
 
-FORMAT = 3  # another one where stages or their chunks are others than before, so that no run mixes two kinds
+FORMAT = 4  # another one where stages or their chunks are others than before, so that no run mixes two kinds
 
 
 def path(folder: Path) -> Path:
