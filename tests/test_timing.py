@@ -1,5 +1,6 @@
 """Where the time of a run went: sums of seconds by part and stage, the table, and that measuring changes nothing."""
 
+import re
 from dataclasses import replace
 from time import sleep
 
@@ -8,6 +9,8 @@ import pytest
 
 import polyjax
 from polyjax.engine import devices, execution, timing
+from polyjax.engine.drawing import seconds_a_step
+from polyjax.runs import run as run_module
 from polyjax.runs.timing import PARTS, Timing, add
 from polyjax.runs.to_file import run_to_file
 from tests.diverging import DIVERGING
@@ -72,6 +75,29 @@ def test_a_run_tells_where_its_time_went_on_request_and_is_the_same(capfd, tmp_p
     plain = polyjax.run(sweep, progress=False)
     assert "seconds" not in "".join(capfd.readouterr())
     np.testing.assert_array_equal(plain.loss, polyjax.load(path).loss)
+
+
+def test_the_time_of_samples_is_told_apart_where_there_are_any(capfd):
+    polyjax.run(SWEEP, progress=False, timing=True)
+    told = capfd.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"of the training, samples took about \d+\.\d\d, measured apart", told)
+    polyjax.run(replace(SWEEP, objective="expected"), progress=False, timing=True)
+    assert "samples" not in capfd.readouterr().err
+
+
+def test_more_samples_take_longer():
+    # By far, so that no other work on the machine makes it untrue.
+    few, many = (replace(SWEEP, batch=batch, model=polyjax.Redwood(12, 2)).training for batch in (16, 4096))
+    row = {"density": np.array([0.1], np.float32)}
+    assert 0 < 4 * seconds_a_step(few, row, 1) < seconds_a_step(many, row, 1)
+
+
+def test_samples_are_counted_by_rows_and_steps(monkeypatch):
+    runs, begin = [], run_module.begin
+    monkeypatch.setattr(run_module, "begin", lambda *given: runs.append(begin(*given)) or runs[-1])
+    polyjax.run(replace(SWEEP, chunk=2), progress=False)
+    (begun,) = runs
+    assert begun.timing.steps_of_rows == SWEEP.steps * 2 * 2  # two rows, each of two chunks
 
 
 def test_the_time_of_training_is_counted_as_training(capfd, monkeypatch):

@@ -26,7 +26,7 @@ class SweepParser(Parser):
         super().__init__(prog=prog, description=description, allow_abbrev=False)
         self.add_argument("--seed", type=int, default=0, help="of the initialisations and the samples (default: 0)")
         self.add_argument("--restart", action="store_true", help="discard the results or the unfinished run there")
-        timing = "print where the time went: compilation, training, evaluation, polishing, saving"
+        timing = "print where the time went: compilation, samples, training, evaluation, polishing, saving"
         self.add_argument("--timing", action="store_true", help=timing)
         what = "workers that train: a Dask scheduler's, or local:N for N processes here (see docs/clusters.md)"
         self.add_argument("--dask", metavar="ADDRESS", help=what)

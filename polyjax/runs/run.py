@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from polyjax.checks import require
+from polyjax.engine.drawing import seconds_a_step
 from polyjax.engine.outcome import Outcome
 from polyjax.results import Results
 from polyjax.runs import attempts, executors, ranking
@@ -49,7 +50,7 @@ def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, t
         lanes, refined = train(trained)
     arrays = {name: np.concatenate([*bands(lanes, name)]) for name in names_in_results(sweep)}
     if timing:
-        say(trained.timing.table())
+        say(where_time_went(trained))
     return Results.of_run(sweep.layout, arrays, config(trained), refined)
 
 
@@ -107,6 +108,16 @@ def _warn(lanes: Lanes, refined: Refined | None) -> None:
         say("warning: no model has settled, so that the diagram shows unfinished training; more steps may help")
     else:
         say("warning: every model ended in infinities or NaN, so that the diagram is empty; smaller steps may help")
+
+
+def where_time_went(run: Run) -> str:
+    """Return a table of the seconds that the stages of a run took, and what drawing samples takes of the training."""
+    table = run.timing.table()
+    if run.sweep.objective == "expected" or not run.timing.steps_of_rows:
+        return table
+    rows = run.shape[0]
+    each = seconds_a_step(run.training, run.sweep.layout.of_row(np.arange(rows)), rows) / rows
+    return f"{table}\nof the training, samples took about {each * run.timing.steps_of_rows:.2f}, measured apart"
 
 
 def config(run: Run) -> dict[str, Any]:

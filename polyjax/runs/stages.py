@@ -67,6 +67,7 @@ class Run(Setting):
         shown = Progress(title, size, self.progress)
         with shown as bar, self.timing.stage(title) as seconds:
             bar.done(size.units * saved // len(chunks), 0)
+            seconds["steps of rows"] += size.steps * len(missing) * chunks[0].shape[0]
             look = lambda in_hand: bar.tell(self.workers.words(in_hand))  # noqa: E731
             with closing(answers(self.workers, tasks, self.requests.stopping, look)) as found:
                 for n, (i, done) in enumerate(found, 1):

@@ -31,6 +31,11 @@ class Timing:
         finally:
             seconds["from begin to end"] += perf_counter() - begin
 
+    @property
+    def steps_of_rows(self) -> float:
+        """How often the samples of a row were drawn for a step of training."""
+        return sum(seconds["steps of rows"] for seconds in self._stages.values())
+
     def table(self) -> str:
         """Return the seconds as a table, those of workers added up."""
         total = perf_counter() - self._begin

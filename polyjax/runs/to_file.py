@@ -21,7 +21,7 @@ from polyjax.runs.folder.directory import Directory, folder, refuse_other
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.lanes import Lanes, bands, names_in_results
 from polyjax.runs.progress import say
-from polyjax.runs.run import begin, check, config, train
+from polyjax.runs.run import begin, check, config, train, where_time_went
 from polyjax.runs.sizes import by_size
 from polyjax.runs.workers import workers_of
 
@@ -130,7 +130,7 @@ def _train_to_file(
             lanes, refined = train(trained)
             store.finish(lambda beside: _write(path, trained, lanes, refined, beside))
             if timing:
-                say(trained.timing.table())
+                say(where_time_went(trained))
     except WorkersLost as error:
         raise WorkersLost(f"{error}. What was saved is safe; {how_to_continue}") from error
 
