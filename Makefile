@@ -17,8 +17,9 @@ ifeq ($(origin VENV), undefined)
 endif
 RUN := $(VENV)/bin/python
 
-# What a results file depends on; the other modules only draw or check it.
-TRAINING := polyjax/checks.py polyjax/files.py polyjax/results.py polyjax/sweep.py polyjax/embedding/capacity.py \
+# What a results file depends on; the other modules only draw, tell or check it.
+TRAINING := $(filter-out $(patsubst %,polyjax/%.py,__init__ __main__ cell labels plot summary),$(wildcard polyjax/*.py)) \
+  polyjax/embedding/capacity.py \
   $(wildcard polyjax/toy/*.py polyjax/engine/*.py polyjax/engine/fused/*.py) \
   $(filter-out polyjax/runs/verification.py,$(wildcard polyjax/runs/*.py))
 # An unfinished run is continued; results that are out of date are discarded.
@@ -67,6 +68,15 @@ results/figure4.npz: sweeps/figure4.py $(TRAINING) | $(core)
 
 results/figure4.png: results/figure4.npz figures/figure4.py $(DRAWING) | $(core)
 	$(RUN) -m figures.figure4 --results $< --out results/figure4
+
+.PHONY: film
+film: results/film.gif ## train figure 4 with snapshots, and show how the diagram forms
+
+results/film.npz: sweeps/figure4.py $(TRAINING) | $(core)
+	$(call SWEEP,figure4) --snapshots 60 --out $@
+
+results/film.gif: results/film.npz figures/film.py $(DRAWING) | $(core)
+	$(RUN) -m figures.film --results $< --out $@
 
 .PHONY: figure7
 figure7: results/figure7.png ## train and draw figure 7, nine phase diagrams of both models

@@ -20,11 +20,13 @@ from numpy.typing import ArrayLike
 
 from polyjax import files
 from polyjax.checks import a_path
-from polyjax.selection import OF_LANES, Refined, embedding_of
+from polyjax.selection import OF_LANES, Refined, Snapshots, embedding_of, is_parameter
+from polyjax.toy.model import SNAPSHOT
 
 # 1 had no "attempt", 2 no "rank_loss" (`loss` chose the restarts), 3 called `settled` "converged", and all of them had
 # the axes density and importance alone.
 FORMAT = 5
+SNAPSHOTS = tuple(f"{SNAPSHOT}{name}" for name in Snapshots._fields[1:])
 AXIS, REFINED = "axis_", "refined_"  # before the names of axes and of the refined diagram's arrays, in a file
 
 
@@ -51,7 +53,7 @@ def write(
 ) -> None:
     """Write a results file in one step. The axes of all arrays are in the order `stored`; `beside` is where the file is
     until it is whole (see `files.write`)."""
-    params = [name for name in arrays if name not in OF_LANES]
+    params = [name for name in arrays if is_parameter(name)]
     values = {f"{AXIS}{name}": Parts.of(np.asarray(a, np.float64)) for name, a in axes.items()}
     arrays = values | {**arrays}
     if refined is not None:
@@ -97,7 +99,7 @@ def read(path: str | os.PathLike[str]) -> Content:
         stored, params = ([str(name) for name in config.pop(key, [])] for key in ("stored", "parameters"))
         params = params or ["W", "b"]  # of the paper's models, whose were the only ones
         of_cells = [*(name for name in Refined._fields if name != "params"), *params]
-        names = {*_BEFORE, *OF_LANES, *params, *(f"{REFINED}{name}" for name in of_cells)}
+        names = {*_BEFORE, *OF_LANES, *params, *SNAPSHOTS, *(f"{REFINED}{name}" for name in of_cells)}
         file = files.arrays(path, [*names, *(f"{AXIS}{name}" for name in order)])
         # zip has no checksum of its list
         missing = [name for name in config.pop("arrays", []) if name in names and name not in file]
@@ -109,7 +111,7 @@ def read(path: str | os.PathLike[str]) -> Content:
         if missing := missing or [name for name in needed if name not in file]:
             raise ValueError(f"it has no {', '.join(missing)}")
         axes, arrays, refined = _in_order(order, stored, params, file)
-        _check_shapes(axes, arrays, refined)
+        _check_shapes(axes, arrays, refined, len((config.get("snapshots") or {}).get("steps", [])))
     return axes, arrays, config, refined
 
 
@@ -123,7 +125,7 @@ def _in_order(
     def moved(a: np.ndarray) -> np.ndarray:
         return np.moveaxis(a, range(len(order)), [order.index(name) for name in stored])
 
-    arrays = {name: moved(file[name]) for name in (*OF_LANES, *params)}
+    arrays = {name: moved(file[name]) for name in (*OF_LANES, *params, *SNAPSHOTS) if name in file}
     of_cells = {name.removeprefix(REFINED): moved(a) for name, a in file.items() if name.startswith(REFINED)}
     axes = {name: file[f"{AXIS}{name}"] for name in order}
     return axes, arrays, Refined.of(of_cells) if of_cells else None
@@ -187,10 +189,12 @@ def _read_config(file: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return config
 
 
-def _check_shapes(axes: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray], refined: Refined | None) -> None:
+def _check_shapes(
+    axes: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray], refined: Refined | None, looks: int
+) -> None:
     """Raise ValueError unless the arrays of a file fit together."""
     cells = tuple(n for values in axes.values() for n in values.shape)
-    params = {name: a for name, a in arrays.items() if name not in OF_LANES}
+    params = {name: a for name, a in arrays.items() if is_parameter(name)}
     *_, R, N = arrays["capacity"].shape
     lanes, W = (*cells, R), embedding_of(params)
     expected = dict.fromkeys(OF_LANES, lanes) | {"capacity": (*lanes, N)}
@@ -198,8 +202,17 @@ def _check_shapes(axes: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarra
     fit &= W.ndim == len(lanes) + 2 and W.shape[-1] == N
     if not fit or any(a.shape[: len(lanes)] != lanes for a in params.values()):
         raise ValueError("its arrays do not fit together")
+    of_networks = {"capacity": (N,), "loss": (), "embedding": W.shape[len(lanes) :]}
+    for name in (name for name in SNAPSHOTS if name in arrays):
+        expected_shape = (*lanes, looks, *of_networks[name.removeprefix(SNAPSHOT)])
+        if arrays[name].shape != expected_shape:
+            raise ValueError("its snapshots do not fit the others")
     if refined is not None:
-        expected = {name: (*cells, *a.shape[len(lanes) :]) for name, a in arrays.items() if name != "attempt"}
+        expected = {
+            name: (*cells, *a.shape[len(lanes) :])
+            for name, a in arrays.items()
+            if name != "attempt" and name not in SNAPSHOTS
+        }
         shapes = {name: a.shape for name, a in refined.arrays().items()}
         of_polish = [shapes.pop(name)[: len(cells)] for name in ("excess", "spectrum") if name in shapes]
         if shapes != expected | {"gain": cells} or any(shape != cells for shape in of_polish):

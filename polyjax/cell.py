@@ -17,7 +17,7 @@ from polyjax.toy.features import Features, FirstImportance
 
 if TYPE_CHECKING:
     from polyjax.results import Results
-    from polyjax.selection import Refined
+    from polyjax.selection import Refined, Snapshots
     from polyjax.sweep import Sweep
 
 
@@ -35,6 +35,7 @@ class Cell:
     attempt: np.ndarray  # [R], uint8
     params: Mapping[str, np.ndarray]  # by name, [R, ...]
     embedding: np.ndarray  # [R, D, N]; W in the paper's models
+    snapshots: Snapshots | None  # of this cell alone, so [R, K, N] and [R, K]; where the sweep was told to take some
     refined: Refined | None  # of this cell alone, so [N], [] and so on; where the sweep was told to refine
 
     @classmethod
@@ -45,7 +46,8 @@ class Cell:
         arrays = {name: getattr(results, name)[index] for name in names}
         params = {name: a[index] for name, a in results.params.items()}
         refined = results.refined and results.refined.each(lambda a: a[index])
-        return cls(coordinates, index, **arrays, params=params, refined=refined)
+        looks = results.snapshots and results.snapshots.each(lambda a: a[index])
+        return cls(coordinates, index, **arrays, params=params, snapshots=looks, refined=refined)
 
     def __repr__(self) -> str:
         """Say which cell it is, and what the restart of the lowest loss came to."""

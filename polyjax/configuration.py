@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyjax import description
 from polyjax.checks import require
-from polyjax.engine.training import SETTLED
+from polyjax.engine.training import SETTLED, Training, snapshot_steps
 from polyjax.toy.distributions import by_name
 from polyjax.toy.models import Anthropic, Redwood
 
@@ -42,8 +42,13 @@ def of_sweep(sweep: Sweep) -> dict[str, Any]:
         "polish": sweep.polish,
         "settled": SETTLED,
         "seed": sweep.seed,
+        **({"snapshots": _of_snapshots(fixed)} if sweep.snapshots else {}),
         "given": description.of_given(fixed, sweep.features is not None, sweep.optimizer is not None),
     }
+
+
+def _of_snapshots(fixed: Training) -> dict[str, Any]:
+    return {"most": fixed.snapshots, "weights": fixed.snapshot_weights, "steps": [*snapshot_steps(fixed)]}
 
 
 def fields_of(config: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -59,6 +64,8 @@ def fields_of(config: Mapping[str, Any], names: Collection[str]) -> dict[str, An
         axes = {name: config["axes"][name] for name in config["order"]}
         given = {name: config[name] for name in names if name in config}
         given |= {"model": model, "distribution": by_name(config["distribution"]), "optimizer": None}
+        looks = config.get("snapshots") or {"most": 0, "weights": False}
+        given |= {"snapshots": looks["most"], "snapshot_weights": looks["weights"]}
         given |= {"axes": None} | axes if [*axes] == ["density", "importance"] else {"axes": axes}
     except (KeyError, TypeError) as error:
         raise ValueError(f"config must describe a whole sweep, but lacks {error}") from error

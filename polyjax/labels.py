@@ -17,6 +17,9 @@ OF_NETWORK: dict[str, Names] = {
     "capacity": ("feature",),
     "embedding": ("neuron", "feature"),
     "spectrum": ("parameter",),
+    "snapshot_capacity": ("step", "feature"),
+    "snapshot_loss": ("step",),
+    "snapshot_embedding": ("step", "neuron", "feature"),
 }
 
 
@@ -32,6 +35,8 @@ def to_xarray(results: Results) -> Any:
         of_cells = results.refined.arrays().items()
         arrays |= {f"refined_{name}": _labelled(results, name, axes, a) for name, a in of_cells}
     coordinates = {name: np.asarray(values) for name, values in results.axes.items()}
+    if results.snapshots is not None:
+        coordinates["step"] = results.snapshots.steps
     return xarray.Dataset(arrays, coordinates, {"config": json.dumps(results.config)})
 
 

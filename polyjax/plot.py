@@ -10,6 +10,7 @@ fixed by keyword at the value that is nearest, such as `polyjax.plot.diagram(res
 
 from polyjax.draw.curves import cut, dimensionality
 from polyjax.draw.diagrams import blocks, compare, diagram, difference
+from polyjax.draw.history import film, history
 from polyjax.draw.networks import embedding, gram, restarts
 from polyjax.draw.style import style
 
@@ -21,7 +22,9 @@ __all__ = [
     "difference",
     "dimensionality",
     "embedding",
+    "film",
     "gram",
+    "history",
     "restarts",
     "style",
 ]

@@ -16,7 +16,7 @@ from polyjax import archive, files, labels, selection, summary
 from polyjax.archive import Parts
 from polyjax.cell import Cell, features_of
 from polyjax.checks import a_path, is_number, known, require
-from polyjax.selection import OF_LANES, RULES, Refined, Selection, embedding_of, parameter
+from polyjax.selection import OF_LANES, RULES, Refined, Selection, Snapshots, embedding_of, is_parameter, parameter
 
 if TYPE_CHECKING:
     from polyjax.axes import Axes
@@ -39,6 +39,7 @@ class Results:
     params: Mapping[str, np.ndarray]
     config: dict[str, Any]  # what was run, JSON-serialisable (see `Sweep.describe`), and its provenance
     refined: Refined | None = None  # where the sweep was told to refine
+    snapshots: Snapshots | None = None  # where the sweep was told to take some
 
     @property
     def W(self) -> np.ndarray:
@@ -74,12 +75,14 @@ class Results:
     ) -> Results:
         """Return the results whose `arrays` these are."""
         own = {name: arrays[name] for name in OF_LANES}
-        params = {name: a for name, a in arrays.items() if name not in own}
-        return cls(axes, **own, params=params, config=config, refined=refined)
+        params = {name: a for name, a in arrays.items() if is_parameter(name)}
+        looks = Snapshots.of((config.get("snapshots") or {}).get("steps", []), arrays)
+        return cls(axes, **own, params=params, config=config, refined=refined, snapshots=looks)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return all arrays of networks by name, those of parameters too."""
-        return {name: getattr(self, name) for name in OF_LANES} | {**self.params}
+        """Return all arrays of networks by name, those of parameters and snapshots too."""
+        looks = self.snapshots.arrays() if self.snapshots else {}
+        return {name: getattr(self, name) for name in OF_LANES} | {**self.params} | looks
 
     @property
     def density(self) -> np.ndarray:

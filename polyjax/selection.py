@@ -5,12 +5,12 @@ Axes: those of the grid, by name [*axes], then restart R, neuron D and feature N
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from polyjax.toy.model import EMBEDDING
+from polyjax.toy.model import EMBEDDING, SNAPSHOT
 
 RULES = ("best", "mean", "drop_worst", "refined")
 OF_LANES = ("capacity", "rank_loss", "loss", "loss_se", "settled", "attempt")  # [*axes, R, ...]
@@ -26,6 +26,35 @@ def parameter(params: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 def embedding_of(params: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the embeddings [..., D, N] among parameters: the parameter W, unless the model has others."""
     return parameter(params, EMBEDDING if EMBEDDING in params else "W")
+
+
+def is_parameter(name: str) -> bool:
+    """Say whether an array of results is one of the model's parameters, or their embedding."""
+    return name not in OF_LANES and not name.startswith(SNAPSHOT)
+
+
+class Snapshots(NamedTuple):
+    """Networks on their way: what was looked at after some steps of training."""
+
+    steps: np.ndarray  # [K], from 0 to all
+    capacity: np.ndarray  # [*axes, R, K, N], in [0, 1]
+    loss: np.ndarray  # [*axes, R, K], on as many samples as some steps take, the same for all restarts and steps
+    embedding: np.ndarray | None = None  # [*axes, R, K, D, N], where the sweep was told to keep it
+
+    @classmethod
+    def of(cls, steps: Sequence[int], arrays: Mapping[str, np.ndarray]) -> Snapshots | None:
+        """Return the snapshots among the arrays of results, if there are any."""
+        found = {name.removeprefix(SNAPSHOT): a for name, a in arrays.items() if name.startswith(SNAPSHOT)}
+        return cls(np.asarray(steps, int), **found) if found else None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return their arrays by the names that these have among those of results."""
+        return {f"{SNAPSHOT}{name}": a for name, a in self._asdict().items() if name != "steps" and a is not None}
+
+    def each(self, f: Callable[[np.ndarray], np.ndarray]) -> Snapshots:
+        """Return the same with `f` of every array."""
+        embedding = None if self.embedding is None else f(self.embedding)
+        return Snapshots(self.steps, f(self.capacity), f(self.loss), embedding)
 
 
 class Selection(NamedTuple):
@@ -114,7 +143,7 @@ def best(arrays: Mapping[str, np.ndarray]) -> Selection:
         return np.where(found.reshape(*r.shape, *(1,) * (chosen.ndim - r.ndim)), chosen, empty)
 
     of_networks = {name: pick(arrays[name]) for name in Selection._fields if name != "params"}
-    return Selection(**of_networks, params={name: pick(a) for name, a in arrays.items() if name not in OF_LANES})
+    return Selection(**of_networks, params={name: pick(a) for name, a in arrays.items() if is_parameter(name)})
 
 
 def mean(arrays: Mapping[str, np.ndarray], drop_worst: bool = False) -> Selection:

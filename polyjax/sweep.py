@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from polyjax.toy.model import Model
 
 # Fields that are whole numbers, and the least of each.
-WHOLE = {"restarts": 1, "steps": 1, "batch": 1, "chunk": 1, "retries": 0, "refine": 0, "seed": 0}
+WHOLE = {"restarts": 1, "steps": 1, "batch": 1, "chunk": 1, "retries": 0, "refine": 0, "seed": 0, "snapshots": 0}
 MEANT = {"sparsity": "density, which is 1 - sparsity", "lr": "learning_rate", "n_restarts": "restarts"}
 LEARNING_RATE = {"sampled": 0.02, "expected": 0.1}  # without noise larger steps settle sooner
 
@@ -65,6 +65,8 @@ class Sweep:
     refine: int = 0  # most rounds in which cells are continued from their neighbours (see `refinement`)
     polish: bool | str = False  # each cell's solution is minimised to the end (see `polishing`): on the closed form
     # where the model has one, else on a fixed batch; "sampled": on a batch in any case; "restarts": every restart too
+    snapshots: int = 0  # most times that capacities and loss are looked at on the way, after about geometric steps
+    snapshot_weights: bool = False  # whether the embeddings are kept then, too
     seed: int = 0
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
 
@@ -160,7 +162,8 @@ class Sweep:
         optimizer = self.optimizer or optimizers.adam(self.rate, self.steps)
         optimizer = parts.part("optimizer", optimizer, self.coordinates)
         polished = self.polish in (True, "sampled")
-        return Training(model, features, sampler, self.objective, optimizer, self.steps, self.engine, polished)
+        looks = self.snapshots, self.snapshot_weights
+        return Training(model, features, sampler, self.objective, optimizer, self.steps, self.engine, polished, *looks)
 
     @cached_property
     def sources(self) -> dict[str, str]:

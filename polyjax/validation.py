@@ -116,6 +116,16 @@ def check_values(sweep: Sweep) -> None:
     require(rate is None or (is_number(rate) and 0 < rate < np.inf), "learning_rate", must, rate)
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
+    _check_snapshots(sweep)
+
+
+def _check_snapshots(sweep: Sweep) -> None:
+    require(isinstance(sweep.snapshot_weights, bool), "snapshot_weights", "be True or False", sweep.snapshot_weights)
+    looks = sweep.snapshots or not sweep.snapshot_weights
+    require(looks, "snapshot_weights", "be False without snapshots", sweep.snapshot_weights)
+    fixed_steps = not sweep.snapshots or not callable(sweep.steps)
+    require(fixed_steps, "snapshots", "be 0 where the steps are a function of axes", sweep.snapshots)
+    require(sweep.snapshots != 1, "snapshots", "be 0, or at least 2: the first and the last step", sweep.snapshots)
 
 
 def check_together(sweep: Sweep) -> None:

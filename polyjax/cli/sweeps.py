@@ -6,6 +6,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ class SweepParser(Parser):
         self.add_argument("--restart", action="store_true", help="discard the results or the unfinished run there")
         timing = "print where the time went: compilation, samples, training, evaluation, polishing, saving"
         self.add_argument("--timing", action="store_true", help=timing)
+        looks = "times that capacities are looked at on the way, for films (default: 0)"
+        self.add_argument("--snapshots", type=int, default=0, metavar="K", help=looks)
         what = "workers that train: a Dask scheduler's, or local:N for N processes here (see docs/clusters.md)"
         self.add_argument("--dask", metavar="ADDRESS", help=what)
 
@@ -46,7 +49,8 @@ class SweepParser(Parser):
             for path, sweep in sweeps.items():
                 if len(sweeps) > 1:
                     print(path, flush=True)
-                to_file.run_to_file(sweep(), path, executor=workers, timing=arguments.timing)
+                asked = replace(sweep(), snapshots=arguments.snapshots)
+                to_file.run_to_file(asked, path, executor=workers, timing=arguments.timing)
 
 
 def results_path(text: str) -> Path:

@@ -43,5 +43,5 @@ def train_arrays(
     of_lanes = devices.over_lanes(of_lane, training.numbers_of(training.sampler.batch))
     several_steps = lambda carry, data: of_lanes(carry, lane, data)  # noqa: E731
     each = lambda f: jax.vmap(jax.vmap(f))  # noqa: E731
-    trained = fit(several_steps, draw, training.steps, each(begin)(start, lane))
-    return Trained(*(each(weights)(units, lane) for units in trained))
+    trained = fit(several_steps, draw, training, each(begin)(start, lane))
+    return trained.each(lambda units: each(weights)(units, lane))

@@ -62,6 +62,7 @@ class Batches(NamedTuple):
 FINE = Batches(16, Quadrature(16, 67, 9, 4096))
 COARSE = Batches(8, Quadrature(16, 37, 28, 2048))  # for what is polished afterwards
 SHORT = Batches(2, Quadrature(16, 0, 0, 512))  # where masks cannot be enumerated, and more follows (see `levels`)
+GLANCE = 8  # batches of training
 _ANY = optax.identity()  # in place of the optimizer, which evaluation does not use
 LOSSES = 2**21  # in memory at a time, of lanes
 SAMPLES = 256  # of a lane at a time, on arrays
@@ -161,6 +162,19 @@ def _report(
 
     losses = lax.map(of_shift, jnp.arange(quadrature.shifts))  # one after the other, or samples would fill no cache
     return losses.mean(0), losses.std(0, ddof=1) / quadrature.shifts**0.5
+
+
+def glance(training: Training, params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Array:
+    """Return the loss [P, L] of params [P, L, ...] on as few samples as some steps of training take, for snapshots."""
+    if training.objective == "expected":
+        return rank(training, params, lane, row, key, 1)
+
+    def of_row(row: Coordinates) -> Batch:
+        return jax.vmap(lambda step: training.draw(key, step, row))(jnp.arange(GLANCE))
+
+    x, weight = over_rows(of_row, row, n_rows(params))
+    batch = Batch(x.reshape(len(x), 1, -1, x.shape[-1]), weight.reshape(len(x), 1, -1) / GLANCE)
+    return _losses(training, params, lane, batch)[0]
 
 
 def levels(training: Training) -> tuple[int, ...]:
@@ -266,24 +280,29 @@ def ranked(training: Training, params: Parameters, lane: Coordinates, row: Coord
 def compiled(training: Training) -> Callable[..., Evaluated]:
     """Return the jitted `evaluate`; the same object for the same configuration, however it was trained, so compiled
     once."""
-    return _compiled(evaluate, replace(training, optimizer=_ANY, steps=0))
+    return _compiled(evaluate, training)
 
 
 def compiled_first(training: Training) -> Callable[..., Evaluated]:
     """Return the jitted `evaluate_first`, or `evaluate` where there is one level, likewise."""
     if len(levels(training)) == 1:
         return compiled(training)
-    return _compiled(evaluate_first, replace(training, optimizer=_ANY, steps=0))
+    return _compiled(evaluate_first, training)
+
+
+def compiled_glance(training: Training) -> Callable[..., Array]:
+    """Return the jitted `glance`, likewise."""
+    return _compiled(glance, training)
 
 
 def compiled_report(training: Training) -> Callable[..., tuple[Array, Array]]:
     """Return the jitted `report`, likewise."""
-    return _compiled(report, replace(training, optimizer=_ANY, steps=0))
+    return _compiled(report, training)
 
 
 def compiled_rank(training: Training) -> Callable[..., Array]:
     """Return the jitted `rank`, likewise."""
-    return _compiled(rank, replace(training, optimizer=_ANY, steps=0))
+    return _compiled(rank, training)
 
 
 def whole_program(training: Training, shape: tuple[int, int]) -> Program:
@@ -311,8 +330,12 @@ class Way(NamedTuple):
 WHOLE, RANKED, FIRST = Way(evaluated, whole_program), Way(ranked, rank_program), Way(evaluated_first, first_program)
 
 
-@lru_cache(maxsize=32)
 def _compiled(f: Callable[..., Any], training: Training) -> Callable[..., Any]:
+    return _compiled_once(f, replace(training, optimizer=_ANY, steps=0, snapshots=0, snapshot_weights=False))
+
+
+@lru_cache(maxsize=32)
+def _compiled_once(f: Callable[..., Any], training: Training) -> Callable[..., Any]:
     def evaluated(params: Parameters, lane: Coordinates, row: Coordinates, key: Array, *tiles: Array) -> Any:
         def of_block(params: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> Any:
             return f(training, params, training.that_matter(lane), row, key, *tiles)

@@ -21,13 +21,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from polyjax.embedding.capacity import capacities
-from polyjax.engine import devices, lanes, polish, timing, training
+from polyjax.engine import devices, evaluation, lanes, polish, timing, training
 from polyjax.engine.arrays import train_arrays
 from polyjax.engine.cells import Coordinates, OfAxes, at
 from polyjax.engine.evaluation import FIRST, WHOLE, Way
 from polyjax.engine.fused import training as fused
 from polyjax.engine.keys import Keys, of_coordinates
-from polyjax.engine.outcome import Outcome, embeddings, outcome_of
+from polyjax.engine.outcome import Outcome, embeddings, outcome_of, snapshot_names
 from polyjax.engine.training import SETTLED, Trained, Training, argument_shapes, train_lanes
 
 if TYPE_CHECKING:
@@ -79,14 +79,27 @@ def train(
     `polished`, lanes are polished so before they are evaluated, in the way given."""
     with timing.part("training"):
         trained = jax.block_until_ready(compiled(fixed)(start, lane, row, keys.draw))
-    capacity, settled = measure(fixed.model, trained, lane)
+    capacity, settled = measure(fixed.model, trained._replace(snapshots=None), lane)
     end = trained.end
     if polished is not None:
         end, settled = polish.settled(polished, end, lane, row, keys.polish)
         capacity = capacities(embeddings(fixed.model, end, lane))
     evaluated = way.evaluated(polished or fixed, end, lane, row, keys.evaluate)
     settled &= polished is not None or fixed.steps > 1  # one step tells nothing of what others would do
-    return outcome_of(fixed, end, lane, evaluated, settled, capacity)
+    snapshots = None if trained.snapshots is None else _seen(fixed, trained.snapshots, lane, row, keys.evaluate)
+    return outcome_of(fixed, end, lane, evaluated, settled, capacity, snapshots)
+
+
+@timing.part("evaluation")
+def _seen(fixed: Training, snapshots: Parameters, lane: Coordinates, row: Coordinates, key: Array) -> dict[str, Array]:
+    """Return what is kept of snapshots [P, L, K, ...], by name: capacity, loss, and perhaps the embedding."""
+    P, L, K = jax.tree.leaves(snapshots)[0].shape[:3]
+    params = jax.tree.map(lambda a: a.reshape(P, L * K, *a.shape[3:]), snapshots)
+    each = {name: jnp.repeat(jnp.asarray(a), K, axis=1) for name, a in lane.items()}
+    W = embeddings(fixed.model, params, each)
+    loss = evaluation.compiled_glance(fixed)(params, each, row, key)
+    found = dict(zip(snapshot_names(fixed.snapshot_weights), (capacities(W), loss, W), strict=False))
+    return {name: a.reshape(P, L, K, *a.shape[2:]) for name, a in found.items()}
 
 
 def training_programs(fixed: Training, shape: tuple[int, int], way: Way = WHOLE) -> list[Program]:
@@ -113,7 +126,7 @@ def fresh_programs(fixed: Training, axes: Sequence[str], shape: tuple[int, int])
 def measure(model: Model | OfAxes, trained: Trained, lane: Coordinates) -> tuple[Array, Array]:
     """Return capacities [P, L, N], and whether a lane is finite and has settled: in the second half of training no
     capacity moved by more than SETTLED, and the length of the whole embedding by no more than that, relatively."""
-    both = [embeddings(model, params, lane) for params in trained]
+    both = [embeddings(model, params, lane) for params in trained[:2]]
     end, half_way = map(capacities, both)
     length, before = (jnp.sqrt((W**2).sum((-2, -1))) for W in both)
     longest = jnp.maximum(length, before)

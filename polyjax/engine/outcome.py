@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import cells
 from polyjax.engine.cells import Coordinates, OfAxes, at, names_of
-from polyjax.toy.model import EMBEDDING, Model, Parameters, embeds_by_parameter, one_model
+from polyjax.toy.model import EMBEDDING, SNAPSHOT, Model, Parameters, embeds_by_parameter, one_model
 
 if TYPE_CHECKING:
     from polyjax.engine.evaluation import Evaluated
@@ -32,7 +32,8 @@ class Outcome(NamedTuple):
     loss: np.ndarray  # [P, L], on independent samples
     loss_se: np.ndarray  # [P, L]
     settled: np.ndarray  # [P, L], bool: finite and settled
-    # The model's parameters by name, each [P, L, ...]; and EMBEDDING [P, L, D, N], unless that is the parameter W.
+    # The model's parameters by name, each [P, L, ...]; EMBEDDING [P, L, D, N], unless that is the parameter W; and the
+    # arrays of `snapshot_names`, each [P, L, K, ...], where lanes were trained with snapshots.
     params: dict[str, Any]
 
     @classmethod
@@ -66,11 +67,12 @@ def outcome_of(
     evaluated: Evaluated,
     settled: ArrayLike = True,
     capacity: Array | None = None,
+    snapshots: Mapping[str, Array] | None = None,
 ) -> Outcome:
     """Return the outcome of parameters [P, L, ...] that were evaluated, on the host; their capacity is computed unless
     it is given. Lanes whose loss is not finite have not settled."""
     W = embeddings(fixed.model, end, lane)
-    params = by_name(end, None if embeds_by_parameter(fixed.one_model) else W)
+    params = by_name(end, None if embeds_by_parameter(fixed.one_model) else W) | {**(snapshots or {})}
     capacity = capacities(W) if capacity is None else capacity
     found = Outcome(*jax.device_get((capacity, *evaluated, settled, params)))
     return found._replace(settled=found.settled & np.isfinite(found.loss) & np.isfinite(found.rank_loss))
@@ -84,6 +86,11 @@ def parameter_names(model: Model) -> tuple[str, ...]:
 def array_names(model: Model) -> tuple[str, ...]:
     """Return the names of `Outcome.arrays`."""
     return *Outcome._fields[:-1], *parameter_names(model)
+
+
+def snapshot_names(weights: bool) -> tuple[str, ...]:
+    """Return the names of the arrays of snapshots."""
+    return (*(f"{SNAPSHOT}{name}" for name in ("capacity", "loss", *(["embedding"] if weights else []))),)
 
 
 def by_name(params: Parameters, embedding: Any | None = None) -> dict[str, Any]:

@@ -218,6 +218,7 @@ def of_cells(training: Training, choice: bool | str) -> Training:
         objective=objective,
         optimizer=_ANY,
         steps=0,
+        snapshots=0,
         polished=False,
         engine="arrays" if training.engine == "arrays" else "lanes",
     )

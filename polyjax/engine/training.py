@@ -33,7 +33,7 @@ ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
 LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
 LARGEST_UNROLLED = 1000  # weights; 1600 take 9 GB and more than 400 s to compile
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
-DRAWN_AT_ONCE = 50  # steps whose batches are drawn together, outside the step
+DRAWN_AT_ONCE, DRAWN_AT_ONCE_BETWEEN_SNAPSHOTS = 50, 10  # steps whose batches are drawn together, outside the step
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Training:
     steps: int
     engine: str  # "arrays", "lanes" or "fused"
     polished: bool = False  # whether cells are polished afterwards, so that evaluation need not be as fine
+    snapshots: int = 0  # most looks at networks on their way, see `snapshot_steps`
+    snapshot_weights: bool = False  # whether their embeddings are kept, too
 
     @property
     def one_model(self) -> Model:
@@ -160,10 +162,16 @@ def in_units(params: Parameters, scale: Array | None) -> Parameters:
 
 
 class Trained(NamedTuple):
-    """Parameters at the end and, to see whether they had settled, about half way."""
+    """Parameters at the end and, to see whether they had settled, about half way; and snapshots, if there are any."""
 
     end: Parameters
     half_way: Parameters
+    snapshots: Parameters | None = None  # [K, ...] as the loop returns them, [P, L, K, ...] as an engine does
+
+    def each(self, f: Callable[[Parameters], Parameters]) -> Trained:
+        """Return the same with `f`, which returns [P, L, ...], of every parameters."""
+        snapshots = None if self.snapshots is None else jax.vmap(f, out_axes=2)(self.snapshots)
+        return Trained(f(self.end), f(self.half_way), snapshots)
 
 
 def descend(
@@ -183,7 +191,7 @@ def descend(
 def fit(
     several_steps: Callable[[Any, Any], Any],
     draw: Callable[[Array], Any],
-    steps: int,
+    training: Training,
     start: tuple[Parameters, Any],
 ) -> Trained:
     """Run the training loop: `several_steps((params, state), data)` on what `draw(numbers)` gives of some steps, from
@@ -193,26 +201,48 @@ def fit(
         # Without the barrier XLA draws every batch again in every kernel that reads it.
         return several_steps(carry, lax.optimization_barrier(draw(numbers)))
 
-    (end, _), half_way = in_blocks(drawn, start, steps)
-    return Trained(end, half_way)
+    return in_blocks(drawn, start, training)
 
 
-def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, steps: int) -> tuple[Any, Any]:
-    """Take all steps in blocks whose data are drawn together, by `several_steps(carry, numbers)`: the last carry, and
-    the first part of the carry where the last block of the first half begins."""
+def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, training: Training) -> Trained:
+    """Take all steps in blocks whose data are drawn together, by `several_steps(carry, numbers)`. Return the first part
+    of the carry: the last one, that where the last block of the first half begins, and the snapshots."""
+    steps, at_once, kept = training.steps, block_of(training.steps, training.snapshots), snapshot_steps(training)
+    longest = block_of(steps)
+    middle = steps // 2 // longest * longest  # the same with snapshots, whose blocks are shorter
 
     def block(carry: Any, numbers: Array) -> Any:
-        carry, half_way = carry
-        half_way = jax.tree.map(partial(jnp.where, numbers[0] <= steps // 2), carry[0], half_way)
-        return (several_steps(carry, numbers), half_way), None
+        carry, half_way, snapshots = carry
+        half_way = jax.tree.map(partial(jnp.where, numbers[0] <= middle), carry[0], half_way)
+        if kept:  # in the place of the next snapshot, until its step has come
+            place = jnp.searchsorted(jnp.array(kept), numbers[0])
+            snapshots = jax.tree.map(lambda every, now: every.at[place].set(now), snapshots, carry[0])
+        return (several_steps(carry, numbers), half_way, snapshots), None
 
-    at_once = max(1, min(DRAWN_AT_ONCE, steps // 2))
     numbers = jnp.arange(steps)
     whole = steps - steps % at_once
-    (carry, half_way), _ = lax.scan(block, (start, start[0]), numbers[:whole].reshape(-1, at_once))
+    room = jax.tree.map(lambda a: jnp.zeros((len(kept), *a.shape), a.dtype), start[0]) if kept else None
+    (carry, half_way, snapshots), _ = lax.scan(block, (start, start[0], room), numbers[:whole].reshape(-1, at_once))
     if whole < steps:
         carry = several_steps(carry, numbers[whole:])
-    return carry, half_way
+    if kept:
+        snapshots = jax.tree.map(lambda every, now: every.at[-1].set(now), snapshots, carry[0])
+    return Trained(carry[0], half_way, snapshots)
+
+
+def block_of(steps: int, snapshots: int = 0) -> int:
+    """Return how many steps have their batches drawn together: fewer where snapshots are taken between blocks."""
+    return max(1, min(DRAWN_AT_ONCE_BETWEEN_SNAPSHOTS if snapshots else DRAWN_AT_ONCE, steps // 2))
+
+
+def snapshot_steps(training: Training) -> tuple[int, ...]:
+    """Return after how many steps snapshots are taken: 0, about geometric numbers between blocks, and all."""
+    if not training.snapshots:
+        return ()
+    at_once = block_of(training.steps, training.snapshots)
+    blocks = np.geomspace(1, training.steps / at_once, training.snapshots - 1)[:-1]
+    between = (np.unique(blocks.round().astype(int)) * at_once).tolist()
+    return 0, *(step for step in between if step < training.steps), training.steps
 
 
 def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
@@ -231,8 +261,8 @@ def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: C
     units = in_units(lanes.last(start), scale)
     optimizer = optimizers.per_lane(training.optimizer, training.one, lane)
     several_steps = partial(descend, gradient, optimizer)
-    trained = fit(several_steps, jax.vmap(draw), training.steps, (units, optimizer.init(units)))
-    return Trained(*(lanes.first(in_weights(units, scale)) for units in trained))
+    trained = fit(several_steps, jax.vmap(draw), training, (units, optimizer.init(units)))
+    return trained.each(lambda units: lanes.first(in_weights(units, scale)))
 
 
 def scales(training: Training, params: Parameters, lane: Coordinates) -> Array | None:

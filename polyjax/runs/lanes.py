@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from polyjax import selection
-from polyjax.engine.outcome import parameter_names
+from polyjax.engine.outcome import parameter_names, snapshot_names
 from polyjax.runs.store import Store, outcome_name
 from polyjax.selection import OF_LANES, Selection
 
@@ -94,7 +94,8 @@ def stage(attempt: int) -> str:
 
 def names_in_results(sweep: Sweep) -> tuple[str, ...]:
     """Return the names of the arrays of all networks in the results."""
-    return *OF_LANES, *parameter_names(sweep.training.one_model)
+    looks = snapshot_names(sweep.snapshot_weights) if sweep.snapshots else ()
+    return *OF_LANES, *parameter_names(sweep.training.one_model), *looks
 
 
 def bands(lanes: Lanes, name: str) -> Iterator[np.ndarray]:

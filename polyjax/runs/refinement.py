@@ -50,7 +50,7 @@ def refine(run: Run, now: Outcome) -> Outcome:
 def continued(setting: Setting, _: int = 0) -> Training:
     """Return how cells are continued: for half as many steps at a quarter of the learning rate; an optimiser of the
     caller's is used as it is."""
-    sweep, fixed = setting.sweep, setting.training
+    sweep, fixed = setting.sweep, replace(setting.training, snapshots=0)
     if sweep.optimizer is not None:
         return fixed
     rate, steps = sweep.rate / 4, max(1, fixed.steps // 2)

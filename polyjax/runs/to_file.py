@@ -104,9 +104,10 @@ def discard(path: Path) -> None:
 
 def _accept(path: Path, sweep: Sweep) -> None:
     """Say that the results file is there. Raises ValueError where it is of another configuration."""
-    here = sweep.describe()
+    none = {"snapshots": None}  # of which a configuration without them says nothing
+    here = none | sweep.describe()
     try:
-        there = archive.configuration(path)
+        there = none | archive.configuration(path)
     except ValueError as error:
         raise ValueError(f"{error}; restart=True replaces it") from error
     refuse_other({key: value for key, value in there.items() if key in here}, here, str(path))

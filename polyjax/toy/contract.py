@@ -11,7 +11,7 @@ from jax.extend.core import Literal
 from polyjax.checks import require
 from polyjax.toy.activations import Activation, find_activation
 from polyjax.toy.distributions import UNIFORM_SIGNED, Distribution
-from polyjax.toy.model import EMBEDDING, Model, Parameters, has_scale
+from polyjax.toy.model import EMBEDDING, SNAPSHOT, Model, Parameters, has_scale
 from polyjax.toy.models import Anthropic, Redwood, function_name
 from polyjax.tracing import traced
 
@@ -56,7 +56,7 @@ def _check_params(name: str, params: Parameters) -> None:
         is_array = isinstance(leaf, jax.ShapeDtypeStruct)
         require(is_array, f"{name}.init", f"return an array as {field}", _shown(leaf))
         require(leaf.dtype == np.float32, f"{name}.init", f"return {field} in float32", leaf.dtype)
-        taken = field in (*TAKEN, *TAKEN_BY_DIAGRAMS) or field.startswith(("axis_", "refined_"))
+        taken = field in (*TAKEN, *TAKEN_BY_DIAGRAMS) or field.startswith(("axis_", "refined_", SNAPSHOT))
         require(not taken, f"{name}.init", "name no parameter as other arrays in the results", field)
 
 

@@ -14,6 +14,8 @@ from polyjax.toy.distributions import UNIFORM_SIGNED, Distribution, Moments
 
 EMBEDDING = "embedding"  # the name of an embedding that is no parameter, among the parameters of a network
 
+SNAPSHOT = "snapshot_"  # before the names of arrays of networks on their way
+
 Parameters = Any  # of networks: a NamedTuple of arrays, which is the model's own
 
 

@@ -21,11 +21,11 @@ from jax import Array, lax
 from polyjax.engine import devices, lanes, optimizers, training
 from polyjax.engine.fused.kernels import LANES, Kernel, Step, sum_over
 from polyjax.engine.fused.step import Entries, Program, scale_entries
-from polyjax.engine.training import Trained, Training
 from polyjax.engine.unroll import scalars_of
 
 if TYPE_CHECKING:
     from polyjax.engine.cells import Coordinates
+    from polyjax.engine.training import Trained, Training
     from polyjax.toy.model import Parameters
 
 OLDEST_JAX = (0, 11)
@@ -74,8 +74,7 @@ def train(
         units = jax.tree.unflatten(jax.tree.structure(program.one), arrays)
         return lanes.first(training.in_weights(units, whole_scale))
 
-    (end, _), half_way = training.in_blocks(several_steps, (carried, program.shared_leaves(state)), fixed.steps)
-    return Trained(weights(end), weights(half_way))
+    return training.in_blocks(several_steps, (carried, program.shared_leaves(state)), fixed).each(weights)
 
 
 def find_target() -> str | None:
