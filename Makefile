@@ -73,7 +73,7 @@ results/figure4.png: results/figure4.npz figures/figure4.py $(DRAWING) | $(core)
 film: results/film.gif ## train figure 4 with snapshots, and show how the diagram forms
 
 results/film.npz: sweeps/figure4.py $(TRAINING) | $(core)
-	$(call SWEEP,figure4) --snapshots 60 --out $@
+	$(call SWEEP,figure4) --preset film --snapshots 60 --out $@
 
 results/film.gif: results/film.npz figures/film.py $(DRAWING) | $(core)
 	$(RUN) -m figures.film --results $< --out $@

@@ -1,6 +1,6 @@
 """Figure 4's sweep: the quadratic Redwood model, 6 features in 3 neurons, over importance and density.
 
-python -m sweeps.figure4 [--preset quick|paper|full] [--out results/figure4.npz] [--restart]
+python -m sweeps.figure4 [--preset quick|film|paper|full] [--out results/figure4.npz] [--restart]
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from polyjax.cli.sweeps import SweepParser, results_path
 # cells a side, restarts, steps, samples a step
 PRESETS = {
     "quick": (12, 2, 300, 64),  # for tests: seconds
+    "film": (64, 4, 2000, 64),  # with --snapshots 60, see `make film`
     "paper": (100, 8, 2000, 128),  # the default: 80,000 models, under a minute on two cores
     "full": (1000, 4, 2000, 64),  # for accelerators: 4,000,000 models
 }

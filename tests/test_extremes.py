@@ -62,6 +62,7 @@ def test_six_features_in_three_neurons_are_finite_in_every_corner_and_serve_what
     assert (swept[:, 0] < little).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", SHAPES, ids=str)
 def test_one_feature_and_enough_neurons_are_finite_in_every_corner(model):
     results = trained(model)

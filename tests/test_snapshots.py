@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import polyjax
+from figures import film as film_of_figure_4
 from polyjax import Anthropic, Redwood, Sweep, plot
 from polyjax.cli.sweeps import SweepParser
 from polyjax.engine import execution
@@ -216,3 +217,15 @@ def test_a_film_of_what_has_no_snapshots_or_another_suffix_is_refused(results, t
     monkeypatch.setattr("matplotlib.animation.writers.is_available", lambda name: False)
     with pytest.raises(ValueError, match=r"since ffmpeg, which writes \.mp4, is not installed here"):
         plot.film(results, tmp_path / "film.mp4")
+
+
+def test_the_film_of_figure_4_is_a_command(results, tmp_path, capsys):
+    results.save(tmp_path / "a.npz")
+    film_of_figure_4.main(["--results", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.gif")])
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.n_frames == len(results.snapshots.steps)
+    replace(results, snapshots=None).save(tmp_path / "b.npz")
+    with pytest.raises(SystemExit) as ended:
+        film_of_figure_4.main(["--results", str(tmp_path / "b.npz"), "--out", str(tmp_path / "b.gif")])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("python -m figures.film: results must have snapshots")

@@ -62,7 +62,7 @@ class Batches(NamedTuple):
 FINE = Batches(16, Quadrature(16, 67, 9, 4096))
 COARSE = Batches(8, Quadrature(16, 37, 28, 2048))  # for what is polished afterwards
 SHORT = Batches(2, Quadrature(16, 0, 0, 512))  # where masks cannot be enumerated, and more follows (see `levels`)
-GLANCE = 8  # batches of training
+GLANCE = 4  # batches of training
 _ANY = optax.identity()  # in place of the optimizer, which evaluation does not use
 LOSSES = 2**21  # in memory at a time, of lanes
 SAMPLES = 256  # of a lane at a time, on arrays
