@@ -2,8 +2,10 @@
 #
 # PYTHON=python3.12   another interpreter      EXTRAS=cuda13   accelerator support (cuda13 or tpu)
 # VENV=path           an environment of your own: it is used as it is, and nothing is installed
+# PRESET=quick        of figure 4: quick (seconds), film, paper (the default) or full, in results/figure4-quick.png
 PYTHON ?= python3
 EXTRAS ?=
+PRESET ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -26,6 +28,8 @@ TRAINING := $(filter-out $(patsubst %,polyjax/%.py,__init__ __main__ cell labels
 SWEEP = $(RUN) -m sweeps.$(1) $(if $(wildcard $@),--restart)
 DRAWING := polyjax/plot.py $(wildcard polyjax/draw/*.py polyjax/embedding/*.py polyjax/theory/*.py) figures/drawing.py
 
+# Figure 4 of another preset is beside that of the paper.
+FIGURE4 := results/figure4$(PRESET:%=-%)
 # Figures that need no training, and figure 7's panels.
 PLAIN := 1 2 3 5 6
 PANELS := $(foreach row,redwood-%-6in3 anthropic-%-6in3 anthropic-%-6in5,$(patsubst %,$(row),square relu gelu))
@@ -61,13 +65,13 @@ $(PLAIN:%=results/figure%.png): results/%.png: figures/%.py $(DRAWING) | $(core)
 	$(RUN) -m figures.$* --out results/$*
 
 .PHONY: figure4
-figure4: results/figure4.png ## train and draw figure 4, the phase diagram beside the theory
+figure4: $(FIGURE4).png ## train and draw figure 4, the phase diagram beside the theory; PRESET=quick for a first look
 
-results/figure4.npz: sweeps/figure4.py $(TRAINING) | $(core)
-	$(call SWEEP,figure4) --out $@
+$(FIGURE4).npz: sweeps/figure4.py $(TRAINING) | $(core)
+	$(call SWEEP,figure4) $(PRESET:%=--preset %) --out $@
 
-results/figure4.png: results/figure4.npz figures/figure4.py $(DRAWING) | $(core)
-	$(RUN) -m figures.figure4 --results $< --out results/figure4
+$(FIGURE4).png: $(FIGURE4).npz figures/figure4.py $(DRAWING) | $(core)
+	$(RUN) -m figures.figure4 --results $< --out $(FIGURE4)
 
 .PHONY: film
 film: results/film.gif ## train figure 4 with snapshots, and show how the diagram forms
@@ -96,8 +100,12 @@ results/figure8.png: $(PANEL_FILES) figures/figure8.py $(DRAWING) | $(core)
 .PHONY: order-parameter
 order-parameter: results/order_parameter.png ## the marginal loss across the transition, theory and training
 
-results/order_parameter.png: results/figure4.npz figures/order_parameter.py $(DRAWING) | $(core)
+results/order_parameter.png: $(FIGURE4).npz figures/order_parameter.py $(DRAWING) | $(core)
 	$(RUN) -m figures.order_parameter --results $< --out results/order_parameter
+
+# The last line says where a picture is, also where there was nothing to do.
+figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter:
+	@echo "$<"
 
 .PHONY: gallery
 gallery: figures ## make the small pictures that the README shows

@@ -8,17 +8,20 @@ polyjax explore FILE... --out page.html    writes a page on which to look at it:
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from polyjax.cli.info import describe
 from polyjax.cli.parser import Parser
 from polyjax.results import load
+from polyjax.runs.folder.directory import folder
 from polyjax.runs.verification import Comparison, verify
 from polyjax.selection import RULES
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="polyjax", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"polyjax {version('polyjax')}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     info = commands.add_parser("info", help="how a results file was made, and what is in it")
     check = commands.add_parser("verify", help="train a few of its cells again and compare")
@@ -32,11 +35,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     check.add_argument("--seed", type=int, help="of the choice of cells (default: others every time)")
     arguments = parser.parse_args(argv)
     if arguments.command == "info":
-        info.report(lambda: print(describe(arguments.file, load(arguments.file))))
+        info.report(lambda: tell(arguments.file))
     elif arguments.command == "explore":
         page.report(lambda: explore(arguments.files, arguments.out, arguments.rule))
     else:
         check.report(lambda: compare(arguments.file, arguments.cells, arguments.seed))
+
+
+def tell(path: str) -> None:
+    """Do what `polyjax info` is for."""
+    run = folder(Path(path))
+    if run.is_dir() and not Path(path).is_file():
+        saved = len([*run.glob("*.npz")])
+        words = f"{saved} chunks are saved in {run}, and the command that began it goes on from there"
+        raise ValueError(f"the run that makes {run.with_suffix('.npz')} is not finished: {words}")
+    print(describe(path, load(path)))
 
 
 def explore(paths: Sequence[str], out: Path, rule: str | None) -> None:

@@ -275,8 +275,16 @@ def test_progress_shows_cells_speed_and_time(capfd, small):
     assert out == ""
     last = err.strip().split("\r")[-1]
     assert "15/15" in last  # cells
-    assert re.search(r"\d\.\d\d M model-steps/s", last)
+    assert re.search(r"\d(\.\d\d M)? model-steps/s", last)
     assert re.search(r"\d\d:\d\d<\d\d:\d\d", last)  # spent and left
+
+
+@pytest.mark.parametrize(("steps", "told"), [(2_000_000, "2.00 M"), (100_000, "0.10 M"), (2_000, "2,000")])
+def test_slow_models_have_a_speed_too(steps, told, monkeypatch, capfd):
+    monkeypatch.setattr(progress, "perf_counter", iter([0.0, 1.0]).__next__)
+    with Progress("training", Size(1, "cell", steps), shown=True) as bar:
+        bar.done(1, 1)
+    assert f" {told} model-steps/s" in capfd.readouterr().err
 
 
 def test_the_configuration_is_json_with_all_defaults_filled_in(small):

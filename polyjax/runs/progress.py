@@ -40,7 +40,7 @@ class Progress:
             self._bar.initial = cells  # they took no time
         if self._steps:
             rate = models * self._steps / (perf_counter() - self._start)
-            self._rate = f"{rate / 1e6:.2f} M model-steps/s"
+            self._rate = f"{rate / 1e6:.2f} M model-steps/s" if rate >= 1e5 else f"{rate:,.0f} model-steps/s"
             self._show(refresh=False)
         self._bar.update(int(cells) - self._bar.n)
 
