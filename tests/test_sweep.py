@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from polyjax import theory
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import devices
+from polyjax.runs import progress
 from polyjax.runs.grid import windows
+from polyjax.runs.progress import Progress, Size
 from polyjax.runs.run import run
 from polyjax.sweep import Sweep
 from polyjax.toy import distributions

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import pytest
 from diverging import DIVERGING
 
 import polyjax
+from polyjax.__main__ import main
 from polyjax.cli.info import _retried
 from polyjax.results import Results
 from polyjax.runs import attempts
@@ -164,6 +166,25 @@ def test_info_says_how_to_make_the_file_again(saved):
     assert "Sweep.from_config(polyjax.load(" in out
     assert "retried" in out
     assert "not settled" in out
+
+
+def test_info_of_an_unfinished_run_says_so(tmp_path, capsys):
+    (tmp_path / "r.run").mkdir()
+    (tmp_path / "r.run" / "train-000000.npz").touch()
+    for name in ("r.npz", "r.run"):
+        with pytest.raises(SystemExit) as ended:
+            main(["info", str(tmp_path / name)])
+        assert ended.value.code == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"polyjax info: the run that makes {tmp_path / 'r.npz'} is not finished: 1 chunks")
+        assert told.count("\n") == 1
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"polyjax {version('polyjax')}\n"
 
 
 def test_info_says_what_a_file_lacks_to_be_made_again(saved):
