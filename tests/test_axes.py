@@ -212,6 +212,7 @@ def test_correlated_pairs_are_side_by_side_and_anticorrelated_ones_antipodal():
             assert across.max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "law", [activity.Together([(0, 1)]), activity.Exclusive([(0, 1)]), activity.Hierarchy([None, 0, 1])], ids=str
 )

@@ -210,6 +210,7 @@ def test_the_picture_leaves_out_who_is_not_there():
     assert "PyTorch" not in words(rendered(lambda: picture.draw(data))[1])
 
 
+@pytest.mark.slow
 def test_error_is_that_of_figure_4():
     grid = accuracy.grid(6)
     v = accuracy.closed_form(grid.describe()).importances(np.asarray(grid.importance))

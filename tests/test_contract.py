@@ -38,6 +38,7 @@ def test_arrays_are_named_as_the_parameters_and_the_embedding_is_where_the_model
     assert set(array_names(sweep.model)) >= set(results.params)
 
 
+@pytest.mark.slow
 def test_untied_weights_do_no_worse_than_tied_ones(untied):
     # The tied networks are among the untied ones, so that the minimum is no higher.
     sweep, results = untied

@@ -265,6 +265,7 @@ def test_unsettled_and_failed_cells_are_marked(page, results):
     assert found == expected
 
 
+@pytest.mark.slow
 def test_panels_are_linked_by_coordinates(browser, tmp_path):
     fine = {"density": np.geomspace(0.02, 1, 9), "importance": np.geomspace(0.1, 10, 11)}
     coarse = {name: values[::2] for name, values in fine.items()}
@@ -297,6 +298,7 @@ def test_a_large_grid_is_a_small_page():
     assert 5 * (whole - empty) + empty < 10e6  # 100 x 100 x 8
 
 
+@pytest.mark.slow
 def test_one_axis_is_one_row(browser, tmp_path):
     results = made({"density": np.geomspace(0.02, 1, 7)}, seed=2)
     explore(results).save(tmp_path / "page.html")

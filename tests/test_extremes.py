@@ -71,6 +71,7 @@ def test_one_feature_and_enough_neurons_are_finite_in_every_corner(model):
         assert (results.capacity == 1).all()  # nobody to share with
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [Redwood(12, 3), Anthropic(12, 3)], ids=str)
 def test_features_too_many_for_all_masks_are_finite_in_every_corner(model):
     results = trained(model)

@@ -92,6 +92,7 @@ def test_all_text_is_legible(figure):
     assert_legible(fig, drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

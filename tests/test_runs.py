@@ -396,6 +396,7 @@ def test_a_run_goes_on_with_another_chunk_in_the_shapes_that_it_began_with(path,
     assert_whole(path, whole)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_another_engine_and_names_both(path, whole):
     with watched(most=3), pytest.raises(KeyboardInterrupt):
         run_to_file(TINY, path, progress=False)

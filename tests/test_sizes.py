@@ -129,6 +129,7 @@ def test_parts_are_the_results_of_every_size(results):
     assert (sizes, same) == ({}, alone)
 
 
+@pytest.mark.slow
 def test_features_and_neurons_as_axes_share_their_dimensions_as_theory_says():
     # Of equally important features with a kurtosis above 3, each has the capacity D / N (section 3.5).
     sweep = Sweep(
@@ -166,6 +167,7 @@ def test_refined_and_polished_diagrams_of_sizes_are_put_together(tmp_path):
             np.testing.assert_array_equal(values, b.refined.arrays()[name])
 
 
+@pytest.mark.slow
 def test_sizes_are_verified_one_by_one_and_a_cell_has_the_features_of_its_size(tmp_path):
     sweep = Sweep(lambda n_features: Redwood(n_features, 2), axes={"n_features": [2, 4], "density": [0.3]}, **SHORT)
     polyjax.run_to_file(sweep, tmp_path / "sizes.npz", progress=False)

@@ -65,6 +65,7 @@ def test_the_last_snapshot_is_the_end_and_the_first_the_start(results):
     np.testing.assert_allclose(looks.embedding[..., 0, :, :][first], start[first], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["lanes", "arrays"])
 @pytest.mark.parametrize(("steps", "number"), [(60, 1), (60, 3), (37, 2)])
 def test_a_snapshot_is_where_fewer_steps_end(engine, steps, number):

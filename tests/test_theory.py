@@ -536,6 +536,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_one_kurtosis_a_feature_is_refused(form):
     told = r"^kurtosis must be one number for all features .* but is "

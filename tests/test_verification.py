@@ -70,6 +70,7 @@ def test_a_file_is_verified_to_the_bit_where_it_was_made(saved):
         assert max(cell.capacity, cell.loss, cell.of_weights) < 1e-5  # evaluated in blocks of another shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [4, 7, 12])
 def test_blocks_that_overlap_are_found_again(tmp_path, chunk):
     # 3 rows of 9 lanes in blocks of 4 or 7 lanes, or of two rows: models at the seams were trained twice.
