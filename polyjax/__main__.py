@@ -31,13 +31,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.add_argument("files", nargs="+", metavar="FILE", help="a results file; several are shown side by side")
     page.add_argument("--out", type=Path, default=Path("page.html"), help="the page to write (default: page.html)")
     page.add_argument("--rule", choices=RULES, help="over restarts (default: refined where there is such, else best)")
+    page.add_argument("--steps", action="store_true", help="with a slider for the steps, of runs with snapshot_weights")
     check.add_argument("--cells", type=int, default=5, help="how many cells (default: 5)")
     check.add_argument("--seed", type=int, help="of the choice of cells (default: others every time)")
     arguments = parser.parse_args(argv)
     if arguments.command == "info":
         info.report(lambda: tell(arguments.file))
     elif arguments.command == "explore":
-        page.report(lambda: explore(arguments.files, arguments.out, arguments.rule))
+        page.report(lambda: explore(arguments.files, arguments.out, arguments.rule, arguments.steps))
     else:
         check.report(lambda: compare(arguments.file, arguments.cells, arguments.seed))
 
@@ -52,7 +53,7 @@ def tell(path: str) -> None:
     print(describe(path, load(path)))
 
 
-def explore(paths: Sequence[str], out: Path, rule: str | None) -> None:
+def explore(paths: Sequence[str], out: Path, rule: str | None, steps: bool) -> None:
     """Do what `polyjax explore` is for."""
     try:
         from polyjax.draw.page import explore as page_of
@@ -60,7 +61,8 @@ def explore(paths: Sequence[str], out: Path, rule: str | None) -> None:
         raise ValueError(str(error)) from error
     stems = [Path(path).stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else paths
-    page_of({name: load(path) for name, path in zip(names, paths, strict=True)}, rule).save(out)
+    found = {name: load(path) for name, path in zip(names, paths, strict=True)}
+    page_of({name: results.by_step() if steps else results for name, results in found.items()}, rule).save(out)
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -17,6 +17,7 @@ from polyjax.archive import Parts
 from polyjax.cell import Cell, features_of
 from polyjax.checks import a_path, is_number, known, require
 from polyjax.selection import OF_LANES, RULES, Refined, Selection, Snapshots, embedding_of, is_parameter, parameter
+from polyjax.toy.model import EMBEDDING
 
 if TYPE_CHECKING:
     from polyjax.axes import Axes
@@ -155,6 +156,32 @@ class Results:
             return Selection(**{name: getattr(self.refined, name) for name in Selection._fields})
         arrays = self.arrays()
         return selection.best(arrays) if rule == "best" else selection.mean(arrays, drop_worst=rule == "drop_worst")
+
+    def by_step(self) -> Results:
+        """Return the networks on their way, with "step" as one more axis, the last: capacities, losses and, where they
+        were kept, embeddings after the steps of every snapshot. What is known of the end alone is the same at all
+        steps: by which loss restarts are chosen, whether they settled, and which attempt they are. A snapshot's loss
+        has no standard error.
+
+        Raises ValueError where there are no snapshots, or an axis has that name.
+        """
+        looks, cells = self.snapshots, len(self.axes)
+        if looks is None:
+            raise ValueError("results must have snapshots, which Sweep(snapshots=20) takes, but have none")
+        require("step" not in self.axes, "axes", "name none of them step, which is to be another", [*self.axes])
+        steps = len(looks.steps)
+
+        def along(a: np.ndarray) -> np.ndarray:
+            """[*axes, R, K, ...] -> [*axes, K, R, ...]"""
+            return np.moveaxis(a, cells + 1, cells)
+
+        arrays = {name: along(np.repeat(getattr(self, name)[..., None], steps, -1)) for name in OF_LANES[1:]}
+        arrays |= {"capacity": along(looks.capacity), "loss": along(looks.loss)}
+        arrays["loss_se"] = np.full_like(arrays["loss"], np.nan)
+        if looks.embedding is not None:
+            arrays[EMBEDDING if EMBEDDING in self.params else "W"] = along(looks.embedding)
+        config = {name: value for name, value in self.config.items() if name != "snapshots"}
+        return Results.of({**self.axes, "step": looks.steps.astype(float)}, arrays, config, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the `.npz` in one step: a reader sees the old file or the whole new one, never a part."""

@@ -15,6 +15,7 @@ from PIL import Image
 import polyjax
 from figures import film as film_of_figure_4
 from polyjax import Anthropic, Redwood, Sweep, plot
+from polyjax.__main__ import main as command
 from polyjax.cli.sweeps import SweepParser
 from polyjax.engine import execution
 from polyjax.engine.fused import training as fused
@@ -174,6 +175,45 @@ def test_scripts_take_them(tmp_path):
     parser, path = SweepParser("python -m sweeps.some", "Some."), tmp_path / "a.npz"
     parser.run(parser.parse_args(["--snapshots", "3"]), {path: lambda: PLAIN})
     assert polyjax.load(path).snapshots.steps.tolist() == [0, 10, 60]
+
+
+# --- the steps as an axis
+
+
+def test_steps_are_an_axis_like_others(results):
+    found = results.by_step()
+    assert [*found.axes] == ["density", "importance", "step"]
+    assert found.capacity.shape == (2, 3, 5, 2, 4)
+    last = results.snapshots.steps[-1]
+    cell, end = found.sel(density=0.6, importance=1, step=last), results.sel(density=0.6, importance=1)
+    np.testing.assert_allclose(cell.capacity, end.capacity, atol=1e-6)
+    np.testing.assert_array_equal(cell.embedding, end.embedding)
+    np.testing.assert_array_equal(cell.rank_loss, end.rank_loss)
+    np.testing.assert_array_equal(found.loss[1, 1, 2], results.snapshots.loss[1, 1, :, 2])
+    chosen = found.select("best").capacity[..., -1, :]
+    np.testing.assert_allclose(chosen, results.select("best").capacity, atol=1e-6)
+    plot.diagram(found, step=20)
+    plot.cut(found, "step", density=0.1, importance=1)
+
+
+def test_steps_that_are_no_axis_are_refused(results):
+    with pytest.raises(ValueError, match="results must have snapshots"):
+        replace(results, snapshots=None).by_step()
+    with pytest.raises(ValueError, match="axes must name none of them step"):
+        replace(results, axes={"density": results.density, "step": results.importance}).by_step()
+
+
+def test_a_page_has_a_slider_for_them_where_embeddings_were_kept(results, tmp_path, capsys):
+    pytest.importorskip("bokeh")
+    results.save(tmp_path / "a.npz")
+    command(["explore", str(tmp_path / "a.npz"), "--steps", "--out", str(tmp_path / "a.html")])
+    assert "step = 0" in (tmp_path / "a.html").read_text()
+    without = results.snapshots._replace(embedding=None)
+    replace(results, snapshots=without).save(tmp_path / "b.npz")
+    with pytest.raises(SystemExit) as ended:
+        command(["explore", str(tmp_path / "b.npz"), "--steps", "--out", str(tmp_path / "b.html")])
+    assert ended.value.code == 2
+    assert "must have embeddings, which snapshots have by Sweep(snapshot_weights=True)" in capsys.readouterr().err
 
 
 # --- pictures

@@ -118,8 +118,11 @@ def default_rule(results: Results, rule: str | None) -> str:
 def embeddings(selection: Selection) -> np.ndarray:
     """Return the embeddings W [*axes, D, N] of a selection; where models differ in size, features and neurons that one
     has not are columns and rows of zeros. Raises ValueError where a mean over restarts has none."""
-    if selection.embedding is None:
+    if selection.params is None:
         raise ValueError("rule must choose one restart, best or refined, since a mean has no embeddings")
+    if not selection.params:
+        raise ValueError("results must have embeddings, which snapshots have by Sweep(snapshot_weights=True)")
+    assert selection.embedding is not None
     return filled(selection.embedding)
 
 
