@@ -7,7 +7,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import NamedTuple
 
-from tqdm import tqdm
+from tqdm.auto import tqdm  # a widget in notebooks
 
 
 class Size(NamedTuple):
