@@ -454,6 +454,18 @@ def test_a_chunk_is_whole_or_damaged_wherever_a_bit_of_it_is_wrong(store, monkey
     assert refused > tried / 4
 
 
+def test_the_whole_configuration_is_not_gone_through_for_every_chunk(tmp_path, monkeypatch):
+    # It has the values of all axes, so that the time of a large grid would grow with its square.
+    asked, checksum = [], manifest.checksum
+    with Directory(tmp_path / "b.run", TINY.describe()) as store:
+        store.remember(shape=(1, 2))
+        monkeypatch.setattr(manifest, "checksum", lambda value: asked.append(value) or checksum(value))
+        for i in range(3):
+            store.keep(f"train-{i:06d}", ARRAYS, {})
+            assert store.kept(f"train-{i:06d}")
+    assert len(asked) == 1
+
+
 def test_a_chunk_under_the_name_of_another_is_trained_again(path, trained, whole, capfd):
     shutil.copy(trained / "train-000000.npz", trained / "train-000001.npz")
     assert_continues(path, whole, ["train-000001"])

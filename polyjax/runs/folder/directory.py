@@ -43,6 +43,7 @@ class Directory:
         self.folder = folder
         self._config = config
         self._made: set[str] = set()  # how outcomes were made that this run uses
+        self._checksums: dict[tuple[int, int] | None, str] = {}  # of this run, by its shape: every outcome has it
 
     def __enter__(self) -> Directory:
         """Raises ValueError where another process is at work here."""
@@ -118,7 +119,9 @@ class Directory:
     @property
     def _run(self) -> str:
         """The checksum that distinguishes this run's outcomes from those of another in the same place."""
-        return manifest.checksum([self._config, self.shape])
+        if self.shape not in self._checksums:
+            self._checksums[self.shape] = manifest.checksum([self._config, self.shape])
+        return self._checksums[self.shape]
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
