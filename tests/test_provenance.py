@@ -162,3 +162,10 @@ def test_without_git_there_is_no_revision(checkout, monkeypatch, tmp_path):
     assert revision() is not None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert revision() is None
+
+
+def test_flags_of_the_compiler_are_told(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert "XLA_FLAGS" not in provenance.made("lanes")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_some=1")
+    assert provenance.made("lanes")["XLA_FLAGS"] == "--xla_some=1"

@@ -281,6 +281,27 @@ def test_progress_shows_cells_speed_and_time(capfd, small):
     assert re.search(r"\d\d:\d\d<\d\d:\d\d", last)  # spent and left
 
 
+@pytest.mark.parametrize(("setting", "value"), [("jax_default_prng_impl", "rbg"), ("jax_random_seed_offset", 1)])
+def test_settings_of_jax_change_no_random_number(setting, value, small):
+    before = getattr(jax.config, setting)
+    jax.config.update(setting, value)
+    try:
+        found = silent(SMALL)
+    finally:
+        jax.config.update(setting, before)
+    for name in LANE:
+        np.testing.assert_array_equal(getattr(found, name), getattr(small, name))
+
+
+def test_a_setting_that_would_change_them_is_refused():
+    jax.config.update("jax_threefry_partitionable", False)
+    try:
+        with pytest.raises(ValueError, match="JAX_THREEFRY_PARTITIONABLE must be true"):
+            silent(SMALL)
+    finally:
+        jax.config.update("jax_threefry_partitionable", True)
+
+
 @pytest.mark.parametrize(("steps", "told"), [(2_000_000, "2.00 M"), (100_000, "0.10 M"), (2_000, "2,000")])
 def test_slow_models_have_a_speed_too(steps, told, monkeypatch, capfd):
     monkeypatch.setattr(progress, "perf_counter", iter([0.0, 1.0]).__next__)

@@ -22,8 +22,11 @@ class Keys(NamedTuple):
 
 
 def keys(seed: int) -> Keys:
-    """Return the keys of the sweep with this seed."""
-    key = jax.random.key(seed)
+    """Return the keys of the sweep with this seed, below 2^32: of one generator, whatever JAX's settings name another
+    or add to seeds. Raises ValueError where a setting would change its numbers."""
+    if not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+        raise ValueError("JAX_THREEFRY_PARTITIONABLE must be true, since random numbers depend on it, but is false")
+    key = jax.random.wrap_key_data(jnp.array([0, seed], jnp.uint32), impl="threefry2x32")
     start, draw, evaluate = jax.random.split(key, 3)
     return Keys(start, draw, evaluate, jax.random.fold_in(key, 3))
 

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from polyjax.engine import cells, dependencies, lanes, optimizers
+from polyjax.engine import cells, dependencies, keys, lanes, optimizers
 from polyjax.engine.cells import NUMBER, Coordinates, OfAxes, at, over_rows
 from polyjax.toy.activity import Independent
 from polyjax.toy.distributions import Moments
@@ -296,4 +296,4 @@ def argument_shapes(fixed: Training, shape: tuple[int, int]) -> tuple[Any, Any, 
     start = jax.tree.map(lambda a: number((*shape, *a.shape)), fixed.one)
     lane = dict.fromkeys(fixed.lane_axes, number(shape))
     row = dict.fromkeys(fixed.row_axes, number(shape[:1]))
-    return start, lane, row, jax.eval_shape(partial(jax.random.key, 0))
+    return start, lane, row, jax.eval_shape(lambda: keys.keys(0).draw)

@@ -1,6 +1,7 @@
 """Origin of results: the command, the versions, the device and the revision of the code."""
 
 import functools
+import os
 import platform
 import shlex
 import subprocess
@@ -27,6 +28,7 @@ def made(engine: str) -> dict[str, Any]:
         "device": devices.words(),
         "engine": engine,
         "revision": revision(),
+        **({"XLA_FLAGS": flags} if (flags := os.environ.get("XLA_FLAGS")) else {}),
     }
 
 
