@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from polyjax import description
 from polyjax.checks import require
-from polyjax.engine.training import SETTLED, Training, snapshot_steps
+from polyjax.engine.blocks import snapshot_steps
+from polyjax.engine.training import SETTLED, Training
 from polyjax.toy.distributions import by_name
 from polyjax.toy.models import Anthropic, Redwood
 
@@ -48,7 +49,11 @@ def of_sweep(sweep: Sweep) -> dict[str, Any]:
 
 
 def _of_snapshots(fixed: Training) -> dict[str, Any]:
-    return {"most": fixed.snapshots, "weights": fixed.snapshot_weights, "steps": [*snapshot_steps(fixed)]}
+    return {
+        "most": fixed.snapshots,
+        "weights": fixed.snapshot_weights,
+        "steps": [*snapshot_steps(fixed.steps, fixed.snapshots)],
+    }
 
 
 def fields_of(config: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from polyjax import Anthropic, Redwood, Sweep, run
-from polyjax.engine import execution
+from polyjax.engine import outcome
 from polyjax.engine.training import Trained
 from polyjax.toy.models import Params
 
@@ -137,7 +137,7 @@ def lanes(*lengths, b=0.0):
 def test_weights_have_settled_when_they_keep_their_length_also_that_of_zero(before, end, settled):
     # Beside ordinary lanes, which stay what they are.
     trained = Trained(end=lanes(1.0, end, 3.0), half_way=lanes(1.0, before, 1.0))
-    capacity, found = execution.measure(Redwood(3, 2), trained, {})
+    capacity, found = outcome.measure(Redwood(3, 2), trained, {})
     assert np.asarray(found).tolist() == [[True, settled, False]]
     assert np.asarray(capacity[0, 0]).tolist() == [1, 1, 0]
     if end == 0:
@@ -146,7 +146,7 @@ def test_weights_have_settled_when_they_keep_their_length_also_that_of_zero(befo
 
 @pytest.mark.parametrize("b", [np.nan, np.inf, -np.inf])
 def test_a_bias_that_is_not_finite_has_not_settled(b):
-    assert not execution.measure(Redwood(3, 2), Trained(end=lanes(1.0, b=b), half_way=lanes(1.0)), {})[1].any()
+    assert not outcome.measure(Redwood(3, 2), Trained(end=lanes(1.0, b=b), half_way=lanes(1.0)), {})[1].any()
 
 
 # Steps to where there are no weights at all: minus what is there.

@@ -859,11 +859,11 @@ def test_a_program_too_large_to_be_compiled_is_made_smaller(path, steady, capfd,
 def test_threads_that_run_out_of_memory_together_halve_once(path, capfd, monkeypatch):
     together, train = threading.Barrier(2), execution.train
 
-    def limited(fixed, keys, start, lane, row, polished):
+    def limited(fixed, keys, start, *others):
         if start.b.size > 6:
             together.wait(10)
             raise jax.errors.JaxRuntimeError(ON_CPUS)
-        return train(fixed, keys, start, lane, row, polished)
+        return train(fixed, keys, start, *others)
 
     monkeypatch.setattr(TRAINING, limited)
     run_to_file(replace(STEADY, retries=0, refine=0), path, progress=False)

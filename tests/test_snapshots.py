@@ -18,10 +18,10 @@ from polyjax import Anthropic, Redwood, Sweep, plot
 from polyjax.__main__ import main as command
 from polyjax.cli.sweeps import SweepParser
 from polyjax.engine import execution
+from polyjax.engine.blocks import snapshot_steps
 from polyjax.engine.fused import training as fused
 from polyjax.engine.fused.kernels import Kernel
 from polyjax.engine.keys import keys
-from polyjax.engine.training import snapshot_steps
 
 SWEEP = Sweep(
     Redwood(4, 2), [0.1, 0.6], [0.5, 1, 3], restarts=2, steps=60, batch=16, snapshots=5, snapshot_weights=True
@@ -37,7 +37,7 @@ def results():
 @given(st.integers(1, 100_000), st.integers(2, 60))
 @settings(deadline=None)
 def test_steps_are_few_from_the_start_to_the_end_and_about_geometric(steps, most):
-    found = snapshot_steps(replace(SWEEP, steps=steps, snapshots=most).training)
+    found = snapshot_steps(steps, most)
     assert found[0] == 0
     assert found[-1] == steps
     assert len(found) <= max(2, most)

@@ -11,8 +11,9 @@ import jax
 from jax import Array
 
 from polyjax.engine import devices
-from polyjax.engine.cells import Coordinates, at, over_rows
-from polyjax.engine.training import Trained, Training, descend, fit, in_units, in_weights, n_rows
+from polyjax.engine.cells import Coordinates, at, n_rows, over_rows
+from polyjax.engine.training import Trained, Training, descend, fit, in_units, in_weights
+from polyjax.toy.model import numbers_of
 
 if TYPE_CHECKING:
     from polyjax.toy.model import Parameters
@@ -40,8 +41,8 @@ def train_arrays(
     def weights(units: Parameters, lane: Coordinates) -> Parameters:
         return in_weights(units, training.scale(lane))
 
-    of_lanes = devices.over_lanes(of_lane, training.numbers_of(training.sampler.batch))
+    of_lanes = devices.over_lanes(of_lane, numbers_of(training.one_model, training.sampler.batch))
     several_steps = lambda carry, data: of_lanes(carry, lane, data)  # noqa: E731
     each = lambda f: jax.vmap(jax.vmap(f))  # noqa: E731
-    trained = fit(several_steps, draw, training, each(begin)(start, lane))
+    trained = fit(several_steps, draw, training.steps, each(begin)(start, lane), training.snapshots)
     return trained.each(lambda units: each(weights)(units, lane))

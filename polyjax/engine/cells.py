@@ -44,6 +44,11 @@ def example(part: Any) -> Any:
     return at(part, {})
 
 
+def n_rows(params: Any) -> int:
+    """Return the number P of rows of parameters [P, L, ...]."""
+    return len(jax.tree.leaves(params)[0])
+
+
 def over_rows(f: Callable[[Coordinates], Any], row: Coordinates, rows: int) -> Any:
     """Return `f` of P rows, from their coordinates [P]; without coordinates, rows are all the same."""
     return jax.vmap(f)(row) if row else jax.tree.map(lambda a: jnp.broadcast_to(a, (rows, *jnp.shape(a))), f(row))

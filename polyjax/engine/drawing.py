@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from polyjax.engine import devices
+from polyjax.engine.blocks import DRAWN_AT_ONCE
 from polyjax.engine.cells import Coordinates, over_rows
-from polyjax.engine.training import DRAWN_AT_ONCE
 
 if TYPE_CHECKING:
     from polyjax.engine.training import Training

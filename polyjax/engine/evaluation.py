@@ -24,12 +24,13 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from polyjax.engine import devices, lanes, timing
-from polyjax.engine.cells import Coordinates, over_rows
+from polyjax.engine.cells import Coordinates, n_rows, over_rows
 from polyjax.engine.keys import of_coordinates
 from polyjax.engine.lattice import layout, tile
-from polyjax.engine.training import Training, argument_shapes, n_rows
+from polyjax.engine.training import Training, argument_shapes
 from polyjax.engine.unroll import Staged
 from polyjax.toy.distributions import Batch
+from polyjax.toy.model import numbers_of
 from polyjax.toy.sampling import allocate, masks, sequence
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _each_lane(training: Training) -> Callable[[Parameters, Coordinates, Any], A
 
 def _arrays_loss(training: Training) -> Staged:
     def total(params: Parameters, lane: Coordinates, batch: Batch) -> Array:
-        return devices.over_lanes(training.loss, training.numbers_of(batch.x.shape[1]))(params, lane, batch)
+        return devices.over_lanes(training.loss, numbers_of(training.one_model, batch.x.shape[1]))(params, lane, batch)
 
     return Staged(lambda batch: batch, total)
 

@@ -23,16 +23,16 @@ from jax.typing import ArrayLike
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import devices, evaluation, lanes, polish, timing, training
 from polyjax.engine.arrays import train_arrays
-from polyjax.engine.cells import Coordinates, OfAxes, at
+from polyjax.engine.cells import Coordinates, at
 from polyjax.engine.evaluation import FIRST, WHOLE, Way
 from polyjax.engine.fused import training as fused
 from polyjax.engine.keys import Keys, of_coordinates
-from polyjax.engine.outcome import Outcome, embeddings, outcome_of, snapshot_names
-from polyjax.engine.training import SETTLED, Trained, Training, argument_shapes, train_lanes
+from polyjax.engine.outcome import Outcome, embeddings, measure, outcome_of, snapshot_names
+from polyjax.engine.training import Trained, Training, argument_shapes, train_lanes
 
 if TYPE_CHECKING:
     from polyjax.engine.devices import Program
-    from polyjax.toy.model import Model, Parameters
+    from polyjax.toy.model import Parameters
 
 ENGINES: dict[str, Callable[..., Trained]] = {"arrays": train_arrays, "lanes": train_lanes, "fused": fused.train}
 
@@ -120,17 +120,3 @@ def fresh_programs(fixed: Training, axes: Sequence[str], shape: tuple[int, int])
         *training_programs(fixed, shape, FIRST),
         (compiled_initial(fixed), (key, dict.fromkeys(axes, number), restart)),
     ]
-
-
-@partial(jax.jit, static_argnums=0)
-def measure(model: Model | OfAxes, trained: Trained, lane: Coordinates) -> tuple[Array, Array]:
-    """Return capacities [P, L, N], and whether a lane is finite and has settled: in the second half of training no
-    capacity moved by more than SETTLED, and the length of the whole embedding by no more than that, relatively."""
-    both = [embeddings(model, params, lane) for params in trained[:2]]
-    end, half_way = map(capacities, both)
-    length, before = (jnp.sqrt((W**2).sum((-2, -1))) for W in both)
-    longest = jnp.maximum(length, before)
-    stretched = jnp.where(longest > 0, jnp.abs(length - before) / longest, 0)  # a model may do best with no weights
-    moved = jnp.maximum(jnp.abs(end - half_way).max(-1), stretched)
-    finite = [jnp.isfinite(a).reshape(*a.shape[:2], -1).all(-1) for a in (end, *trained.end)]
-    return end, jnp.stack(finite).all(0) & (moved <= SETTLED)

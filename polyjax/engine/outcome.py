@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -17,11 +18,12 @@ from jax.typing import ArrayLike
 from polyjax.embedding.capacity import capacities
 from polyjax.engine import cells
 from polyjax.engine.cells import Coordinates, OfAxes, at, names_of
+from polyjax.engine.training import SETTLED
 from polyjax.toy.model import EMBEDDING, SNAPSHOT, Model, Parameters, embeds_by_parameter, one_model
 
 if TYPE_CHECKING:
     from polyjax.engine.evaluation import Evaluated
-    from polyjax.engine.training import Training
+    from polyjax.engine.training import Trained, Training
 
 
 class Outcome(NamedTuple):
@@ -58,6 +60,20 @@ def embeddings(model: Model | OfAxes, params: Parameters, lane: Coordinates) -> 
 @partial(jax.jit, static_argnums=0)
 def _embedded(model: Model | OfAxes, params: Parameters, lane: Coordinates) -> Array:
     return jax.vmap(jax.vmap(lambda params, lane: at(model, lane).embedding(params)))(params, lane)
+
+
+@partial(jax.jit, static_argnums=0)
+def measure(model: Model | OfAxes, trained: Trained, lane: Coordinates) -> tuple[Array, Array]:
+    """Return capacities [P, L, N], and whether a lane is finite and has settled: in the second half of training no
+    capacity moved by more than SETTLED, and the length of the whole embedding by no more than that, relatively."""
+    both = [embeddings(model, params, lane) for params in trained[:2]]
+    end, half_way = map(capacities, both)
+    length, before = (jnp.sqrt((W**2).sum((-2, -1))) for W in both)
+    longest = jnp.maximum(length, before)
+    stretched = jnp.where(longest > 0, jnp.abs(length - before) / longest, 0)  # a model may do best with no weights
+    moved = jnp.maximum(jnp.abs(end - half_way).max(-1), stretched)
+    finite = [jnp.isfinite(a).reshape(*a.shape[:2], -1).all(-1) for a in (end, *trained.end)]
+    return end, jnp.stack(finite).all(0) & (moved <= SETTLED)
 
 
 def outcome_of(

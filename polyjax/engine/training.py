@@ -19,10 +19,11 @@ import optax
 from jax import Array, lax
 
 from polyjax.engine import cells, dependencies, keys, lanes, optimizers
-from polyjax.engine.cells import NUMBER, Coordinates, OfAxes, at, over_rows
+from polyjax.engine.blocks import block_of, snapshot_steps
+from polyjax.engine.cells import NUMBER, Coordinates, OfAxes, at, n_rows, over_rows
 from polyjax.toy.activity import Independent
 from polyjax.toy.distributions import Moments
-from polyjax.toy.model import Model, Parameters, has_scale, n_neurons, one_model
+from polyjax.toy.model import Model, Parameters, has_scale, one_model
 from polyjax.toy.sampling import Sampler, masks
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ ENGINE_NAMES = ("arrays", "lanes", "fused")  # see `execution`
 LARGEST_LANES = 200  # weights; above, the lanes form is slower than arrays and takes long to compile
 LARGEST_UNROLLED = 1000  # weights; 1600 take 9 GB and more than 400 s to compile
 SETTLED = 0.1  # the largest change of a capacity, and of the weights' length, in the second half of training
-DRAWN_AT_ONCE, DRAWN_AT_ONCE_BETWEEN_SNAPSHOTS = 50, 10  # steps whose batches are drawn together, outside the step
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,6 @@ class Training:
     def row_shapes(self) -> dict[str, Any]:
         """The shapes of one row's coordinates."""
         return dict.fromkeys(self.row_axes, NUMBER)
-
-    def numbers_of(self, samples: int) -> int:
-        """Return how many numbers a network computes from so many samples, about."""
-        model = self.one_model
-        return samples * (model.n_features + n_neurons(model))
 
     def that_matter(self, lane: Coordinates) -> Coordinates:
         """Return the coordinates of lanes on which the loss or the optimiser depends."""
@@ -191,8 +186,9 @@ def descend(
 def fit(
     several_steps: Callable[[Any, Any], Any],
     draw: Callable[[Array], Any],
-    training: Training,
+    steps: int,
     start: tuple[Parameters, Any],
+    snapshots: int = 0,
 ) -> Trained:
     """Run the training loop: `several_steps((params, state), data)` on what `draw(numbers)` gives of some steps, from
     parameters and the optimiser's state."""
@@ -201,48 +197,33 @@ def fit(
         # Without the barrier XLA draws every batch again in every kernel that reads it.
         return several_steps(carry, lax.optimization_barrier(draw(numbers)))
 
-    return in_blocks(drawn, start, training)
+    return in_blocks(drawn, start, steps, snapshots)
 
 
-def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, training: Training) -> Trained:
+def in_blocks(several_steps: Callable[[Any, Array], Any], start: Any, steps: int, snapshots: int = 0) -> Trained:
     """Take all steps in blocks whose data are drawn together, by `several_steps(carry, numbers)`. Return the first part
     of the carry: the last one, that where the last block of the first half begins, and the snapshots."""
-    steps, at_once, kept = training.steps, block_of(training.steps, training.snapshots), snapshot_steps(training)
+    at_once, kept = block_of(steps, snapshots), snapshot_steps(steps, snapshots)
     longest = block_of(steps)
     middle = steps // 2 // longest * longest  # the same with snapshots, whose blocks are shorter
 
     def block(carry: Any, numbers: Array) -> Any:
-        carry, half_way, snapshots = carry
+        carry, half_way, looks = carry
         half_way = jax.tree.map(partial(jnp.where, numbers[0] <= middle), carry[0], half_way)
         if kept:  # in the place of the next snapshot, until its step has come
             place = jnp.searchsorted(jnp.array(kept), numbers[0])
-            snapshots = jax.tree.map(lambda every, now: every.at[place].set(now), snapshots, carry[0])
-        return (several_steps(carry, numbers), half_way, snapshots), None
+            looks = jax.tree.map(lambda every, now: every.at[place].set(now), looks, carry[0])
+        return (several_steps(carry, numbers), half_way, looks), None
 
     numbers = jnp.arange(steps)
     whole = steps - steps % at_once
     room = jax.tree.map(lambda a: jnp.zeros((len(kept), *a.shape), a.dtype), start[0]) if kept else None
-    (carry, half_way, snapshots), _ = lax.scan(block, (start, start[0], room), numbers[:whole].reshape(-1, at_once))
+    (carry, half_way, looks), _ = lax.scan(block, (start, start[0], room), numbers[:whole].reshape(-1, at_once))
     if whole < steps:
         carry = several_steps(carry, numbers[whole:])
     if kept:
-        snapshots = jax.tree.map(lambda every, now: every.at[-1].set(now), snapshots, carry[0])
-    return Trained(carry[0], half_way, snapshots)
-
-
-def block_of(steps: int, snapshots: int = 0) -> int:
-    """Return how many steps have their batches drawn together: fewer where snapshots are taken between blocks."""
-    return max(1, min(DRAWN_AT_ONCE_BETWEEN_SNAPSHOTS if snapshots else DRAWN_AT_ONCE, steps // 2))
-
-
-def snapshot_steps(training: Training) -> tuple[int, ...]:
-    """Return after how many steps snapshots are taken: 0, about geometric numbers between blocks, and all."""
-    if not training.snapshots:
-        return ()
-    at_once = block_of(training.steps, training.snapshots)
-    blocks = np.geomspace(1, training.steps / at_once, training.snapshots - 1)[:-1]
-    between = (np.unique(blocks.round().astype(int)) * at_once).tolist()
-    return 0, *(step for step in between if step < training.steps), training.steps
+        looks = jax.tree.map(lambda every, now: every.at[-1].set(now), looks, carry[0])
+    return Trained(carry[0], half_way, looks)
 
 
 def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: Coordinates, draw_key: Array) -> Trained:
@@ -261,7 +242,8 @@ def train_lanes(training: Training, start: Parameters, lane: Coordinates, row: C
     units = in_units(lanes.last(start), scale)
     optimizer = optimizers.per_lane(training.optimizer, training.one, lane)
     several_steps = partial(descend, gradient, optimizer)
-    trained = fit(several_steps, jax.vmap(draw), training, (units, optimizer.init(units)))
+    begin = units, optimizer.init(units)
+    trained = fit(several_steps, jax.vmap(draw), training.steps, begin, training.snapshots)
     return trained.each(lambda units: lanes.first(in_weights(units, scale)))
 
 
@@ -274,11 +256,6 @@ def scales(training: Training, params: Parameters, lane: Coordinates) -> Array |
             at(training.model, {}).scale(training.importances({})), (*params.W.shape[:2], training.one_model.n_features)
         )
     return jax.vmap(jax.vmap(training.scale))(lane)
-
-
-def n_rows(params: Parameters) -> int:
-    """Return the number P of rows of params [P, L, ...]."""
-    return len(jax.tree.leaves(params)[0])
 
 
 def lane_objective(training: Training) -> Staged:

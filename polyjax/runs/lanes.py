@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import jax
@@ -14,8 +15,9 @@ import numpy as np
 
 from polyjax import selection
 from polyjax.engine.outcome import parameter_names, snapshot_names
+from polyjax.runs.progress import say
 from polyjax.runs.store import Store, outcome_name
-from polyjax.selection import OF_LANES, Selection
+from polyjax.selection import OF_LANES, Refined, Selection
 
 if TYPE_CHECKING:
     from polyjax.runs.grid import Chunk, Grid
@@ -111,3 +113,17 @@ def best(sweep: Sweep, lanes: Lanes) -> Selection:
     of_bands = zip(*(bands(lanes, name) for name in names), strict=True)
     found = [selection.best(dict(zip(names, arrays, strict=True))) for arrays in of_bands]
     return jax.tree.map(lambda *bands: np.concatenate(bands), *found)
+
+
+def warn(lanes: Lanes, refined: Refined | None) -> None:
+    """Say in one line if no model has settled, neither of the grid nor of the refined diagram."""
+
+    def everywhere(name: str) -> Iterator[np.ndarray]:
+        return chain(bands(lanes, name), [] if refined is None else [getattr(refined, name)])
+
+    if any(settled.any() for settled in everywhere("settled")):
+        return
+    if any(np.isfinite(loss).any() for loss in everywhere("loss")):
+        say("warning: no model has settled, so that the diagram shows unfinished training; more steps may help")
+    else:
+        say("warning: every model ended in infinities or NaN, so that the diagram is empty; smaller steps may help")

@@ -4,30 +4,28 @@ chunks of lanes are on the device at a time, so that its memory does not bound t
 Axis letters: P rows and V columns of the grid, R restarts.
 """
 
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import jax
 import numpy as np
 
 from polyjax.checks import require
-from polyjax.engine.drawing import seconds_a_step
 from polyjax.engine.outcome import Outcome
 from polyjax.results import Results
 from polyjax.runs import attempts, executors, ranking
 from polyjax.runs.features import check_features
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import Grid, rectangles, windows
-from polyjax.runs.lanes import Lanes, bands, best, names_in_results
+from polyjax.runs.lanes import Lanes, bands, best, names_in_results, warn
 from polyjax.runs.polishing import polish_diagram
 from polyjax.runs.progress import say
 from polyjax.runs.refinement import refine
 from polyjax.runs.sizes import by_size
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Memory, Store
+from polyjax.runs.timing import where_time_went
 from polyjax.runs.workers import Workers, workers_of
 from polyjax.selection import Refined, Selection
 from polyjax.sweep import Sweep
@@ -82,7 +80,7 @@ def train(run: Run) -> tuple[Lanes, Refined | None]:
     attempts.retry(run, lanes)
     ranking.rank(run, lanes)
     refined = _finished(run, best(sweep, lanes), lanes) if sweep.refine or sweep.polish else None
-    _warn(lanes, refined)
+    warn(lanes, refined)
     return lanes, refined
 
 
@@ -94,30 +92,6 @@ def _finished(run: Run, best: Selection, lanes: Lanes) -> Refined:
         now, certificate = polish_diagram(run, now, partial(bands, lanes))
     gain = np.where(np.isnan(best.rank_loss), 0, best.rank_loss - now.rank_loss)
     return Refined(*now, gain, *(certificate or ()))
-
-
-def _warn(lanes: Lanes, refined: Refined | None) -> None:
-    """Say in one line if no model has settled, neither of the grid nor of the refined diagram."""
-
-    def everywhere(name: str) -> Iterator[np.ndarray]:
-        return chain(bands(lanes, name), [] if refined is None else [getattr(refined, name)])
-
-    if any(settled.any() for settled in everywhere("settled")):
-        return
-    if any(np.isfinite(loss).any() for loss in everywhere("loss")):
-        say("warning: no model has settled, so that the diagram shows unfinished training; more steps may help")
-    else:
-        say("warning: every model ended in infinities or NaN, so that the diagram is empty; smaller steps may help")
-
-
-def where_time_went(run: Run) -> str:
-    """Return a table of the seconds that the stages of a run took, and what drawing samples takes of the training."""
-    table = run.timing.table()
-    if run.sweep.objective == "expected" or not run.timing.steps_of_rows:
-        return table
-    rows = run.shape[0]
-    each = seconds_a_step(run.training, run.sweep.layout.of_row(np.arange(rows)), rows) / rows
-    return f"{table}\nof the training, samples took about {each * run.timing.steps_of_rows:.2f}, measured apart"
 
 
 def config(run: Run) -> dict[str, Any]:

@@ -8,8 +8,13 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from polyjax.engine.drawing import seconds_a_step
+
 if TYPE_CHECKING:
     from polyjax.engine.timing import Seconds
+    from polyjax.runs.stages import Run
 
 PARTS = ("compilation", "training", "polishing", "evaluation")  # see `engine.timing`
 
@@ -55,6 +60,16 @@ def add(seconds: Seconds, more: Mapping[str, float]) -> None:
     """Add the seconds of a piece of work."""
     for name, spent in more.items():
         seconds[name] += spent
+
+
+def where_time_went(run: Run) -> str:
+    """Return a table of the seconds that the stages of a run took, and what drawing samples takes of the training."""
+    table = run.timing.table()
+    if run.sweep.objective == "expected" or not run.timing.steps_of_rows:
+        return table
+    rows = run.shape[0]
+    each = seconds_a_step(run.training, run.sweep.layout.of_row(np.arange(rows)), rows) / rows
+    return f"{table}\nof the training, samples took about {each * run.timing.steps_of_rows:.2f}, measured apart"
 
 
 def _columns(seconds: Seconds) -> list[float]:

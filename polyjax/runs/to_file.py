@@ -21,8 +21,9 @@ from polyjax.runs.folder.directory import Directory, folder, refuse_other
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.lanes import Lanes, bands, names_in_results
 from polyjax.runs.progress import say
-from polyjax.runs.run import begin, check, config, train, where_time_went
+from polyjax.runs.run import begin, check, config, train
 from polyjax.runs.sizes import by_size
+from polyjax.runs.timing import where_time_went
 from polyjax.runs.workers import workers_of
 
 if TYPE_CHECKING:

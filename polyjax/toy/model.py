@@ -101,6 +101,11 @@ def n_weights(model: Model) -> int:
     return n_neurons(model) * model.n_features
 
 
+def numbers_of(model: Model, samples: int) -> int:
+    """Return how many numbers a network computes from so many samples, about."""
+    return samples * (model.n_features + n_neurons(model))
+
+
 def embeds_by_parameter(model: Model) -> bool:
     """Say whether the embedding is the parameter W as it is."""
     return type(model).embedding is Model.embedding

@@ -74,7 +74,8 @@ def train(
         units = jax.tree.unflatten(jax.tree.structure(program.one), arrays)
         return lanes.first(training.in_weights(units, whole_scale))
 
-    return training.in_blocks(several_steps, (carried, program.shared_leaves(state)), fixed).each(weights)
+    begin = carried, program.shared_leaves(state)
+    return training.in_blocks(several_steps, begin, fixed.steps, fixed.snapshots).each(weights)
 
 
 def find_target() -> str | None:
