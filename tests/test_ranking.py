@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,6 +95,13 @@ def test_what_is_not_finite_is_left_as_it_is():
     assert np.isfinite(found.rank_loss[2]).all()
 
 
+def test_where_all_failed_nothing_is_sampled():
+    case = Noisy(0, 0.1, 0.1, 0.1, cells=3)
+    case.first.loss[:] = np.nan
+    assert case.sharpened() is case.first
+    assert not case.asked.any()
+
+
 # --- in runs
 
 
@@ -165,6 +173,12 @@ def test_where_masks_can_be_enumerated_or_nothing_is_sampled_there_is_one_level(
     assert len(evaluation.levels(sweep.training)) == 1
     polyjax.run(replace(sweep, steps=5, retries=0))
     assert "evaluated on" not in capfd.readouterr().err
+
+
+def test_a_run_in_which_all_failed_ends_with_its_warning(capfd):
+    found = polyjax.run(replace(SWEEP, optimizer=optax.sgd(1e12), retries=0, steps=20), progress=False)
+    assert not np.isfinite(found.loss).any()
+    assert "every model ended in infinities or NaN" in capfd.readouterr().err
 
 
 def test_features_of_one_law_are_ranked_too():

@@ -53,6 +53,8 @@ def sharpened(first: Losses, levels: Sequence[int], rank: Rank, report: Report) 
     best one's.
     """
     finite = np.isfinite(first.rank_loss) & np.isfinite(first.loss)
+    if not finite.any():
+        return first
     now, near = np.where(finite, first.rank_loss, np.inf), finite.copy()
 
     def best() -> np.ndarray:
