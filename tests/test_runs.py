@@ -694,7 +694,7 @@ def test_a_diagram_that_settled_by_refining_needs_no_warning(whole, capfd):
     lanes = SimpleNamespace(bands=lambda: [slice(0, 4)], band=lambda *_: np.zeros((4, 6), bool), grid=(4, 3, 2))
     refined = whole.results.refined
     for settled, lines in ((np.ones_like, 0), (np.zeros_like, 1)):
-        runs._warn(lanes, refined._replace(settled=settled(refined.settled)))
+        runs.warn(lanes, refined._replace(settled=settled(refined.settled)))
         assert capfd.readouterr().err.count("\n") == lines
 
 
