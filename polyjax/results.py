@@ -165,9 +165,7 @@ class Results:
 
         Raises ValueError where there are no snapshots, or an axis has that name.
         """
-        looks, cells = self.snapshots, len(self.axes)
-        if looks is None:
-            raise ValueError("results must have snapshots, which Sweep(snapshots=20) takes, but have none")
+        looks, cells = Snapshots.needed(self.snapshots), len(self.axes)
         require("step" not in self.axes, "axes", "name none of them step, which is to be another", [*self.axes])
         steps = len(looks.steps)
 

@@ -47,6 +47,13 @@ class Snapshots(NamedTuple):
         found = {name.removeprefix(SNAPSHOT): a for name, a in arrays.items() if name.startswith(SNAPSHOT)}
         return cls(np.asarray(steps, int), **found) if found else None
 
+    @classmethod
+    def needed(cls, found: Snapshots | None) -> Snapshots:
+        """Return the snapshots that results have. Raises ValueError where they have none."""
+        if found is None:
+            raise ValueError("results must have snapshots, which Sweep(snapshots=20) takes, but have none")
+        return found
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return their arrays by the names that these have among those of results."""
         return {f"{SNAPSHOT}{name}": a for name, a in self._asdict().items() if name != "steps" and a is not None}

@@ -177,6 +177,12 @@ def test_scripts_take_them(tmp_path):
     assert polyjax.load(path).snapshots.steps.tolist() == [0, 10, 60]
 
 
+def test_scripts_keep_those_that_their_sweep_has(tmp_path):
+    parser, path = SweepParser("python -m sweeps.some", "Some."), tmp_path / "a.npz"
+    parser.run(parser.parse_args([]), {path: lambda: SWEEP})
+    assert polyjax.load(path).snapshots.steps.tolist() == SWEEP.describe()["snapshots"]["steps"]
+
+
 # --- the steps as an axis
 
 

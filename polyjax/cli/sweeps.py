@@ -29,8 +29,8 @@ class SweepParser(Parser):
         self.add_argument("--restart", action="store_true", help="discard the results or the unfinished run there")
         timing = "print where the time went: compilation, samples, training, evaluation, polishing, saving"
         self.add_argument("--timing", action="store_true", help=timing)
-        looks = "times that capacities are looked at on the way, for films (default: 0)"
-        self.add_argument("--snapshots", type=int, default=0, metavar="K", help=looks)
+        looks = "times that capacities are looked at on the way, for films (default: as the sweep has it)"
+        self.add_argument("--snapshots", type=int, metavar="K", help=looks)
         what = "workers that train: a Dask scheduler's, or local:N for N processes here (see docs/clusters.md)"
         self.add_argument("--dask", metavar="ADDRESS", help=what)
 
@@ -44,12 +44,13 @@ class SweepParser(Parser):
         if arguments.restart:
             for path in sweeps:  # all at once, since the command that continues says no more of it
                 to_file.discard(path)
+        looks = arguments.snapshots
         needed = arguments.dask and not all(path.exists() for path in sweeps)
         with executor(arguments.dask) if needed else nullcontext() as workers:
             for path, sweep in sweeps.items():
                 if len(sweeps) > 1:
                     print(path, flush=True)
-                asked = replace(sweep(), snapshots=arguments.snapshots)
+                asked = sweep() if looks is None else replace(sweep(), snapshots=looks)
                 to_file.run_to_file(asked, path, executor=workers, timing=arguments.timing)
 
 

@@ -17,10 +17,10 @@ from polyjax.draw import slices
 from polyjax.draw.diagrams import diagram
 from polyjax.draw.scales import plain_log_ticks
 from polyjax.draw.style import AXIS, CONSTANT, VARIED, on, style
+from polyjax.selection import Snapshots
 
 if TYPE_CHECKING:
     from polyjax.results import Results
-    from polyjax.selection import Snapshots
 
 HELD = 1.5  # seconds for which the last picture of a film stays
 WRITERS = {".gif": "pillow", ".mp4": "ffmpeg"}  # of films, by suffix
@@ -43,7 +43,7 @@ def history(results: Results, *, restart: int | None = None, ax: Axes | None = N
         The Axes of the capacities. Raises ValueError where there are no snapshots, and for a restart that does not
         exist.
     """
-    looks, found = _snapshots(results), slices.cell(results, cell)
+    looks, found = Snapshots.needed(results.snapshots), slices.cell(results, cell)
     rank_loss = results.rank_loss[found.place]
     best = int(np.argmin(np.where(np.isfinite(rank_loss), rank_loss, np.inf)))
     restart = best if restart is None else whole("restart", restart, 0)
@@ -102,7 +102,7 @@ def film(
     """
     from matplotlib import pyplot
 
-    looks, path = _snapshots(results), a_path(path)
+    looks, path = Snapshots.needed(results.snapshots), a_path(path)
     require(path.suffix in WRITERS, "path", f"end in {' or '.join(WRITERS)}", str(path))
     require(np.isfinite(seconds) and seconds > 0, "seconds", "be above 0", seconds)
     writer = WRITERS[path.suffix]
@@ -133,10 +133,3 @@ def _picture(ax: Axes, results: Results, looks: Snapshots, options: dict[str, An
         ax.set_title(title)
 
     return draw
-
-
-def _snapshots(results: Results) -> Snapshots:
-    """Return the snapshots of results. Raises ValueError where there are none."""
-    if results.snapshots is None:
-        raise ValueError("results must have snapshots, which Sweep(snapshots=20) takes, but have none")
-    return results.snapshots

@@ -11,7 +11,8 @@ import jax
 from jax import Array
 
 from polyjax.engine import devices
-from polyjax.engine.cells import Coordinates, at, n_rows, over_rows
+from polyjax.engine.cells import Coordinates, at, n_rows
+from polyjax.engine.drawing import of_steps
 from polyjax.engine.training import Trained, Training, descend, fit, in_units, in_weights
 from polyjax.toy.model import numbers_of
 
@@ -26,8 +27,7 @@ def train_arrays(
     [P, L, ...]."""
 
     def draw(numbers: Array) -> Any:
-        of_row = lambda row: jax.vmap(lambda step: training.draw(draw_key, step, row))(numbers)  # noqa: E731
-        return over_rows(of_row, row, n_rows(start))
+        return of_steps(training, draw_key, numbers, row, n_rows(start))
 
     def of_lane(carry: Any, lane: Coordinates, data: Any) -> Any:
         scale = training.scale(lane)

@@ -1,10 +1,11 @@
-"""How long training takes to draw its samples. Programs that train draw them inside, so that it is measured apart."""
+"""The batches of several steps in every row, and how long training takes to draw them: programs that train draw them
+inside, so that it is measured apart."""
 
 from __future__ import annotations
 
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from polyjax.engine.training import Training
 
 BLOCKS, TIMES = 4, 3  # of steps that are drawn together; how often
+
+
+def of_steps(training: Training, key: Array, steps: Array, row: Coordinates, rows: int) -> Any:
+    """Return the data of steps [K] in P rows at coordinates [P]: leaves [P, K, ...]."""
+    return over_rows(lambda row: jax.vmap(lambda step: training.draw(key, step, row))(steps), row, rows)
 
 
 def seconds_a_step(training: Training, row: Coordinates, rows: int) -> float:
@@ -40,8 +46,7 @@ def _drawn(training: Training, key: Array, row: Coordinates, rows: int) -> Array
 
     def block(number: Array, total: Array) -> Array:
         steps = number * DRAWN_AT_ONCE + jnp.arange(DRAWN_AT_ONCE)
-        of_row = lambda row: jax.vmap(lambda step: training.draw(key, step, row))(steps)  # noqa: E731
-        data = lax.optimization_barrier(over_rows(of_row, row, rows))
+        data = lax.optimization_barrier(of_steps(training, key, steps, row, rows))
         return total + sum(leaf.sum() for leaf in jax.tree.leaves(data))
 
     return lax.fori_loop(0, BLOCKS, block, jnp.zeros(()))

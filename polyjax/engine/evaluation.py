@@ -25,6 +25,7 @@ from jax.typing import ArrayLike
 
 from polyjax.engine import devices, lanes, timing
 from polyjax.engine.cells import Coordinates, n_rows, over_rows
+from polyjax.engine.drawing import of_steps
 from polyjax.engine.keys import of_coordinates
 from polyjax.engine.lattice import layout, tile
 from polyjax.engine.training import Training, argument_shapes
@@ -169,11 +170,7 @@ def glance(training: Training, params: Parameters, lane: Coordinates, row: Coord
     """Return the loss [P, L] of params [P, L, ...] on as few samples as some steps of training take, for snapshots."""
     if training.objective == "expected":
         return rank(training, params, lane, row, key, 1)
-
-    def of_row(row: Coordinates) -> Batch:
-        return jax.vmap(lambda step: training.draw(key, step, row))(jnp.arange(GLANCE))
-
-    x, weight = over_rows(of_row, row, n_rows(params))
+    x, weight = of_steps(training, key, jnp.arange(GLANCE), row, n_rows(params))
     batch = Batch(x.reshape(len(x), 1, -1, x.shape[-1]), weight.reshape(len(x), 1, -1) / GLANCE)
     return _losses(training, params, lane, batch)[0]
 

@@ -164,7 +164,7 @@ class Trained(NamedTuple):
     snapshots: Parameters | None = None  # [K, ...] as the loop returns them, [P, L, K, ...] as an engine does
 
     def each(self, f: Callable[[Parameters], Parameters]) -> Trained:
-        """Return the same with `f`, which returns [P, L, ...], of every parameters."""
+        """Return the same with `f`, which returns [P, L, ...], of all parameters."""
         snapshots = None if self.snapshots is None else jax.vmap(f, out_axes=2)(self.snapshots)
         return Trained(f(self.end), f(self.half_way), snapshots)
 

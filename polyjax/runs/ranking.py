@@ -46,6 +46,9 @@ Rank = Callable[[np.ndarray, int], np.ndarray]  # of some [..., R], their loss [
 Report = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # of some [..., R], their loss and its error, each [J]
 
 
+Read = Callable[[int], dict[str, np.ndarray]]  # the parameters [V R, ...] of a row
+
+
 def sharpened(first: Losses, levels: Sequence[int], rank: Rank, report: Report) -> Losses:
     """Return losses that tell which restart is the best, and what its loss is, from those of the first level.
 
@@ -79,6 +82,7 @@ def rank(run: Run, lanes: Lanes) -> None:
         return
     first = Losses(*(np.concatenate([*bands(lanes, name)]) for name in Losses._fields))
     spent = np.full(first.loss.shape, 2.0 * levels[0] * TILE)
+    read = _reader(run, lanes)
     shapes: list[Shape] = []  # of the chunks of the first level, which those of all have: one program
 
     def ranked(which: np.ndarray, number: int) -> np.ndarray:
@@ -87,11 +91,11 @@ def rank(run: Run, lanes: Lanes) -> None:
         if not shapes:
             shapes.append(like(np.nonzero(which)[0], run.shape, run.is_large))
         work = SHARPEN._replace(attempt=number)
-        return _evaluated(run, lanes, which, f"level{number + 1}", work, ["rank_loss"], shapes[0])["rank_loss"]
+        return _evaluated(run, read, which, f"level{number + 1}", work, ["rank_loss"], shapes[0])["rank_loss"]
 
     def reported(which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         spent[which] += levels[-1] * TILE
-        found = _evaluated(run, lanes, which, "report", REPORT, ["loss", "loss_se"])
+        found = _evaluated(run, read, which, "report", REPORT, ["loss", "loss_se"])
         return found["loss"], found["loss_se"]
 
     found = sharpened(first, levels, ranked, reported)
@@ -101,33 +105,34 @@ def rank(run: Run, lanes: Lanes) -> None:
 
 
 def _evaluated(
-    run: Run, lanes: Lanes, which: np.ndarray, stage: str, work: Work, fields: Sequence[str], shape: Shape | None = None
+    run: Run, read: Read, which: np.ndarray, stage: str, work: Work, fields: Sequence[str], shape: Shape | None = None
 ) -> dict[str, np.ndarray]:
     """Return arrays [J, ...] of what the work makes of some networks [P, V, R]."""
     row, column, restart = np.nonzero(which)
     jobs = Jobs(row, column, np.arange(row.size))
-    cells = partial(_cells, _reader(run, lanes), jobs, column * run.grid.restarts + restart)
+    cells = partial(_cells, read, jobs, column * run.grid.restarts + restart)
     done = run_jobs(run, stage, f"ranking restarts, {stage}", jobs, work, cells, fields, shape=shape)
     return gathered(done, row.size)
 
 
-def _cells(read: Callable[[int], dict[str, np.ndarray]], jobs: Jobs, lane: np.ndarray, chunk: Chunk) -> Cells:
+def _cells(read: Read, jobs: Jobs, lane: np.ndarray, chunk: Chunk) -> Cells:
     """Return a chunk of networks, in lanes [J] of their rows, with their parameters."""
     of_rows = [{name: a[lane[job]] for name, a in read(int(row)).items()} for row, job in zip(*chunk, strict=True)]
     params = {name: np.stack([of_row[name] for of_row in of_rows]) for name in of_rows[0]}
     return Cells(chunk.row, jobs.column[chunk.lane], params)
 
 
-def _reader(run: Run, lanes: Lanes) -> Callable[[int], dict[str, np.ndarray]]:
+def _reader(run: Run, lanes: Lanes) -> Read:
     """Return what reads the parameters [V R, ...] of a row, of whose band it keeps them for the next."""
-    stops = np.array([rows.stop for rows in lanes.bands()])
+    of_bands = lanes.bands()
+    stops = np.array([rows.stop for rows in of_bands])
 
     @lru_cache(maxsize=1)
     def band(number: int) -> dict[str, np.ndarray]:
-        return {name: lanes.band(name, lanes.bands()[number]) for name in run.training.one._fields}
+        return {name: lanes.band(name, of_bands[number]) for name in run.training.one._fields}
 
     def of_row(row: int) -> dict[str, np.ndarray]:
         number = int(np.searchsorted(stops, row, side="right"))
-        return {name: a[row - lanes.bands()[number].start] for name, a in band(number).items()}
+        return {name: a[row - of_bands[number].start] for name, a in band(number).items()}
 
     return of_row
