@@ -4,9 +4,10 @@ chunks of lanes are on the device at a time, so that its memory does not bound t
 Axis letters: P rows and V columns of the grid, R restarts.
 """
 
+import sys
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from polyjax.engine.outcome import Outcome
 from polyjax.results import Results
 from polyjax.runs import attempts, executors, ranking
 from polyjax.runs.features import check_features
-from polyjax.runs.folder.interruption import Requests
+from polyjax.runs.folder.interruption import Interrupted, Requests
 from polyjax.runs.grid import Grid, rectangles, windows
 from polyjax.runs.lanes import Lanes, bands, best, names_in_results, warn
 from polyjax.runs.polishing import polish_diagram
@@ -26,6 +27,7 @@ from polyjax.runs.sizes import by_size
 from polyjax.runs.stages import Run
 from polyjax.runs.store import Memory, Store
 from polyjax.runs.timing import where_time_went
+from polyjax.runs.whole import config, fill
 from polyjax.runs.workers import Workers, workers_of
 from polyjax.selection import Refined, Selection
 from polyjax.sweep import Sweep
@@ -38,18 +40,25 @@ def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, t
     The work is done by threads of this process, or by the workers of any `concurrent.futures.Executor`, which need no
     shared file system. With `timing`, where the time went is printed in the end. Raises ValueError for an executor that
     forks, or a sweep that cannot be pickled for it; WorkersLost, an OSError, where the executor works no more.
+    In a notebook or at a prompt Ctrl-C ends the run, and what was trained is returned.
     """
     check(sweep, executor)
     if sweep.sizes:
         return by_size(sweep, lambda _, part: run(part, progress, executor, timing))
-    nothing = Requests()  # is heard: an interruption is Python's
-    with workers_of(executor, nothing) as workers:
-        trained = begin(sweep, Memory(), workers, nothing, progress)
-        lanes, refined = train(trained)
+    requests = Requests("networks that were not trained are NaN in the results")
+    heard = requests if hasattr(sys, "ps1") else nullcontext()  # elsewhere an interruption is Python's
+    with heard, workers_of(executor, requests) as workers:
+        trained = begin(sweep, Memory(), workers, requests, progress)
+        lanes = Lanes(trained.store, trained.grid, rectangles(trained.grid, trained.shape))
+        refined, told = None, {}
+        try:
+            refined = train(trained, lanes)
+        except Interrupted as stopped:
+            told = fill(trained, lanes, stopped)
     arrays = {name: np.concatenate([*bands(lanes, name)]) for name in names_in_results(sweep)}
     if timing:
         say(where_time_went(trained))
-    return Results.of_run(sweep.layout, arrays, config(trained), refined)
+    return Results.of_run(sweep.layout, arrays, config(trained) | told, refined)
 
 
 def check(sweep: Sweep, executor: Executor | None) -> None:
@@ -73,15 +82,15 @@ def begin(sweep: Sweep, store: Store, workers: Workers, requests: Requests, prog
     return begun
 
 
-def train(run: Run) -> tuple[Lanes, Refined | None]:
-    """Have all stages done. Return the lanes of the grid, and the refined diagram where the sweep asks for one."""
-    sweep, lanes = run.sweep, Lanes(run.store, run.grid, rectangles(run.grid, run.shape))
+def train(run: Run, lanes: Lanes) -> Refined | None:
+    """Have all stages done, on the lanes of the grid. Return the refined diagram where the sweep asks for one."""
+    sweep = run.sweep
     attempts.first(run, lanes)
     attempts.retry(run, lanes)
     ranking.rank(run, lanes)
     refined = _finished(run, best(sweep, lanes), lanes) if sweep.refine or sweep.polish else None
     warn(lanes, refined)
-    return lanes, refined
+    return refined
 
 
 def _finished(run: Run, best: Selection, lanes: Lanes) -> Refined:
@@ -92,17 +101,3 @@ def _finished(run: Run, best: Selection, lanes: Lanes) -> Refined:
         now, certificate = polish_diagram(run, now, partial(bands, lanes))
     gain = np.where(np.isnan(best.rank_loss), 0, best.rank_loss - now.rank_loss)
     return Refined(*now, gain, *(certificate or ()))
-
-
-def config(run: Run) -> dict[str, Any]:
-    """Return the configuration as results hold it, with how they were made."""
-    made, *others = run.store.provenances()
-    texts = run.sweep.sources
-    return {
-        **run.sweep.describe(),
-        **({"source": texts} if texts else {}),
-        "engine": run.engine,
-        "shape": [*run.shape],
-        "room": run.store.room,
-        "provenance": made | ({"other_sessions": others} if others else {}),
-    }

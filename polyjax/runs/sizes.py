@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polyjax.results import Results
 from polyjax.selection import Refined
 
 if TYPE_CHECKING:
+    from polyjax.results import Results
     from polyjax.sweep import Sweep
 
 Arrays = dict[str, np.ndarray]
@@ -45,7 +45,7 @@ def merged(sweep: Sweep, found: list[Results]) -> Results:
     )
     config |= {name: found[0].config[name] for name in ("engine", "provenance")}
     whole = of_all([results.arrays() for results in found])
-    return Results.of(axes, whole, config, Refined.of(of_all(refined)) if refined else None)
+    return type(found[0]).of(axes, whole, config, Refined.of(of_all(refined)) if refined else None)
 
 
 def _largest(arrays: tuple[np.ndarray, ...]) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ def parts(results: Results) -> Iterator[tuple[dict[str, float], Results]]:
         refined = None if results.refined is None else Refined.of(_cut(results.refined.arrays(), cells, shapes))
         of_part = part | {name: value for name, value in made.items() if name != "shapes"}
         values = {name: float(results.axes[name][i]) for name, i in index.items()}
-        yield values, Results.of(others, arrays, of_part, refined)
+        yield values, type(results).of(others, arrays, of_part, refined)
 
 
 def _cut(arrays: Arrays, cells: tuple[Any, ...], shapes: dict[str, list[int]]) -> Arrays:

@@ -52,6 +52,14 @@ class Memory:
     def read(self, name: str, fields: Sequence[str]) -> Arrays:
         return self._kept[name]
 
+    def fill(self, names: Sequence[str]) -> bool:
+        """Put NaN and False where outcomes of these names are missing, and say whether any of them was there."""
+        kept = [self._kept[name] for name in names if name in self._kept]
+        for name in names if kept else ():
+            blank = {key: np.full_like(a, np.nan if a.dtype.kind == "f" else 0) for key, a in kept[0].items()}
+            self._kept.setdefault(name, blank)
+        return bool(kept)
+
     def remember(self, **found: object) -> None:
         vars(self).update(found)
 

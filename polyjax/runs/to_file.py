@@ -19,11 +19,13 @@ from polyjax.runs.executors import WorkersLost
 from polyjax.runs.folder import directory
 from polyjax.runs.folder.directory import Directory, folder, refuse_other
 from polyjax.runs.folder.interruption import Requests
+from polyjax.runs.grid import rectangles
 from polyjax.runs.lanes import Lanes, bands, names_in_results
 from polyjax.runs.progress import say
-from polyjax.runs.run import begin, check, config, train
+from polyjax.runs.run import begin, check, train
 from polyjax.runs.sizes import by_size
 from polyjax.runs.timing import where_time_went
+from polyjax.runs.whole import config
 from polyjax.runs.workers import workers_of
 
 if TYPE_CHECKING:
@@ -129,7 +131,8 @@ def _train_to_file(
     try:
         with Requests(how_to_continue) as requests, workers_of(executor, requests) as workers:
             trained = begin(sweep, store, workers, requests, progress)
-            lanes, refined = train(trained)
+            lanes = Lanes(trained.store, trained.grid, rectangles(trained.grid, trained.shape))
+            refined = train(trained, lanes)
             store.finish(lambda beside: _write(path, trained, lanes, refined, beside))
             if timing:
                 say(where_time_went(trained))

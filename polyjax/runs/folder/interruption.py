@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -19,6 +20,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -38,6 +40,7 @@ class Requests:
     def stopped(self, progress: str) -> Interrupted:
         """Return what to raise then, once everything is kept; `progress` says how far the run is."""
         assert self.number is not None
+        _end_in_one_line()
         return Interrupted(self.number, f"stopped. {progress}; {self._how_to_continue}")
 
     def __enter__(self) -> Requests:
@@ -52,6 +55,22 @@ class Requests:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         _say_now(f"stopping when what is in hand is saved; {name} again stops at once")
         _restore(self._before)
+
+
+def _end_in_one_line() -> None:
+    """Have a script that does not catch an `Interrupted` end with its words, not with a traceback, and by the signal
+    itself, as programs do that handle none."""
+    before = sys.excepthook
+
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, Interrupted):
+            before(kind, error, trace)
+            return
+        print(error, file=sys.stderr, flush=True)
+        signal.signal(error.number, signal.SIG_DFL)
+        os.kill(os.getpid(), error.number)
+
+    sys.excepthook = end
 
 
 @contextmanager
