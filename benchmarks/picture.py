@@ -18,7 +18,7 @@ from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
 
 from benchmarks.machine import words
 from figures.drawing import Page, page, panel, save
-from polyjax.cli.parser import Parser
+from polyjax.cli.command import script
 from polyjax.draw.scales import plain_log_ticks
 from polyjax.draw.style import style
 
@@ -180,17 +180,19 @@ def _powers(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def work(*, data: Path = Path("results/bench.json"), out: Path = Path("results/bench")) -> None:
+    """Draw what benchmarks.throughput measured.
+
+    Args:
+        data: What it wrote.
+        out: Path of the images, without suffix.
+    """
+    with style():
+        save(draw(json.loads(data.read_text())), out)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = Parser(prog="python -m benchmarks.picture", description="Draws what benchmarks.throughput measured.")
-    parser.add_argument("--data", type=Path, default=Path("results/bench.json"), help="what it wrote")
-    parser.add_argument("--out", type=Path, default=Path("results/bench"), help="path of the images, without suffix")
-    arguments = parser.parse_args(argv)
-
-    def work() -> None:
-        with style():
-            save(draw(json.loads(arguments.data.read_text())), arguments.out)
-
-    parser.report(work)
+    script("python -m benchmarks.picture", work, argv)
 
 
 if __name__ == "__main__":

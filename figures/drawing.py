@@ -5,19 +5,20 @@ Capacities are those of eq. 3, from the library; the rest of what is computed he
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
+from cyclopts import Parameter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import polyjax
-from polyjax.cli.parser import Parser
+from polyjax.cli.command import script
 from polyjax.draw import captions
 from polyjax.draw.style import style
 from polyjax.results import Results, load
-from polyjax.selection import RULES
+from polyjax.selection import Rule
 
 capacities = jax.jit(polyjax.capacities)  # one compilation a shape, not one an operation
 CAPTION_SIZE, CAPTION_LINE, MARGIN = 6.5, 0.118, 0.08  # the size in points, the others in inches
@@ -106,40 +107,44 @@ class _Unknown(dict[str, Any]):
 
 def command(name: str, draw: Callable[[], Page], argv: Sequence[str] | None = None) -> None:
     """The command line of a figure that needs no data: draws it within the style and saves it."""
-    parser = Parser(prog=f"python -m figures.{name}", description="Draws the figure from the theory; trains nothing.")
-    parser.add_argument("--out", type=Path, default=Path("results", name), help="path of the images, without suffix")
-    out = parser.parse_args(argv).out
 
-    def work() -> None:
+    def work(*, out: Path = Path("results", name)) -> None:
+        """Draw the figure from the theory; nothing is trained.
+
+        Args:
+            out: Path of the images, without suffix.
+        """
         with style():
             save(draw(), out)
 
-    parser.report(work)
+    script(f"python -m figures.{name}", work, argv)
 
 
 def results_command(
     name: str,
-    what: str,
     results: str,
     out: str,
     draw: Callable[[Path, str], Page],
     argv: Sequence[str] | None = None,
-    rule: str | None = "best",
+    rule: Rule | None = "best",
 ) -> None:
-    """The command line of a figure of saved results: `draw(results, rule)` within the style, then saved. Results that
-    do not fit end it with one line on stderr and exit code 2. Without a default rule there is none to choose."""
-    parser = Parser(prog=f"python -m figures.{name}", description=f"Draws {what} from saved results.")
-    parser.add_argument("--results", type=Path, default=Path(results), help="what a sweep saved")
-    parser.add_argument("--out", type=Path, default=Path(out), help="path of the images, without suffix")
-    if rule is not None:
-        parser.add_argument("--rule", choices=RULES, default=rule, help="how the restarts of a cell are combined")
-    arguments = parser.parse_args(argv)
+    """The command line of a figure of saved results: `draw(results, rule)` within the style, then saved. Without a
+    default rule there is none to choose."""
 
-    def work() -> None:
+    Chosen = Annotated[Rule | None, Parameter(parse=rule is not None)]
+
+    def work(*, results: Path = Path(results), out: Path = Path(out), rule: Chosen = rule) -> None:  # type: ignore
+        """Draw the figure from saved results.
+
+        Args:
+            results: What a sweep saved.
+            out: Path of the images, without suffix.
+            rule: How the restarts of a cell are combined.
+        """
         with style():
-            save(draw(arguments.results, getattr(arguments, "rule", "")), arguments.out)
+            save(draw(results, rule or ""), out)
 
-    parser.report(work)
+    script(f"python -m figures.{name}", work, argv)
 
 
 def save(fig: Page, out: Path) -> None:

@@ -188,9 +188,8 @@ def _sentences(e: Distance, polished: Distance | None) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    results_command(
-        "figure4", "figure 4", "results/figure4.npz", "results/figure4", lambda path, rule: draw(load(path), rule), argv
-    )
+    draw_file = lambda path, rule: draw(load(path), rule)  # noqa: E731
+    results_command("figure4", "results/figure4.npz", "results/figure4", draw_file, argv)
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def _letter(index: int) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     draw_folder = lambda path, rule: draw(load_panels(path, PANELS), rule)  # noqa: E731
     folder, out = "results/figure7", "results/figure7/figure7"
-    results_command("figure7", "figure 7", folder, out, draw_folder, argv, rule="refined")
+    results_command("figure7", folder, out, draw_folder, argv, rule="refined")
 
 
 if __name__ == "__main__":

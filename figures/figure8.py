@@ -156,7 +156,7 @@ def _conclusion(found: Mapping[str, Shapes]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     draw_folder = lambda path, _: draw(load_panels(path, PANELS))  # noqa: E731
-    results_command("figure8", "the block sizes", "results/figure7", "results/figure8", draw_folder, argv, rule=None)
+    results_command("figure8", "results/figure7", "results/figure8", draw_folder, argv, rule=None)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polyjax
-from polyjax.cli.parser import Parser
+from polyjax.cli.command import script
+
+
+def draw(*, results: Path = Path("results/film.npz"), out: Path = Path("results/film.gif")) -> None:
+    """Show how a phase diagram forms.
+
+    Args:
+        results: A results file with snapshots.
+        out: The film, .gif or .mp4.
+    """
+    polyjax.plot.film(polyjax.load(results), out)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = Parser(prog="python -m figures.film", description="Shows how a phase diagram forms.")
-    parser.add_argument("--results", type=Path, default="results/film.npz", help="a results file with snapshots")
-    parser.add_argument("--out", type=Path, default="results/film.gif", help="the film, .gif or .mp4")
-    arguments = parser.parse_args(argv)
-    parser.report(lambda: polyjax.plot.film(polyjax.load(arguments.results), arguments.out))
+    script("python -m figures.film", draw, argv)
 
 
 if __name__ == "__main__":

@@ -189,8 +189,7 @@ def _words(results: Results, rule: str) -> tuple[str, str, str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     draw_file = lambda path, rule: draw(load(path), rule)  # noqa: E731
-    what, results = "the order parameter of section 3.6", "results/figure4.npz"
-    results_command("order_parameter", what, results, "results/order_parameter", draw_file, argv)
+    results_command("order_parameter", "results/figure4.npz", "results/order_parameter", draw_file, argv)
 
 
 if __name__ == "__main__":

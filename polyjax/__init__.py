@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from polyjax import embedding, theory
 from polyjax.cell import Cell
 from polyjax.embedding.capacity import capacities, isotropic_capacities
+from polyjax.recipes import read_sweep
 from polyjax.results import Results, load
 from polyjax.runs.run import run
 from polyjax.runs.to_file import run_to_file
@@ -44,6 +45,7 @@ __all__ = [
     "isotropic_capacities",
     "load",
     "plot",
+    "read_sweep",
     "run",
     "run_to_file",
     "theory",

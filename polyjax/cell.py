@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polyjax.described import told
 from polyjax.differences import check_same
 from polyjax.toy.distributions import by_name
 from polyjax.toy.features import Features, FirstImportance
@@ -71,6 +72,9 @@ def features_of(cell: Cell, config: Mapping[str, Any], sweep: Sweep | None) -> F
     given = sorted({"features", "distribution"} & (config.get("given") or {}).keys())
     if given:
         raise ValueError(f"sweep must be given, since the {given[0]} of these results are the user's own, but is None")
+    if "features" in (config.get("described") or {}):
+        described = told("features", config["described"]["features"])
+        return described(**{name: cell.coordinates[name] for name in described.axes})
     of_axes = {name: cell.coordinates[name] for name in ("density", "importance") if name in cell.coordinates}
     n = (
         int(np.isfinite(cell.capacity).any(0).sum()) or cell.capacity.shape[1]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from polyjax import description
 from polyjax.checks import require
+from polyjax.described import MODELS, Described, told
 from polyjax.engine.blocks import snapshot_steps
 from polyjax.engine.training import SETTLED, Training
 from polyjax.toy.distributions import by_name
-from polyjax.toy.models import Anthropic, Redwood
 
 if TYPE_CHECKING:
     from polyjax.sweep import Sweep
@@ -23,7 +23,8 @@ def of_sweep(sweep: Sweep) -> dict[str, Any]:
     if sweep.sizes:
         each = [of_sweep(part) for _, part in sweep.by_size]
         axes = {name: list(values) for name, values in sweep.coordinates.items()}
-        return each[0] | {"axes": axes, "order": [*axes], "sizes": [*sweep.sizes], "parts": each}
+        whole = {"axes": axes, "order": [*axes], "sizes": [*sweep.sizes], "parts": each}
+        return each[0] | whole | _of_described(sweep)
     fixed = sweep.training
     rate = None if sweep.optimizer else sweep.rate
     return {
@@ -36,7 +37,7 @@ def of_sweep(sweep: Sweep) -> dict[str, Any]:
         "batch": sweep.batch,
         "sampler": fixed.sampler.name,
         "objective": sweep.objective,
-        "optimizer": "given by the caller" if sweep.optimizer else f"Adam, cosine decay from {rate:g}",
+        "optimizer": _of_optimizer(sweep),
         "learning_rate": rate,
         "retries": sweep.retries,
         "refine": sweep.refine,
@@ -44,8 +45,27 @@ def of_sweep(sweep: Sweep) -> dict[str, Any]:
         "settled": SETTLED,
         "seed": sweep.seed,
         **({"snapshots": _of_snapshots(fixed)} if sweep.snapshots else {}),
-        "given": description.of_given(fixed, sweep.features is not None, sweep.optimizer is not None),
+        "given": description.of_given(fixed, *(_is_own(part) for part in (sweep.features, sweep.optimizer))),
+        **_of_described(sweep),
     }
+
+
+def _is_own(part: Any) -> bool:
+    """Say whether a part of a sweep is the user's own, which no configuration can make again."""
+    return part is not None and not isinstance(part, Described)
+
+
+def _of_optimizer(sweep: Sweep) -> str:
+    """Return what a configuration says of the optimiser."""
+    if isinstance(sweep.optimizer, Described):
+        return dict(sweep.optimizer.texts)["optimizer"]
+    return "given by the caller" if sweep.optimizer else f"Adam, cosine decay from {sweep.rate:g}"
+
+
+def _of_described(sweep: Sweep) -> dict[str, Any]:
+    """Return the parts that expressions describe, if there are such."""
+    found = {name: part.tell() for name, part in sweep.parts.items() if isinstance(part, Described)}
+    return {"described": found} if found else {}
 
 
 def _of_snapshots(fixed: Training) -> dict[str, Any]:
@@ -59,27 +79,29 @@ def _of_snapshots(fixed: Training) -> dict[str, Any]:
 def fields_of(config: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """Return the fields, of these names, of the sweep that is described (see `Sweep.from_config`)."""
     require(isinstance(config, Mapping), "config", "be a configuration, as results have it", config)
-    if config.get("sizes"):
+    described = {name: told(name, part) for name, part in (config.get("described") or {}).items()}
+    if config.get("sizes") and not described:
         raise ValueError(f"config must describe a sweep of one size, but has sizes ({', '.join(config['sizes'])})")
     if own := sorted(config.get("given") or {}):
         needed = f"needs the user's own {' and '.join(own)}"
         raise ValueError(f"config must describe a sweep that needs no code but polyjax's, but {needed}")
     try:
-        model, rate = _model(**config["model"]), config["learning_rate"]
+        model, rate = described.get("model") or _model(**config["model"]), config["learning_rate"]
         axes = {name: config["axes"][name] for name in config["order"]}
         given = {name: config[name] for name in names if name in config}
-        given |= {"model": model, "distribution": by_name(config["distribution"]), "optimizer": None}
+        distribution = None if "features" in described else by_name(config["distribution"])
+        given |= {"model": model, "distribution": distribution, "optimizer": None}
         looks = config.get("snapshots") or {"most": 0, "weights": False}
         given |= {"snapshots": looks["most"], "snapshot_weights": looks["weights"]}
         given |= {"axes": None} | axes if [*axes] == ["density", "importance"] else {"axes": axes}
     except (KeyError, TypeError) as error:
         raise ValueError(f"config must describe a whole sweep, but lacks {error}") from error
-    require(rate is not None, "config", "name an optimizer of polyjax's", config.get("optimizer"))
-    return given
+    known = rate is not None or "optimizer" in described
+    require(known, "config", "name an optimizer of polyjax's", config.get("optimizer"))
+    return given | described
 
 
 def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model:
     """Return the model that a configuration describes so."""
-    models: dict[str, type[Redwood | Anthropic]] = {"Redwood": Redwood, "Anthropic": Anthropic}
-    require(name in models, "model", f"be one of {', '.join(models)}", name)
-    return models[name](n_features, n_neurons, activation)
+    require(name in MODELS, "model", f"be one of {', '.join(MODELS)}", name)
+    return MODELS[name](n_features, n_neurons, activation)

@@ -59,8 +59,7 @@ def of_given(fixed: Training, features: bool, optimizer: bool) -> dict[str, Any]
     if features:
         found["features"] = _fingerprint_of_features(fixed) | {"axes": [*names_of(fixed.features)]}
     else:
-        [distribution] = fixed.features_at({}).distributions
-        if distribution not in distributions.ALL:
+        for distribution in {*fixed.features_at({}).distributions} - {*distributions.ALL}:
             found["distribution"] = of_values(distribution)
     if optimizer:
         one, names = one_model(Redwood(2, 2)), names_of(fixed.optimizer)  # whatever the model is

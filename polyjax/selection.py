@@ -6,13 +6,14 @@ Axes: those of the grid, by name [*axes], then restart R, neuron D and feature N
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from polyjax.toy.model import EMBEDDING, SNAPSHOT
 
-RULES = ("best", "mean", "drop_worst", "refined")
+Rule = Literal["best", "mean", "drop_worst", "refined"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 OF_LANES = ("capacity", "rank_loss", "loss", "loss_se", "settled", "attempt")  # [*axes, R, ...]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from polyjax.expressions import number
 from polyjax.parts import Values, is_function, parameters
 from polyjax.toy.features import Features
 from polyjax.toy.model import Model, one_model
@@ -32,7 +33,7 @@ def size_axes(parts: Mapping[str, Any], axes: Values) -> tuple[str, ...]:
 
 def _is_traced(part: Callable[..., Any], axis: str, axes: Values) -> bool:
     """Say whether a part of a sweep can be traced with a number of an axis that is not known yet."""
-    others = {name: _number(axes[name][0]) for name in parameters(part) if name in axes and name != axis}
+    others = {name: number(axes[name][0]) for name in parameters(part) if name in axes and name != axis}
     try:
         jax.eval_shape(lambda value: computed(part(**others, **{axis: value})), jnp.float32(0))
     except Exception:  # whatever a function of the user's raises
@@ -49,14 +50,9 @@ def computed(part: Any) -> Any:
     return (part.importance, part.density) if isinstance(part, Features) else ()
 
 
-def _number(value: float) -> float:
-    """Return a whole number as an integer, with which shapes can be made."""
-    return int(value) if value == int(value) else value
-
-
 def combinations(sizes: tuple[str, ...], axes: Values) -> list[dict[str, float]]:
     """Return all values of some axes together, the last axis changing fastest."""
-    return [dict(zip(sizes, map(_number, values), strict=True)) for values in product(*(axes[name] for name in sizes))]
+    return [dict(zip(sizes, map(number, values), strict=True)) for values in product(*(axes[name] for name in sizes))]
 
 
 def at_sizes(part: Any, values: Mapping[str, float], axes: Values) -> Any:
@@ -65,4 +61,6 @@ def at_sizes(part: Any, values: Mapping[str, float], axes: Values) -> Any:
         return part
     taken = {name: value for name, value in values.items() if name in parameters(part)}
     others = [name for name in parameters(part) if name in axes and name not in values]
+    if hasattr(part, "fixed"):  # which can then still be told (see `described`)
+        return part.fixed(taken)
     return partial(part, **taken) if others else part(**taken)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polyjax.described import Described
 from polyjax.engine.cells import names_of
 from polyjax.toy.model import n_neurons
 from polyjax.toy.models import activation_name
@@ -59,12 +60,19 @@ def of_sweep(sweep: Sweep) -> Facts:
     return [
         ("model", words + _of_axes(fixed.model)),
         ("axes", f"{grid(sweep.coordinates, sweep.restarts)} = {np.prod(sweep.shape):,} networks"),
-        ("features", ("the user's" if sweep.features else "the paper's") + _of_axes(fixed.features)),
-        ("optimizer", ("the user's" if sweep.optimizer else optimizer) + _of_axes(fixed.optimizer)),
+        ("features", _of_part(sweep.features, fixed.features, "the paper's")),
+        ("optimizer", _of_part(sweep.optimizer, fixed.optimizer, optimizer)),
         ("training", f"{sweep.steps:,} steps on {samples}"),
         ("afterwards", ", ".join(after) or "nothing"),
         ("seed", str(sweep.seed)),
     ]
+
+
+def _of_part(given: Any, part: Any, default: str) -> str:
+    """Say what a part of a sweep is: as it is described, the user's own, or what it is by default."""
+    if isinstance(given, Described):
+        return given.words
+    return (default if given is None else "the user's") + _of_axes(part)
 
 
 def _of_axes(part: Any) -> str:

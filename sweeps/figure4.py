@@ -4,14 +4,19 @@ python -m sweeps.figure4 [--preset quick|film|paper|full] [--out results/figure4
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 import polyjax
-from polyjax.cli.sweeps import SweepParser, results_path
+from polyjax.cli.command import script
+from polyjax.cli.sweeping import Options
+
+Preset = Literal["quick", "film", "paper", "full"]
 
 # cells a side, restarts, steps, samples a step
-PRESETS = {
+PRESETS: dict[Preset, tuple[int, int, int, int]] = {
     "quick": (12, 2, 300, 64),  # for tests: seconds
     "film": (64, 4, 2000, 64),  # with --snapshots 60, see `make film`
     "paper": (100, 8, 2000, 128),  # the default: 80,000 models, under a minute on two cores
@@ -19,7 +24,7 @@ PRESETS = {
 }
 
 
-def sweep(preset: str = "paper", seed: int = 0) -> polyjax.Sweep:
+def sweep(preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     """Importance 0.1 to 10 and density 0.01 to 1, both geometric."""
     cells, restarts, steps, batch = PRESETS[preset]
     return polyjax.Sweep(
@@ -35,12 +40,23 @@ def sweep(preset: str = "paper", seed: int = 0) -> polyjax.Sweep:
     )
 
 
+def train(
+    *,
+    preset: Preset = "paper",
+    out: Path = Path("results/figure4.npz"),
+    options: Options = Options(),
+) -> None:
+    """Train figure 4's phase diagram.
+
+    Args:
+        preset: Size of the grid.
+        out: The results file to write.
+    """
+    options.run({out: lambda: sweep(preset, options.seed)})
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = SweepParser("python -m sweeps.figure4", "Trains figure 4's phase diagram.")
-    parser.add_argument("--preset", choices=PRESETS, default="paper", help="size of the grid (default: paper)")
-    parser.add_argument("--out", type=results_path, default="results/figure4.npz", help="the results file to write")
-    arguments = parser.parse_args(argv)
-    parser.run(arguments, {arguments.out: lambda: sweep(arguments.preset, arguments.seed)})
+    script("python -m sweeps.figure4", train, argv)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,17 @@
 python -m sweeps.figure7 [--panel anthropic-relu-6in5] [--preset quick|paper|full] [--out results/figure7] [--restart]
 """
 
-from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from cyclopts import Parameter
 
 import polyjax
-from polyjax.cli.sweeps import SweepParser, results_path
+from polyjax.cli.command import script
+from polyjax.cli.sweeping import Options
 
 ROWS = ((polyjax.Redwood, 3), (polyjax.Anthropic, 3), (polyjax.Anthropic, 5))
 ACTIVATIONS = ("square", "relu", "gelu")
@@ -20,15 +23,21 @@ PANELS = {
     for activation in ACTIVATIONS
 }
 
+if TYPE_CHECKING:
+    Panel = str
+else:
+    Panel = Literal[tuple(PANELS)]
+Preset = Literal["quick", "paper", "full"]
+
 # cells a side, restarts, steps, samples a step, most rounds of refining, which polishing goes on with
-PRESETS = {
+PRESETS: dict[Preset, tuple[int, ...]] = {
     "quick": (8, 2, 200, 64, 1),  # for tests: seconds
     "paper": (64, 8, 1500, 64, 2),  # the default: 32,768 models a panel
     "full": (500, 8, 4000, 64, 2),  # for accelerators: 2,000,000 models a panel
 }
 
 
-def sweep(panel: str, preset: str = "paper", seed: int = 0) -> polyjax.Sweep:
+def sweep(panel: str, preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     """Importance 0.01 to 100 and density 0.01 to 1, both geometric."""
     cells, restarts, steps, batch, rounds = PRESETS[preset]
     return polyjax.Sweep(
@@ -45,20 +54,25 @@ def sweep(panel: str, preset: str = "paper", seed: int = 0) -> polyjax.Sweep:
     )
 
 
+def train(
+    *,
+    panel: Annotated[list[Panel] | None, Parameter(negative="")] = None,
+    preset: Preset = "paper",
+    out: Path = Path("results/figure7"),
+    options: Options = Options(),
+) -> None:
+    """Train figure 7's phase diagrams.
+
+    Args:
+        panel: Train this one alone; may be repeated.
+        preset: Size of the grids.
+        out: The folder to write PANEL.npz into.
+    """
+    options.run({out / f"{name}.npz": partial(sweep, name, preset, options.seed) for name in panel or PANELS})
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = SweepParser("python -m sweeps.figure7", "Trains figure 7's phase diagrams.")
-    parser.add_argument("--panel", choices=PANELS, action="append", help="train this one alone; may be repeated")
-    parser.add_argument("--preset", choices=PRESETS, default="paper", help="size of the grids (default: paper)")
-    parser.add_argument("--out", default="results/figure7", help="the folder to write PANEL.npz into")
-    arguments = parser.parse_args(argv)
-    try:
-        paths = {panel: results_path(f"{arguments.out}/{panel}.npz") for panel in arguments.panel or PANELS}
-    except ArgumentTypeError as error:
-        parser.error(f"argument --out: {error}")
-    parser.run(
-        arguments,
-        {path: partial(sweep, panel, arguments.preset, arguments.seed) for panel, path in paths.items()},
-    )
+    script("python -m sweeps.figure7", train, argv)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "engine": {"toy", "embedding"},
     "runs": {"toy", "engine"},
     "draw": {"toy", "theory", "embedding", "engine"},
-    "cli": {"runs"},
+    "cli": {"runs", "draw"},
 }
 
 

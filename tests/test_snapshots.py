@@ -16,7 +16,7 @@ import polyjax
 from figures import film as film_of_figure_4
 from polyjax import Anthropic, Redwood, Sweep, plot
 from polyjax.__main__ import main as command
-from polyjax.cli.sweeps import SweepParser
+from polyjax.cli.sweeping import Options
 from polyjax.engine import execution
 from polyjax.engine.blocks import snapshot_steps
 from polyjax.engine.fused import training as fused
@@ -172,14 +172,14 @@ def test_steps_that_are_an_axis_have_none():
 
 
 def test_scripts_take_them(tmp_path):
-    parser, path = SweepParser("python -m sweeps.some", "Some."), tmp_path / "a.npz"
-    parser.run(parser.parse_args(["--snapshots", "3"]), {path: lambda: PLAIN})
+    path = tmp_path / "a.npz"
+    Options(snapshots=3).run({path: lambda: PLAIN})
     assert polyjax.load(path).snapshots.steps.tolist() == [0, 10, 60]
 
 
 def test_scripts_keep_those_that_their_sweep_has(tmp_path):
-    parser, path = SweepParser("python -m sweeps.some", "Some."), tmp_path / "a.npz"
-    parser.run(parser.parse_args([]), {path: lambda: SWEEP})
+    path = tmp_path / "a.npz"
+    Options().run({path: lambda: SWEEP})
     assert polyjax.load(path).snapshots.steps.tolist() == SWEEP.describe()["snapshots"]["steps"]
 
 

@@ -3,23 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polyjax.cli.command import Switch
+from polyjax.recipes import toml_of
+from polyjax.results import load
+from polyjax.runs.folder.directory import folder
 from polyjax.sweep import Sweep
 
 if TYPE_CHECKING:
     from polyjax.results import Results
 
 # Fields of the configuration that are shown elsewhere, or that say of every size what is said of the first.
-APART = ("order", "provenance", "source", "parts", "made")
+APART = ("order", "provenance", "source", "parts", "made", "described")
+
+
+def info(file: Path, /, *, toml: Switch = False) -> None:
+    """Say how a results file was made, and what is in it.
+
+    Args:
+        file: A results file.
+        toml: Print nothing but the recipe that makes the file again, for polyjax sweep.
+    """
+    run = folder(file)
+    if run.is_dir() and not file.is_file():
+        saved = len([*run.glob("*.npz")])
+        words = f"{saved} chunks are saved in {run}, and the command that began it goes on from there"
+        raise ValueError(f"the run that makes {run.with_suffix('.npz')} is not finished: {words}")
+    results = load(file)
+    print(toml_of(results.config) if toml else describe(str(file), results), end="" if toml else "\n")
 
 
 def describe(path: str, results: Results) -> str:
-    """Return what `polyjax info` prints."""
+    """Return what `polyjax info` prints. Whatever else the file holds, nothing of it moves the cursor of a terminal."""
     lines = [path, *_listed(_made(path, results.config)), "", *_listed(_configured(results.config)), ""]
-    return "\n".join([*lines, *_listed(_found(results)), *_source(results.config)])
+    lines += [*_listed(_found(results)), *_recipe(results.config), *_source(results.config)]
+    return "\n".join(map(_printable, lines))
+
+
+def _printable(line: str) -> str:
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
+def _recipe(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of the TOML that makes the file again, where there is one."""
+    try:
+        recipe = toml_of(config)
+    except ValueError:
+        return
+    yield from ("", "  recipe for `polyjax sweep` (alone: `polyjax info --toml`)")
+    yield from (f"    {line}" for line in recipe.splitlines())
 
 
 def _made(path: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

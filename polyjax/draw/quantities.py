@@ -1,7 +1,9 @@
 """What a diagram colours: one number a cell, with its name, its colours and its ticks."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, LogNorm, Normalize
@@ -10,9 +12,11 @@ from polyjax.checks import require
 from polyjax.draw import shapes
 from polyjax.draw.slices import default_rule
 from polyjax.draw.style import CAPACITY_MAP, CAPACITY_NORM, ERROR_MAP, ERROR_NORM, integers
-from polyjax.results import Results
-from polyjax.selection import Selection
 from polyjax.theory import grid
+
+if TYPE_CHECKING:
+    from polyjax.results import Results
+    from polyjax.selection import Selection
 
 
 class Quantity(NamedTuple):
@@ -113,8 +117,7 @@ def _attempt(results: Results, selection: Selection, rule: str, feature: int) ->
     return Quantity(value, "attempt", colors, BoundaryNorm(np.arange(most + 2) - 0.5, most + 1), np.arange(most + 1))
 
 
-Maker = Callable[[Results, Selection, str, int], Quantity]
-QUANTITIES: dict[str, Maker] = {
+QUANTITIES: dict[str, Callable[..., Quantity]] = {
     "capacity": _capacity,
     "optimum": _optimum,
     "loss": _loss,

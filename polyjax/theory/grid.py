@@ -70,8 +70,8 @@ def closed_form(config: Mapping[str, Any]) -> ClosedForm:
     except (KeyError, TypeError) as error:
         raise ValueError(f"the results' configuration must name a model and a distribution: {error!r}") from error
     base = distributions.by_name(name)
-    own = sorted(set(config.get("given") or {}) - {"optimizer"})
-    told = [*kind, base.name, *(f"{part} of the user's" for part in own)]
+    own = sorted({*(config.get("given") or {}), *([] if is_of_paper(config) else ["features"])} - {"optimizer"})
+    told = [*kind, base.name, *(f"{part} of another kind" for part in own)]
     fits = kind == ("Redwood", "square") and base.moments[0] == 0 and base.unit_variance
     if own or not fits or "density" not in axes:
         raise ValueError(
@@ -99,4 +99,4 @@ def over(form: ClosedForm, f: Callable[..., np.ndarray], axes: Mapping[str, np.n
 
 def is_of_paper(config: Mapping[str, Any]) -> bool:
     """Say whether the features are the paper's, so that an axis of importances is that of feature 0."""
-    return "features" not in (config.get("given") or {})
+    return all("features" not in (config.get(parts) or {}) for parts in ("given", "described"))

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from polyjax.checks import require, with_suggestions
 from polyjax.toy.activity import INDEPENDENT, Activity, Drawn, Independent, along, each
 from polyjax.toy.distributions import Distribution, Moments
+from polyjax.toy.laws import one_important
 
 LARGEST_IMPORTANCE = 1e12  # beyond, float32 overflows
 MOST_MASKS = 512  # that are gone through one by one
@@ -161,9 +162,7 @@ class FirstImportance:
     distribution: Distribution | None = None
 
     def __call__(self, density: ArrayLike, importance: ArrayLike = 1.0) -> Features:
-        others = jnp.ones(self.n_features - 1)
-        v = jnp.concatenate([jnp.asarray(importance, jnp.float32)[None], others])
-        return Features(density, v, self.distribution)
+        return Features(density, one_important(self.n_features, importance), self.distribution)
 
 
 def _concrete(value: ArrayLike) -> Any:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 import polyjax
-from polyjax.cli.sweeps import SweepParser, results_path
+from polyjax.cli.command import script
+from polyjax.cli.sweeping import Options
 
 
 def sweep(seed: int, steps: int) -> polyjax.Sweep:
@@ -22,12 +23,18 @@ def sweep(seed: int, steps: int) -> polyjax.Sweep:
     )
 
 
+def train(*, steps: int = 200, out: Path = Path("grid.npz"), options: Options = Options()) -> None:
+    """Train a small phase diagram in many chunks.
+
+    Args:
+        steps: Of training.
+        out: The results file to write.
+    """
+    options.run({out: lambda: sweep(options.seed, steps)})
+
+
 def main() -> None:
-    parser = SweepParser("python -m sweep", "Trains a small phase diagram in many chunks.")
-    parser.add_argument("--steps", type=int, default=200, help="of training (default: 200)")
-    parser.add_argument("--out", type=results_path, default=Path("grid.npz"), help="the results file to write")
-    arguments = parser.parse_args()
-    parser.run(arguments, {arguments.out: lambda: sweep(arguments.seed, arguments.steps)})
+    script("python -m sweep", train)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""Commands: functions whose parameters are arguments and options. Cyclopts reads these; errors are one line on stderr
+with exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from polyjax.runs.folder.interruption import Interrupted, at_once
+
+OPTIONS = {"restart=True": "--restart"}  # for the arguments that errors of the library name
+Switch = Annotated[
+    bool, Parameter(negative="", show_default=False)
+]  # an option without a value, and without a --no- form
+
+
+def application(prog: str, about: str, examples: str = "") -> App:
+    """Return an application without commands. Options have no short forms, since the command that continues a run is
+    the same without some of them."""
+    return App(
+        name=prog,
+        help=about,
+        help_epilogue=examples,
+        help_format="plaintext",
+        version=f"polyjax {version('polyjax')}",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+
+
+def examples(*lines: str) -> str:
+    """Return examples of a command for the end of its help."""
+    return "\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def run(app: App, argv: Sequence[str] | None = None) -> None:
+    """Do what a command line says. A bad argument, value or file ends the program with one line, an interruption with
+    the exit code that shells give it."""
+    prog = app.name[0]
+    with at_once(prog):
+        try:
+            app(sys.argv[1:] if argv is None else argv)
+        except CycloptsError as error:
+            _end(prog, str(error))
+        except OSError as error:
+            _end(prog, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        except (ValueError, MemoryError) as error:
+            _end(prog, _as_options(str(error)))
+        except Interrupted as stopped:
+            _end(prog, str(stopped), stopped.exit_code)
+        except KeyboardInterrupt:
+            _end(prog, "interrupted", 130)
+
+
+def script(prog: str, work: Callable[..., None], argv: Sequence[str] | None = None, examples: str = "") -> None:
+    """Do the work of a script, whose parameters are its options and whose docstring its help."""
+    app = application(prog, "", examples)
+    app.default(work)
+    run(app, argv)
+
+
+def _as_options(message: str) -> str:
+    for argument, option in OPTIONS.items():
+        message = message.replace(argument, option)
+    return message
+
+
+def _end(prog: str, message: Any, code: int = 2) -> NoReturn:
+    print(f"{prog}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
