@@ -20,7 +20,7 @@ endif
 RUN := $(VENV)/bin/python
 
 # What a results file depends on; the other modules only draw, tell or check it.
-TRAINING := $(filter-out $(patsubst %,polyjax/%.py,__init__ __main__ cell labels plot summary),$(wildcard polyjax/*.py)) \
+TRAINING := $(filter-out $(patsubst %,polyjax/%.py,__init__ __main__ cell export labels plot summary),$(wildcard polyjax/*.py)) \
   polyjax/embedding/capacity.py \
   $(wildcard polyjax/toy/*.py polyjax/engine/*.py polyjax/engine/fused/*.py) \
   $(filter-out polyjax/runs/verification.py,$(wildcard polyjax/runs/*.py))

@@ -87,7 +87,7 @@ def picture(
     except TypeError as error:  # an axis that the grid has not
         raise ValueError(str(error)) from error
     with style():
-        axes.figure.savefig(out, metadata={_PLACES.get(out.suffix, "Description"): _told(results)})
+        axes.figure.savefig(out, bbox_inches="tight", metadata={_PLACES.get(out.suffix, "Description"): _told(results)})
     print(out)
 
 

@@ -174,7 +174,8 @@ function heading(panel, k) {
   const told = [`<b>${panel.name}</b> (${panel.rule})`, words(coordinates(panel, state.row, state.column))]
   if (!Number.isFinite(loss[k])) return [...told, "failed: no restart is finite"].join("<br>")
   const above = panel.has_theory ? `, ${(100 * (loss[k] / least[k] - 1)).toFixed(2)} % above the optimum` : ""
-  told.push(`loss ${number(loss[k])} ± ${number(loss_se[k])}${above}; ${settled[k] ? "settled" : "not settled"}`)
+  const error = Number.isFinite(loss_se[k]) ? ` ± ${number(loss_se[k])}` : "" // snapshots have none
+  told.push(`loss ${number(loss[k])}${error}${above}; ${settled[k] ? "settled" : "not settled"}`)
   const names = blocks(panel, k).map(({features, rank}) => `{${features.join(", ")}} in ${rank}`)
   told.push(`blocks: ${names.join("; ") || "none"}`)
   return told.join("<br>")
