@@ -145,12 +145,13 @@ def test_every_grid_has_a_picture_of_one_size(axes):
 
 def test_the_colour_of_a_cell_is_that_of_its_capacity():
     middle_left = (np.s_[100:200], np.s_[150:230])  # inside the first panel
+    settled = np.ones((4, 3, 2), bool)  # or cells are hatched
     for value in (0.0, 0.5, 1.0):
-        pixels = shown(results(GRID, capacity=np.full((4, 3, 2, 6), value)))[middle_left]
+        pixels = shown(results(GRID, capacity=np.full((4, 3, 2, 6), value), settled=settled))[middle_left]
         expected = mpl.colormaps["cividis"](value)
         assert abs(pixels - np.float32(expected)).max() <= 1 / 255  # eight bits
-    failed = shown(results(GRID, capacity=np.full((4, 3, 2, 6), np.nan)))[middle_left]
-    assert abs(failed[..., :3] - 0.8).max() <= 1 / 255
+    failed = shown(results(GRID, rank_loss=np.full((4, 3, 2), np.nan), loss=np.full((4, 3, 2), np.nan)))[middle_left]
+    assert np.ptp(failed[..., :3], axis=-1).max() <= 1 / 255  # hatched in grey
 
 
 def test_losses_that_have_no_logarithm_are_shown():
@@ -159,18 +160,18 @@ def test_losses_that_have_no_logarithm_are_shown():
 
 
 def test_the_first_two_axes_of_several_values_are_shown_and_a_middle_value_of_the_others():
-    names, index = glance._shown(results({"a": [1], "b": [1, 2, 3], "c": [1, 2], "d": [1, 2, 3]}))
+    names, fixed = glance.shown(results({"a": [1], "b": [1, 2, 3], "c": [1, 2], "d": [1, 2, 3]}))
     assert names == ["b", "c"]
-    assert index == (0, slice(None), slice(None), 1)
-    names, index = glance._shown(results({"a": [1, 2], "b": [1]}))
+    assert fixed == {"a": 1, "d": 2}
+    names, fixed = glance.shown(results({"a": [1, 2], "b": [1]}))
     assert names == ["a", "b"]
-    assert index == (slice(None), slice(None))
+    assert fixed == {}
 
 
 def test_rows_go_upwards_and_columns_to_the_right():
     capacity = np.zeros((4, 3, 2, 6))
     capacity[0, 2] = 1  # the least density, the largest importance
-    pixels = shown(results(GRID, capacity=capacity))
+    pixels = shown(results(GRID, capacity=capacity, settled=np.ones((4, 3, 2), bool)))
     yellow = np.argwhere(abs(pixels - np.float32(mpl.colormaps["cividis"](1.0))).max(-1) <= 1 / 255)
     yellow = yellow[yellow[:, 1] < 310]  # without the colour bar
     blue = np.argwhere(abs(pixels - np.float32(mpl.colormaps["cividis"](0.0))).max(-1) <= 1 / 255)

@@ -1,92 +1,46 @@
-"""Results at a glance, as a notebook shows them: two small diagrams over any two axes.
-
-Cells are drawn in the order of their axes, all of one size, and the ticks say their values: so axes may be of one value
-only, logarithmic or not, and in any order. Axis letters: Y rows and X columns of the picture.
-"""
+"""Results at a glance, as a notebook shows them: the capacity of feature 0 and the loss over two axes, or all
+capacities along one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from polyjax.draw.style import CAPACITY_MAP, CAPACITY_NORM, ERROR_MAP, style
+from polyjax.draw.curves import cut
+from polyjax.draw.diagrams import diagram
+from polyjax.draw.style import style
 
 if TYPE_CHECKING:
     from polyjax.results import Results
 
-TICKS = 5
-INCHES, DPI = (6.4, 2.7), 120
+INCHES, DPI = (6.4, 2.5), 120
+PLACES = ((0.1, 0.19, 0.29, 0.69), (0.61, 0.19, 0.29, 0.69))  # of two diagrams: left, bottom, width, height
+MIDDLE = (0.25, 0.19, 0.5, 0.68)  # of a curve
 
 
 def png(results: Results) -> bytes:
-    """Return a picture of the diagram: the capacity of feature 0, and the loss. The axes are the first two of more than
-    one value; of the others a middle value is shown."""
-    selection = results.select("best" if results.refined is None else "refined")
-    names, index = _shown(results)
+    """Return a picture of the results. The axes are the first two of more than one value; of the others a middle value
+    is shown."""
+    names, fixed = shown(results)
     file = BytesIO()
     with style():
-        figure = Figure(INCHES, dpi=DPI, layout="constrained")
+        figure = Figure(INCHES, dpi=DPI)
         FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2)
-        loss = selection.loss[index].reshape(_shape(results, names))
-        capacity = selection.capacity[..., 0][index].reshape(loss.shape)
-        _panel(left, results, names, capacity, CAPACITY_MAP, CAPACITY_NORM, "capacity of feature 0")
-        _panel(right, results, names, loss, ERROR_MAP, _norm(loss), "loss")
-        if others := [name for name in results.axes if name not in names]:
-            at = zip(others, (index[[*results.axes].index(name)] for name in others), strict=True)
-            figure.suptitle("at " + ", ".join(f"{name} = {results.axes[name][i]:.3g}" for name, i in at))
+        if len(names) == 2:
+            for place, color in zip(PLACES, ("capacity", "loss"), strict=True):
+                diagram(results, color, ax=figure.add_axes(place), **fixed)
+        else:
+            cut(results, names[0], ax=figure.add_axes(MIDDLE), **fixed)
         figure.savefig(file, format="png", dpi=DPI)
     return file.getvalue()
 
 
-def _shown(results: Results) -> tuple[list[str], tuple[int | slice, ...]]:
-    """Return the names of the axes that are shown, upwards and to the right, and the index of the cells."""
+def shown(results: Results) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of the axes that are shown, at most two, and the values of the others."""
     several = [name for name, values in results.axes.items() if len(values) > 1]
-    chosen = (several + [name for name in results.axes if name not in several])[:2]
-    names = [name for name in results.axes if name in chosen]
-    index = tuple(slice(None) if name in names else len(values) // 2 for name, values in results.axes.items())
-    return names, index
-
-
-def _shape(results: Results, names: Sequence[str]) -> tuple[int, int]:
-    """Return [Y, X]; one axis is that of columns."""
-    *rows, columns = (len(results.axes[name]) for name in names)
-    return (rows or [1])[0], columns
-
-
-def _norm(loss: np.ndarray) -> Normalize:
-    """Return a logarithmic scale where it can be one, from the least to the largest loss."""
-    finite = loss[np.isfinite(loss)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    return LogNorm(low, high) if 0 < low < high else Normalize(low, high if high > low else low + 1)
-
-
-def _panel(
-    ax: Axes, results: Results, names: Sequence[str], value: np.ndarray, cmap: str, norm: Normalize, title: str
-) -> None:
-    """Draw values [Y, X]; cells without a finite one are grey."""
-    ax.set(title=title, facecolor="0.8", xlabel=names[-1].replace("_", " "))
-    image = ax.imshow(np.ma.masked_invalid(value), origin="lower", aspect="auto", cmap=cmap, norm=norm)
-    bar = ax.figure.colorbar(image, ax=ax)
-    marks = np.asarray(norm.inverse(np.linspace(0, 1, TICKS))).tolist()
-    bar.set_ticks(marks, labels=[f"{mark:.3g}" for mark in marks])
-    bar.minorticks_off()
-    _ticks(ax.xaxis, results.axes[names[-1]])
-    if len(names) > 1:
-        ax.set_ylabel(names[0].replace("_", " "))
-        _ticks(ax.yaxis, results.axes[names[0]])
-    else:
-        ax.set_yticks([])
-
-
-def _ticks(axis: Axis, values: np.ndarray) -> None:
-    places = np.unique(np.linspace(0, len(values) - 1, TICKS).round().astype(int))
-    axis.set_ticks(places.tolist(), [f"{values[i]:.3g}" for i in places])
+    names = (several + [name for name in results.axes if name not in several])[:2]
+    fixed = {name: values[len(values) // 2] for name, values in results.axes.items() if name not in names}
+    return names, fixed
