@@ -52,7 +52,7 @@ $(VENV)/.dev: $(VENV)/.core
 	@touch $@
 
 .PHONY: figures
-figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter ## all of them
+figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries ## all of them
 
 .PHONY: figure1 figure2 figure3 figure5 figure6
 figure1: results/figure1.png ## rotated against non-orthogonal embeddings
@@ -103,8 +103,17 @@ order-parameter: results/order_parameter.png ## the marginal loss across the tra
 results/order_parameter.png: $(FIGURE4).npz figures/order_parameter.py $(DRAWING) | $(core)
 	$(RUN) -m figures.order_parameter --results $< --out results/order_parameter
 
+.PHONY: boundaries
+boundaries: results/boundaries.png ## the boundaries of phases, found with 2 % of 1000 x 1000 cells, beside the closed form
+
+results/boundaries.npz: sweeps/boundaries.py sweeps/figure4.py $(TRAINING) | $(core)
+	$(RUN) -m sweeps.boundaries --out $@
+
+results/boundaries.png: results/boundaries.npz $(FIGURE4).npz figures/boundaries.py $(DRAWING) | $(core)
+	$(RUN) -m figures.boundaries --results $< --figure4 $(FIGURE4).npz --out results/boundaries
+
 # The last line says where a picture is, also where there was nothing to do.
-figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter:
+figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter boundaries:
 	@echo "$<"
 
 .PHONY: gallery

@@ -8,11 +8,12 @@ that of feature 0, all others have importance 1.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from polyjax import embedding, theory
+from polyjax import embedding, phases, theory
 from polyjax.cell import Cell
 from polyjax.embedding.capacity import capacities, isotropic_capacities
 from polyjax.recipes import read_sweep
 from polyjax.results import Results, load
+from polyjax.runs.adaptive import run_adaptively
 from polyjax.runs.run import run
 from polyjax.runs.to_file import run_to_file
 from polyjax.runs.verification import verify
@@ -44,9 +45,11 @@ __all__ = [
     "explore",
     "isotropic_capacities",
     "load",
+    "phases",
     "plot",
     "read_sweep",
     "run",
+    "run_adaptively",
     "run_to_file",
     "theory",
     "verify",
