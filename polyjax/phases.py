@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MARGIN = 0.02  # of a capacity from 0 or 1 that still counts as that: more than training's noise
 NEAR = 0.3  # capacity up to which cells are fitted, of at least FEWEST
-FEWEST = 5  # cells through which a curve is drawn, in a transition that is called continuous
+FEWEST = 4  # cells through which a curve is drawn, in a transition that is called continuous
 UNFITTED = 0.1  # of a capacity from the other end, where the curve ends, too
 
 

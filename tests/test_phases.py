@@ -10,7 +10,7 @@ import polyjax
 from figures import boundaries as figure
 from polyjax import phases, theory
 from polyjax.phases import boundaries_from, decades
-from polyjax.runs.adaptive import divided, shared_beside
+from polyjax.runs.adaptive import divided, halved, shared_beside
 from polyjax.theory import grid
 from sweeps import boundaries as sweeps
 
@@ -107,29 +107,32 @@ def test_what_does_not_exist_is_refused(exact, options, said):
 # --- adaptive grids
 
 
+LINES = (np.array([0, 4]),) * 2
+
+
 def test_squares_whose_corners_differ_are_halved():
     phase, known = np.zeros((5, 5), np.int8), np.zeros((5, 5), bool)
     known[::4, ::4] = True
-    assert not divided(phase, known, 4).any()
+    assert not divided(phase, known, *LINES).any()
     phase[4, 4] = 1
-    found = divided(phase, known, 4)
+    found = divided(phase, known, *LINES)
     assert {tuple(cell) for cell in np.argwhere(found)} == {(i, j) for i in (0, 2, 4) for j in (0, 2, 4)}
 
 
 def test_a_boundary_of_known_phases_is_followed_wherever_it_goes():
     rng, found = np.random.default_rng(0), []
     for _ in range(20):
-        n = 65
+        n = 70
         slope, offset, bend = rng.normal(0, 1), rng.uniform(10, 50), rng.uniform(0, 8)
         i, j = np.indices((n, n))
         truth = (j > offset + slope * (i - 32) + bend * np.sin(i / 9)).astype(np.int8)
         known = np.zeros((n, n), bool)
-        known[::8, ::8] = True
-        stride = 8
-        while stride > 1:
-            new = divided(np.where(known, truth, -1), known, stride) & ~known
+        lines = np.union1d(np.arange(0, n, 8), [n - 1])
+        known[np.ix_(lines, lines)] = True
+        while np.diff(lines).max() > 1:
+            new = divided(np.where(known, truth, -1), known, lines, lines) & ~known
             known |= new
-            stride //= 1 if new.any() else 2
+            lines = lines if new.any() else halved(lines)
         crossed = truth[:, 1:] != truth[:, :-1]
         beside = known[:, 1:] & known[:, :-1]
         found.append(beside[crossed].mean())
@@ -157,7 +160,8 @@ def test_the_cells_that_are_trained_are_those_of_the_whole_sweep(adaptive):
     sweep = sweeps.sweep("quick")
     one = replace(sweep, density=[sweep.density[i]], importance=[sweep.importance[j]])
     alone = polyjax.run(one, progress=False).select("best")
-    np.testing.assert_allclose(adaptive.W[i, j, 0], alone.W[0, 0], atol=1e-4)  # of chunks of another shape
+    # To rounding, since chunks have another shape: which of two restarts that end alike is the best may differ.
+    np.testing.assert_allclose(adaptive.capacity[i, j, 0, 0], alone.capacity[0, 0, 0], atol=1e-3)
     np.testing.assert_allclose(adaptive.loss[i, j, 0], alone.loss[0, 0], rtol=1e-4)
 
 
@@ -175,7 +179,7 @@ def test_few_cells_find_the_boundaries_of_theory(adaptive):
     [
         ({"retries": 1}, {}, "retries must be 0 where cells are trained adaptively, but is 1"),
         ({"refine": 1}, {}, "refine must be 0"),
-        ({}, {"coarse": 3}, "coarse must be a power of two, but is 3"),
+        ({}, {"coarse": 0}, "coarse must be a whole number of at least 1, but is 0"),
         ({"importance": None}, {}, "sweep must be of two axes"),
     ],
 )

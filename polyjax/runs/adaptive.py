@@ -1,7 +1,8 @@
 """Grids of which only the cells near boundaries are trained: coarsely at first, then between neighbours that differ.
 
-Squares of cells whose corners are in different phases are divided into four, down to neighbouring cells. A cell is that of
-the whole sweep, to rounding, which the shape of a chunk changes. This is ours, not the paper's. Axis letters: P rows, V columns, R restarts, J lanes.
+Squares of cells whose corners are in different phases are divided into four, down to neighbouring cells. A cell is that
+of the whole sweep, to rounding, which the shape of a chunk changes. This is ours, not the paper's. Axis letters: P
+rows, V columns, R restarts, J lanes.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def run_adaptively(
 
     Args:
         sweep: of two axes, one of them that of rows; without retries, refining, polishing and sizes.
-        coarse: every so many cells are trained at first, a power of two. What is smaller may be missed.
+        coarse: every so many cells are trained at first. What is smaller may be missed.
         feature: whose phases, from 0.
         progress: whether bars are shown.
         executor: whose workers train (see `run`).
@@ -53,8 +54,7 @@ def run_adaptively(
     Raises ValueError for what it is not made for.
     """
     check(sweep, executor)
-    coarse = whole("coarse", coarse, 2)
-    require(coarse & (coarse - 1) == 0, "coarse", "be a power of two", coarse)
+    coarse = whole("coarse", coarse, 1)
     must = "be of two axes, the samples of which depend on one"
     axes = sweep.layout if not sweep.sizes else None
     require(axes and len(axes.of_rows) == len(axes.of_columns) == 1, "sweep", must, [*sweep.coordinates])
@@ -72,16 +72,17 @@ def _trained(run: Run, coarse: int, feature: int) -> Arrays:
     """Return the arrays of all cells that are worth it."""
     shape = run.grid[:2]
     known, arrays = np.zeros(shape, bool), dict[str, np.ndarray]()
+    rows, columns = (np.union1d(np.arange(0, n, coarse), [n - 1]) for n in shape)
     new = np.zeros(shape, bool)
-    new[np.ix_(*(_every(coarse, n) for n in shape))] = True
-    stride, level = coarse, 0
-    while stride > 1:
+    new[np.ix_(rows, columns)] = True
+    level = 0
+    while max(np.diff(rows).max(), np.diff(columns).max()) > 1:
         if new.any():
             _train(run, level, new, arrays)
             known, level = known | new, level + 1
-        new = divided(_phase(arrays, known, feature), known, stride) & ~known
+        new = divided(_phase(arrays, known, feature), known, rows, columns) & ~known
         if not new.any():  # else the new cells may divide squares beside them, too
-            stride //= 2
+            rows, columns = halved(rows), halved(columns)
     beside = shared_beside(_phase(arrays, known, feature)) & ~known
     if beside.any():
         _train(run, level, beside, arrays)
@@ -102,16 +103,15 @@ def shared_beside(phase: np.ndarray) -> np.ndarray:
     return found
 
 
-def _every(stride: int, n: int) -> np.ndarray:
-    """Return every so many places of n, and the last."""
-    return np.union1d(np.arange(0, n, stride), [n - 1])
+def halved(lines: np.ndarray) -> np.ndarray:
+    """Return the places of lines, ascending, and those half-way between them."""
+    return np.union1d(lines, (lines[:-1] + lines[1:]) // 2)
 
 
-def divided(phase: np.ndarray, known: np.ndarray, stride: int) -> np.ndarray:
-    """Return the cells [P, V] that halve every square of this stride in which two known cells are in different phases:
-    the middles of its sides, and its own."""
+def divided(phase: np.ndarray, known: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the cells [P, V] that halve every square between neighbouring rows and columns in which two known cells
+    are in different phases: the middles of its sides, and its own."""
     found = np.zeros(phase.shape, bool)
-    rows, columns = (_every(stride, n) for n in phase.shape)
     for a, b in pairwise(rows):
         for c, d in pairwise(columns):
             square = np.s_[a : b + 1, c : d + 1]
