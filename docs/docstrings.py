@@ -1,5 +1,5 @@
-"""Docstrings for Sphinx: plain prose with code in backticks becomes reStructuredText, and the comments beside the fields
-of a dataclass or a NamedTuple, which say what each of them is, become a part of its documentation."""
+"""Docstrings for Sphinx: plain prose with code in backticks becomes reStructuredText, and the comments beside the
+fields of a dataclass or a NamedTuple, which say what each of them is, become a part of its documentation."""
 
 import ast
 import inspect
@@ -55,8 +55,8 @@ def in_section(before: list[str]) -> bool:
 
 
 def escaped(text: str) -> str:
-    """Return prose without anything that reStructuredText would take for markup, but for code in backticks: names, which
-    become links, stay as they are, and all else becomes a literal."""
+    """Return prose without anything that reStructuredText would take for markup, but for code in backticks: names,
+    which become links, stay as they are, and all else becomes a literal."""
     parts = CODE.split(text)
     prose = [SPECIAL.sub(r"\\\1", part) for part in parts[::2]]
     code = [part if NAME.fullmatch(part) else f"`{part}`" for part in parts[1::2]]

@@ -378,7 +378,9 @@ def test_a_backend_that_makes_pyplot_interactive_when_it_is_loaded_leaves_it_so(
     """As that of notebooks does, which shows every new picture only where pyplot is interactive."""
     backend = "import matplotlib\nfrom matplotlib.backends.backend_agg import *\nmatplotlib.interactive(True)"
     (tmp_path / "of_notebook.py").write_text(backend)
-    code = "import matplotlib\nfrom polyjax.draw.style import on\nwith on(None):\n    pass\nprint(matplotlib.is_interactive())"
+    code = (
+        "import matplotlib\nfrom polyjax.draw.style import on\nwith on(None): pass\nprint(matplotlib.is_interactive())"
+    )
     path = os.pathsep.join([str(tmp_path), *sys.path])
     environment = os.environ | {"MPLBACKEND": "module://of_notebook", "PYTHONPATH": path}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
