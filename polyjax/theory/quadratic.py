@@ -82,9 +82,9 @@ def _expected_loss(W: jax.Array, v: jax.Array, k: jax.Array, b: jax.Array | None
 
 
 def loss_from_capacity(
-    capacity: Real[ArrayLike, "*#batch N"],
-    squared_norm: Real[ArrayLike, "*#batch N"],
-    importance: Real[ArrayLike, "*#batch N"],
+    capacity: Real[ArrayLike, "*#batch #N"],
+    squared_norm: Real[ArrayLike, "*#batch #N"],
+    importance: Real[ArrayLike, "*#batch #N"],
     kurtosis: Real[ArrayLike, "*#batch"],
 ) -> Float[Array, "*#batch"]:
     """Eq. 13, sum_i (k-1) (n_i - v_i)^2 - 2 n_i^2 + 2 n_i^2 / C_i: eq. 12 for every W, given its own C and n.
@@ -104,10 +104,10 @@ def loss_from_capacity(
 
 
 def squared_norm(
-    capacity: Real[ArrayLike, "*#batch N"],
-    importance: Real[ArrayLike, "*#batch N"],
+    capacity: Real[ArrayLike, "*#batch #N"],
+    importance: Real[ArrayLike, "*#batch #N"],
     kurtosis: Real[ArrayLike, "*#batch"],
-) -> Float[Array, "*#batch N"]:
+) -> Float[Array, "*#batch #N"]:
     """n* = (k-1) v / ((k-3) + 2/C), the best squared embedding length for a given capacity, eq. 52.
 
     Returns [..., N], in [0, v]; 0 at C = 0 and v at C = 1.
@@ -117,10 +117,10 @@ def squared_norm(
 
 
 def marginal_loss_reduction(
-    capacity: Real[ArrayLike, "*#batch N"],
-    importance: Real[ArrayLike, "*#batch N"],
+    capacity: Real[ArrayLike, "*#batch #N"],
+    importance: Real[ArrayLike, "*#batch #N"],
     kurtosis: Real[ArrayLike, "*#batch"],
-) -> Float[Array, "*#batch N"]:
+) -> Float[Array, "*#batch #N"]:
     """-dL/dC = 2 (n*/C)^2 = 2 ((k-1) v / ((k-3) C + 2))^2, eqs. 14 and 54, at the best length n*.
 
     Falls with C for k > 3 (diminishing returns), rises for k < 3.
