@@ -16,6 +16,7 @@ ifeq ($(origin VENV), undefined)
   VENV := .venv$(addprefix -,$(filter-out python3,$(subst /,-,$(PYTHON))))$(addprefix -,$(subst $(comma),-,$(EXTRAS)))
   core := $(VENV)/.core
   dev := $(VENV)/.dev
+  docs := $(VENV)/.docs
 endif
 RUN := $(VENV)/bin/python
 
@@ -49,6 +50,10 @@ $(VENV)/.core: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.core
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst $(space),$(comma),$(strip dev $(EXTRAS)))]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.core
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst $(space),$(comma),$(strip docs $(EXTRAS)))]'
 	@touch $@
 
 .PHONY: figures
@@ -120,6 +125,11 @@ figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-param
 gallery: figures ## make the small pictures that the README shows
 	$(RUN) -m figures.gallery
 
+.PHONY: docs
+docs: $(docs) ## build the documentation, whose notebooks are executed (two to three minutes)
+	$(RUN) -m sphinx --quiet --fresh-env --fail-on-warning --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 # Files in their order, since the longest are not the last.
 PYTEST = $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
@@ -154,5 +164,5 @@ bench-accuracy: $(core) ## measure how long training takes to the right phase di
 
 .PHONY: clean
 clean: ## remove the results and the environments
-	rm -rf results .venv .venv-* *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf results docs/_build .venv .venv-* *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

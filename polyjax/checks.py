@@ -1,7 +1,7 @@
 """Early errors in the user's words: which argument, what it must be, what it was."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import jax.typing
 import numpy as np
 
+ArrayLike = jax.typing.ArrayLike | Sequence[Any]  # what `numbers` takes: lists as well, nested as NumPy takes them
 Class = TypeVar("Class", bound=type)
 LONGEST = 200  # characters of a value in an error
 

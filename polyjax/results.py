@@ -36,8 +36,8 @@ class Results:
     loss_se: np.ndarray  # [*axes, R], the standard error of `loss`
     settled: np.ndarray  # [*axes, R], bool: finite and settled
     attempt: np.ndarray  # [*axes, R], uint8: 0, or which retry it was (see `attempts`)
-    # The model's parameters by name, [*axes, R, ...], such as W [*axes, R, D, N], and the "embedding" if that is none.
-    params: Mapping[str, np.ndarray]
+    params: Mapping[str, np.ndarray]  # by name, [*axes, R, ...], such as W [*axes, R, D, N], and the "embedding" if
+    # that is none of them
     config: dict[str, Any]  # what was run, JSON-serialisable (see `Sweep.describe`), and its provenance
     refined: Refined | None = None  # where the sweep was told to refine
     snapshots: Snapshots | None = None  # where the sweep was told to take some

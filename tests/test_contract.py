@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_questions import examples, sweep_of
+from documentation import sweeps_of
 
 import polyjax
 from polyjax import Anthropic, Redwood, Sweep
 from polyjax.engine.outcome import array_names
 
-AUTOENCODER, ABSOLUTE, POWER = (sweep_of(*example.values) for example in examples("models.md"))
+AUTOENCODER, ABSOLUTE, POWER = (sweep for made in sweeps_of("models.md").values() for sweep in made)
 SMALL = {"density": [0.3], "importance": [1.0], "restarts": 64, "retries": 0}
 
 

@@ -1,5 +1,6 @@
 """`polyjax.plot` shows what is in the results, of any axes: its numbers, its labels and what is hatched."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -371,6 +372,19 @@ def test_names_that_are_no_axes_are_told_with_what_was_meant():
 def test_three_free_axes_are_too_many():
     with pytest.raises(ValueError, match="of density, importance, rate 3 are not fixed: fix 1 of them by keyword"):
         plot.diagram(made({**PAPER, "rate": [0.1, 0.2]}))
+
+
+def test_a_backend_that_makes_pyplot_interactive_when_it_is_loaded_leaves_it_so(tmp_path):
+    """As that of notebooks does, which shows every new picture only where pyplot is interactive."""
+    backend = "import matplotlib\nfrom matplotlib.backends.backend_agg import *\nmatplotlib.interactive(True)"
+    (tmp_path / "of_notebook.py").write_text(backend)
+    code = (
+        "import matplotlib\nfrom polyjax.draw.style import on\nwith on(None): pass\nprint(matplotlib.is_interactive())"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = os.environ | {"MPLBACKEND": "module://of_notebook", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_matplotlib_is_imported_only_when_something_is_drawn():

@@ -62,6 +62,9 @@ def on(ax: Axes | None, width: float = 2.1, height: float = 2.1, right: float = 
         return
     from matplotlib import pyplot
 
+    # A notebook's backend makes pyplot interactive when it is loaded. Within the style it would be so until the style
+    # ends, and later pictures would not be shown.
+    pyplot.draw_if_interactive()
     left, _, below, above = MARGINS
     w, h = left + width + right, below + height + above
     with style():

@@ -9,12 +9,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
-from polyjax.checks import numbers, require
+from polyjax.checks import ArrayLike, numbers, require
 
 
-def capacities(W: ArrayLike) -> jax.Array:
+def capacities(W: Real[ArrayLike, "*batch D N"]) -> Float[Array, "*batch N"]:
     """C_i = (w_i . w_i)^2 / sum_j (w_i . w_j)^2, eq. 3.
 
     It is also the squared correlation of x_i with (W^T W x)_i for uncorrelated x of unit variance (appendix E). In
@@ -34,7 +34,7 @@ def capacities(W: ArrayLike) -> jax.Array:
     return _capacities(_matrix(W))
 
 
-def isotropic_capacities(W: ArrayLike) -> jax.Array:
+def isotropic_capacities(W: Real[ArrayLike, "*batch D N"]) -> Float[Array, "*batch N"]:
     """C~_i = [R^T R]_ii, with the compact SVD W = Q S R: the capacities once W is made isotropic (appendix G, eq. 88).
 
     C~_i is the variance of x_i explained by the best linear reconstruction from W x, where eq. 3 has that by W^T.
@@ -54,7 +54,7 @@ def isotropic_capacities(W: ArrayLike) -> jax.Array:
     return _isotropic_capacities(_matrix(W))
 
 
-def trained_marginal(W: ArrayLike) -> jax.Array:
+def trained_marginal(W: Real[ArrayLike, "*batch D N"]) -> Float[Array, "*batch N"]:
     """-dL/dC_i = 2 (n_i / C_i)^2, eq. 14, of a trained quadratic Redwood model, with its own C_i and n_i = w_i . w_i.
 
     Holds at the best lengths, dL/dn_i = 0, which training finds; no importance and no kurtosis is used. n_i / C_i is

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Real
 from numpy import ndarray
 
-from polyjax.checks import doubles, require
+from polyjax.checks import ArrayLike, doubles, require
 
 
 class Blocks(NamedTuple):
@@ -51,7 +51,7 @@ class Covariances(NamedTuple):
     hallucinated: ndarray  # Cov[y~, x_i x_j] = 2 w_i . w_j, [..., N, N], eq. 47; 0 for i = j. Cov[y, x_i x_j] is 0
 
 
-def embedding_with_capacities(capacity: ArrayLike) -> ndarray:
+def embedding_with_capacities(capacity: Real[ArrayLike, " N"]) -> Float[ndarray, "D N"]:
     """A semi-orthogonal W, W W^T = I, with these capacities, C_i = n_i: Theorem 1, appendix H.
 
     One of many, by the Schur-Horn construction: from D unit vectors and N - D zeros, each of at most N - 1 plane
@@ -92,7 +92,7 @@ def _schur_horn(target: ndarray, D: int) -> ndarray:
     return W
 
 
-def tegum_product(factors: Sequence[ArrayLike], scales: ArrayLike | None = None) -> ndarray:
+def tegum_product(factors: Sequence[ArrayLike], scales: Real[ArrayLike, " K"] | None = None) -> Float[ndarray, "D N"]:
     """Block-diagonal W with the blocks sqrt(mu_k) R_k (section 4.3), so that n_i = mu_k C_i as eq. 24 demands.
 
     Efficient if every R_k is semi-orthogonal up to a factor, as those of `embedding_with_capacities` are.
@@ -114,7 +114,7 @@ def tegum_product(factors: Sequence[ArrayLike], scales: ArrayLike | None = None)
     return W
 
 
-def is_efficient(W: ArrayLike, tolerance: float = 0.01) -> ndarray:
+def is_efficient(W: Real[ArrayLike, "*batch D N"], tolerance: float = 0.01) -> Bool[ndarray, "*batch"] | np.bool:
     """Say whether sum_i C_i is the most that any matrix of W's shape reaches: min(D, N), up to the absolute
     `tolerance`.
 
@@ -126,7 +126,9 @@ def is_efficient(W: ArrayLike, tolerance: float = 0.01) -> ndarray:
     return explained_variance(W).sum(-1) >= min(np.shape(W)[-2:]) - tolerance
 
 
-def explained_variance(W: ArrayLike, unembedding: ArrayLike | None = None) -> ndarray:
+def explained_variance(
+    W: Real[ArrayLike, "*batch D N"], unembedding: Real[ArrayLike, "*batch N D"] | None = None
+) -> Float[ndarray, "*batch N"]:
     """Return the squared correlation of x_i with x~_i, x~ = U W x, for uncorrelated x of unit variance (appendix E).
 
     With U = W^T, the default, it is the capacity of eq. 3. With the best U, the pseudo-inverse of W, it is that of
@@ -144,7 +146,11 @@ def explained_variance(W: ArrayLike, unembedding: ArrayLike | None = None) -> nd
     return covariance**2 / np.where(variance == 0, 1, variance)
 
 
-def covariances(W: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike) -> Covariances:
+def covariances(
+    W: Real[ArrayLike, "*#batch D N"],
+    importance: Real[ArrayLike, "*#batch N"],
+    kurtosis: Real[ArrayLike, "*#batch"],
+) -> Covariances:
     """True and hallucinated covariances of the quadratic model with independent features (appendix B).
 
     Takes W [..., D, N], importance v [..., N], at least 0, and kurtosis k = E[x^4] [...], at least 1.
@@ -158,7 +164,7 @@ def covariances(W: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike) -> Cov
     return Covariances((k[..., None] - 1) * v, (k[..., None] - 1) * n, 2 * gram * (1 - np.eye(W.shape[-1])))
 
 
-def blocks(W: ArrayLike, tolerance: ArrayLike = 0.05) -> Blocks:
+def blocks(W: Real[ArrayLike, "*#batch D N"], tolerance: Real[ArrayLike, "*#batch"] = 0.05) -> Blocks:
     """Return the blocks of W: connected components of the graph with an edge where |w_i . w_j| > tolerance ||w_i||
     ||w_j||.
 
@@ -214,7 +220,7 @@ def _spectra(gram: ndarray, member: ndarray, tolerance: ndarray) -> tuple[ndarra
     return dimensions, scale * mean**2
 
 
-def decompose(W: ArrayLike, tolerance: float = 0.05) -> Decomposition:
+def decompose(W: Real[ArrayLike, "D N"], tolerance: float = 0.05) -> Decomposition:
     """Return the efficient matrix Q B P nearby that has the blocks of W: Theorem 2, section 4.4.
 
     Q is the orthogonal matrix nearest to the blocks' own principal directions, and B the best for that Q. If W is

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jaxtyping import Float, Real
 
-from polyjax.checks import doubles, numbers, require
+from polyjax.checks import ArrayLike, doubles, numbers, require
 from polyjax.theory.pair import best_pair
 
 
@@ -33,7 +33,7 @@ class ExplicitLosses(NamedTuple):
     pair_swept: jax.Array | np.ndarray  # feature 0 and another form one
 
 
-def explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses:
+def explicit_losses(importance: Real[ArrayLike, "*#batch"], density: Real[ArrayLike, "*#batch"]) -> ExplicitLosses:
     """Return the losses for importance r >= 0 of feature 0 and density p in (0, 1]; the two broadcast against each
     other.
 
@@ -47,7 +47,7 @@ def explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses
     return ExplicitLosses(one * variance, r * variance, 2 * one * overlap, (1 + r) * overlap)
 
 
-def best_explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitLosses:
+def best_explicit_losses(importance: Real[ArrayLike, "*#batch"], density: Real[ArrayLike, "*#batch"]) -> ExplicitLosses:
     """Return the losses where a pair has the best lengths and biases: at most those of `explicit_losses`.
 
     Arguments and errors are the same, except that importance must be above 0. In double precision and by a search (see
@@ -59,7 +59,9 @@ def best_explicit_losses(importance: ArrayLike, density: ArrayLike) -> ExplicitL
     return ExplicitLosses(one * variance, r * variance, one * ordinary, swept)
 
 
-def explicit_weights(solution: str, n_features: int, density: float) -> tuple[np.ndarray, np.ndarray]:
+def explicit_weights(
+    solution: str, n_features: int, density: float
+) -> tuple[Float[np.ndarray, "D N"], Float[np.ndarray, " N"]]:
     """W [N - 1, N] and b [N] of a solution, one of the fields of `ExplicitLosses`, at a density in (0, 1]."""
     choices = ExplicitLosses._fields
     require(solution in choices, "solution", f"be one of {', '.join(choices)}", solution)
@@ -76,7 +78,7 @@ def explicit_weights(solution: str, n_features: int, density: float) -> tuple[np
 
 def best_explicit_weights(
     solution: str, n_features: int, importance: float, density: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, "D N"], Float[np.ndarray, " N"]]:
     """W [N - 1, N] and b [N] that have the loss of `best_explicit_losses`; arguments and errors as for both above."""
     W, b = explicit_weights(solution, n_features, density)
     if solution.startswith("pair"):

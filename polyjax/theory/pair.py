@@ -11,9 +11,9 @@ Axis letters: M nodes, T the parameters w_0, w_1, b_0, b_1.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Float, Real
 
-from polyjax.checks import doubles, require
+from polyjax.checks import ArrayLike, doubles, require
 
 ITERATIONS = 60
 ROUNDING = 1e-13  # relative to the loss
@@ -29,7 +29,7 @@ class Pair(NamedTuple):
     loss: np.ndarray  # [...]
 
 
-def best_pair(importance: ArrayLike, density: ArrayLike) -> Pair:
+def best_pair(importance: Real[ArrayLike, "*#batch"], density: Real[ArrayLike, "*#batch"]) -> Pair:
     """Return the pair of least expected loss r E[(x~_0 - x_0)^2] + E[(x~_1 - x_1)^2], by Newton's method from three
     starts.
 
@@ -51,7 +51,12 @@ def best_pair(importance: ArrayLike, density: ArrayLike) -> Pair:
     return Pair(theta[..., 0, :], theta[..., 1, :], np.maximum(r, 1) * np.min(losses, axis=0).reshape(r.shape))
 
 
-def pair_loss(w: ArrayLike, b: ArrayLike, importance: ArrayLike, density: ArrayLike) -> np.ndarray:
+def pair_loss(
+    w: Real[ArrayLike, "*#batch 2"],
+    b: Real[ArrayLike, "*#batch 2"],
+    importance: Real[ArrayLike, "*#batch"],
+    density: Real[ArrayLike, "*#batch"],
+) -> Float[np.ndarray, "*#batch"]:
     """Return the expected loss, [...], of any w and b, [..., 2], at the importance and density of `best_pair`."""
     w, b = doubles("w", w), doubles("b", b)
     arrays = np.broadcast_arrays(w[..., 0], w[..., 1], b[..., 0], b[..., 1], *_checked(importance, density))

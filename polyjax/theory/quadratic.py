@@ -23,9 +23,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int8, Real
 
-from polyjax.checks import numbers, require
+from polyjax.checks import ArrayLike, numbers, require
 
 
 class Phase(enum.IntEnum):
@@ -44,7 +44,12 @@ class Boundaries(NamedTuple):
     full: jax.Array
 
 
-def expected_loss(W: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike, b: ArrayLike | None = None) -> jax.Array:
+def expected_loss(
+    W: Real[ArrayLike, "*#batch D N"],
+    importance: Real[ArrayLike, "*#batch N"],
+    kurtosis: Real[ArrayLike, "*#batch"],
+    b: Real[ArrayLike, "*#batch"] | None = None,
+) -> Float[Array, "*#batch"]:
     """E[(sum_d (W x)_d^2 + b - sum_i v_i x_i^2)^2]: eq. 33 for a given bias, eq. 12 for the best one, b = None.
 
     (k-1) sum_i (n_i - v_i)^2 + 2 sum_{i != j} (w_i . w_j)^2, and with b also (b + sum_i (n_i - v_i))^2, where w_i is a
@@ -59,11 +64,12 @@ def expected_loss(W: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike, b: A
         [...], >= 0.
     """
     v, k = _features(importance, kurtosis)
-    n_columns = jnp.shape(W)[-1] if jnp.ndim(W) >= 2 else None
-    require(n_columns == v.shape[-1], "W", f"have shape [..., D, {v.shape[-1]}], as importance has", jnp.shape(W))
+    W = _floating("W", W)
+    n_columns = W.shape[-1] if W.ndim >= 2 else None
+    require(n_columns == v.shape[-1], "W", f"have shape [..., D, {v.shape[-1]}], as importance has", W.shape)
     if b is None:
-        return _expected_loss(*_same_rank((_floating("W", W), 2), (v, 1), (k, 0)), None)
-    return _expected_loss(*_same_rank((_floating("W", W), 2), (v, 1), (k, 0), (_floating("b", b), 0)))
+        return _expected_loss(*_same_rank((W, 2), (v, 1), (k, 0)), None)
+    return _expected_loss(*_same_rank((W, 2), (v, 1), (k, 0), (_floating("b", b), 0)))
 
 
 @partial(jnp.vectorize, signature="(d,n),(n),(),()->()")
@@ -76,8 +82,11 @@ def _expected_loss(W: jax.Array, v: jax.Array, k: jax.Array, b: jax.Array | None
 
 
 def loss_from_capacity(
-    capacity: ArrayLike, squared_norm: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike
-) -> jax.Array:
+    capacity: Real[ArrayLike, "*#batch #N"],
+    squared_norm: Real[ArrayLike, "*#batch #N"],
+    importance: Real[ArrayLike, "*#batch #N"],
+    kurtosis: Real[ArrayLike, "*#batch"],
+) -> Float[Array, "*#batch"]:
     """Eq. 13, sum_i (k-1) (n_i - v_i)^2 - 2 n_i^2 + 2 n_i^2 / C_i: eq. 12 for every W, given its own C and n.
 
     Takes the squared lengths n, [..., N], >= 0, as well; returns [...]. A feature with C = n = 0 costs (k-1) v^2, with
@@ -94,7 +103,11 @@ def loss_from_capacity(
     return jnp.sum((k - 1) * (n - v) ** 2 + 2 * interference, axis=-1)
 
 
-def squared_norm(capacity: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike) -> jax.Array:
+def squared_norm(
+    capacity: Real[ArrayLike, "*#batch #N"],
+    importance: Real[ArrayLike, "*#batch #N"],
+    kurtosis: Real[ArrayLike, "*#batch"],
+) -> Float[Array, "*#batch #N"]:
     """n* = (k-1) v / ((k-3) + 2/C), the best squared embedding length for a given capacity, eq. 52.
 
     Returns [..., N], in [0, v]; 0 at C = 0 and v at C = 1.
@@ -103,7 +116,11 @@ def squared_norm(capacity: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike
     return C * slope
 
 
-def marginal_loss_reduction(capacity: ArrayLike, importance: ArrayLike, kurtosis: ArrayLike) -> jax.Array:
+def marginal_loss_reduction(
+    capacity: Real[ArrayLike, "*#batch #N"],
+    importance: Real[ArrayLike, "*#batch #N"],
+    kurtosis: Real[ArrayLike, "*#batch"],
+) -> Float[Array, "*#batch #N"]:
     """-dL/dC = 2 (n*/C)^2 = 2 ((k-1) v / ((k-3) C + 2))^2, eqs. 14 and 54, at the best length n*.
 
     Falls with C for k > 3 (diminishing returns), rises for k < 3.
@@ -113,7 +130,9 @@ def marginal_loss_reduction(capacity: ArrayLike, importance: ArrayLike, kurtosis
     return 2 * _length_per_capacity(capacity, importance, kurtosis)[2] ** 2
 
 
-def optimal_capacity(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
+def optimal_capacity(
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+) -> Float[Array, "*#batch N"]:
     """Return the capacities of the global optimum, eq. 15: C_i = clip((k-1)/(k-3) v_i/lambda - 2/(k-3), 0, 1), sum_i
     C_i = D.
 
@@ -130,12 +149,16 @@ def optimal_capacity(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int)
     return _optimum(importance, kurtosis, n_neurons).capacity
 
 
-def optimal_squared_norm(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
+def optimal_squared_norm(
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+) -> Float[Array, "*#batch N"]:
     """Return the squared embedding lengths of the global optimum, eq. 16; [..., N]."""
     return squared_norm(optimal_capacity(importance, kurtosis, n_neurons), importance, kurtosis)
 
 
-def optimal_loss(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
+def optimal_loss(
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+) -> Float[Array, "*#batch"]:
     """Return the least expected loss that any W reaches; [...].
 
     Eq. 13 at the lengths of eq. 52 is sum_i 2 (1 - C_i) v_i n*_i / C_i, all terms positive, and 1 - C is not taken from
@@ -146,7 +169,9 @@ def optimal_loss(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> 
     return jnp.sum(2 * lack * v * slope, axis=-1)
 
 
-def multiplier(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
+def multiplier(
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+) -> Float[Array, "*#batch"]:
     """lambda of section 3.4: n*/C of every shared feature, at most that of full ones and at least that of ignored ones.
 
     The Lagrange multiplier of eqs. 4 to 8, which the paper calls lambda as well, is 2 lambda^2.
@@ -160,7 +185,9 @@ def multiplier(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> ja
     return _optimum(importance, kurtosis, n_neurons).multiplier
 
 
-def phase(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Array:
+def phase(
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+) -> Int8[Array, "*#batch N"]:
     """Return the `Phase` of each feature at the optimum; int8 [..., N].
 
     Decided by comparing exact sums with D, not by rounding the capacities (eqs. 17 and 18).
@@ -168,7 +195,7 @@ def phase(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> jax.Arr
     return _optimum(importance, kurtosis, n_neurons).phase
 
 
-def boundaries(kurtosis: ArrayLike, n_features: int, n_neurons: int) -> Boundaries:
+def boundaries(kurtosis: Real[ArrayLike, "*#batch"], n_features: int, n_neurons: int) -> Boundaries:
     """Return where feature 0 changes phase as its importance V varies and the others keep importance 1 (section 3.5.2).
 
     Ignored at V <= 2 (N-1) / ((k-3) D + 2 (N-1)), full at V >= (k-1) (N-1) / ((k-3) (D-1) + 2 (N-1)). For k <= 3

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import jax
 from jax import Array
 from jax import numpy as jnp
+from jaxtyping import Float
 
 from polyjax.toy.distributions import UNIFORM_SIGNED, Distribution, Moments
 
@@ -57,15 +58,15 @@ class Model(ABC):
         """Draw the parameters of one network: a NamedTuple of float32 arrays of any shapes."""
 
     @abstractmethod
-    def loss(self, params: Parameters, x: Array, importance: Array) -> Array:
+    def loss(self, params: Parameters, x: Float[Array, " N"], importance: Float[Array, " N"]) -> Float[Array, ""]:
         """Return the loss, one number, on one sample x [N], for the importances v [N] of the features."""
 
-    def embedding(self, params: Parameters) -> Array:
+    def embedding(self, params: Parameters) -> Float[Array, "D N"]:
         """Return the embedding W [D, N] of one network, whose column i is that of feature i, and from which capacities
         follow (eq. 3). By default the parameter W."""
         return params.W
 
-    def scale(self, importance: Array) -> Array:
+    def scale(self, importance: Float[Array, " N"]) -> Float[Array, " N"]:
         """Return how long the embeddings of features of importance v [N] are, about, [N]; by default 1. The columns of
         the parameter W are trained in these units."""
         return jnp.ones_like(importance)
@@ -75,7 +76,7 @@ class Model(ABC):
         """Say whether the model's `expected_loss` is its population loss; by default not, as it has none."""
         return False
 
-    def expected_loss(self, params: Parameters, importance: Array, moments: Moments) -> Array:
+    def expected_loss(self, params: Parameters, importance: Float[Array, " N"], moments: Moments) -> Float[Array, ""]:
         """Return the population loss, one number, for independent features with these moments, each [] or [N]. Needed
         where the model `has_closed_form` alone."""
         raise NotImplementedError

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from polyjax.checks import require
 from polyjax.toy.activations import Activation, find_activation, gelu, relu, square
@@ -49,13 +50,13 @@ class Redwood(Model):
         W = jax.random.normal(key, (self.n_neurons, self.n_features)) / sqrt(self.n_features)
         return Params(W, jnp.zeros(()))
 
-    def scale(self, importance: Array) -> Array:
+    def scale(self, importance: Float[Array, " N"]) -> Float[Array, " N"]:
         """Return how long the embeddings of features of importance v [N] are: v^(1/2) for square, since n = v where C =
         1, v for ReLU and GELU, and 1 for functions of the user's. They are trained in these units."""
         degree = {square: 2, relu: 1, gelu: 1}.get(find_activation(self.activation))
         return importance ** (1 / degree) if degree else jnp.ones_like(importance)
 
-    def loss(self, params: Params, x: Array, importance: Array) -> Array:
+    def loss(self, params: Params, x: Float[Array, " N"], importance: Float[Array, " N"]) -> Float[Array, ""]:
         """(y~ - y)^2 for one sample x [N] and the importances v [N] (eq. 9-11)."""
         f = find_activation(self.activation)
         return (f(params.W @ x).sum() + params.b - importance @ f(x)) ** 2
@@ -65,7 +66,7 @@ class Redwood(Model):
         """With square activation; not for a subclass, whose `loss` may be another."""
         return is_own(self) and find_activation(self.activation) is square
 
-    def expected_loss(self, params: Params, importance: Array, moments: Moments) -> Array:
+    def expected_loss(self, params: Params, importance: Float[Array, " N"], moments: Moments) -> Float[Array, ""]:
         """Return the population loss of the square model for independent features with these moments, [] or [N].
 
         The error is the quadratic form x^T A x + b with A = W^T W - diag(v), whose second moment is known (eq. 33,
@@ -100,11 +101,11 @@ class Anthropic(Model):
         W = jax.random.normal(key, (self.n_neurons, self.n_features)) / sqrt(self.n_features)
         return Params(W, jnp.zeros(self.n_features))
 
-    def scale(self, importance: Array) -> Array:
+    def scale(self, importance: Float[Array, " N"]) -> Float[Array, " N"]:
         """1: the length of an embedding does not depend on its importance."""
         return jnp.ones_like(importance)
 
-    def loss(self, params: Params, x: Array, importance: Array) -> Array:
+    def loss(self, params: Params, x: Float[Array, " N"], importance: Float[Array, " N"]) -> Float[Array, ""]:
         """sum_i v_i (x~_i - x_i)^2 for one sample x [N] and the importances v [N] (section 3.7)."""
         f = find_activation(self.activation)
         return importance @ (f(params.W.T @ (params.W @ x) + params.b) - x) ** 2
@@ -114,7 +115,7 @@ class Anthropic(Model):
         """With square activation; not for a subclass, whose `loss` may be another."""
         return is_own(self) and find_activation(self.activation) is square
 
-    def expected_loss(self, params: Params, importance: Array, moments: Moments) -> Array:
+    def expected_loss(self, params: Params, importance: Float[Array, " N"], moments: Moments) -> Float[Array, ""]:
         """Return the population loss of the square model for independent features with these moments, [] or [N].
 
         Each x~_i = y_i^2 with y = W^T W x + b, and E[y^4] - 2 E[y^2 x_i] + E[x_i^2] follows from the cumulants of y_i
