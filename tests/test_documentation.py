@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import tomllib
 from contextlib import suppress
 
 import numpy as np
@@ -13,6 +14,7 @@ from documentation import PAGES, ROOT, blocks, small, sweeps_of
 
 import polyjax
 from polyjax.__main__ import main
+from polyjax.recipes import sweep_of
 
 SLOW = ("adding.md", "capacity.md", "choosing.md", "clusters.md", "explore.md", "first.md", "gallery.md")  # they train
 TRAINED = 2  # sweeps of a page that train in every run of the tests
@@ -52,6 +54,18 @@ def test_the_sweep_of_an_example_trains(name, line):
         assert np.isfinite(results.loss).all()
         own = ~np.isnan(results.capacity) if sweep.sizes else True  # smaller networks are filled up with NaN
         assert np.isfinite(results.capacity[own]).all()
+
+
+def recipes():
+    """Every TOML file that README and docs show."""
+    for name, path in PAGES.items():
+        for text in re.findall(r"^```toml\n(.*?)^```", path.read_text(), re.S | re.M):
+            yield pytest.param(text, id=name)
+
+
+@pytest.mark.parametrize("text", recipes())
+def test_every_recipe_describes_a_sweep(text):
+    assert sweep_of(tomllib.loads(text)).coordinates
 
 
 # --- commands
