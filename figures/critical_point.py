@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from figures.drawing import Page, page, panel, results_command
@@ -68,30 +69,32 @@ def limit(results: Results, x: np.ndarray) -> np.ndarray:
     return np.asarray(theory.critical_capacity(x, *sizes(results)))
 
 
-def off(results: Results, rule: str) -> float:
-    """The largest distance of C_0 from that function where 0 < k - 3 <= CLOSE, off its corners."""
+def off(results: Results, rule: str) -> dict[float, float]:
+    """The largest distance of C_0 from that function, off its corners, by k - 3 from above 0 to CLOSE."""
     e, x = coordinates(results)
     n, d = sizes(results)
     corners = np.array([-d, n - d]) / (2 * (n - 1))
     inner = (abs(x[:, None] - corners) > CORNER).all(1)
-    counted = (e > 0) & (e <= CLOSE * (1 + 1e-6)) & inner
-    return float(abs(results.select(rule).capacity[..., 0] - limit(results, x))[counted].max())
+    largest = abs(results.select(rule).capacity[..., 0] - limit(results, x))[:, inner].max(1)
+    near = (e[:, 0] > 0) & (e[:, 0] <= CLOSE * (1 + 1e-6))
+    return dict(zip(e[near, 0].tolist(), largest[near].tolist(), strict=True))
 
 
 def scaled_gain(results: Results) -> np.ndarray:
-    """(-dL/dC_0 - 2) / |k - 3| of trained networks, [E, X]: of their weights alone where feature 0 is embedded (eq. 14),
-    else of the capacity (eq. 54)."""
+    """(-dL/dC_0 - 2) / |k - 3| of trained networks, [E, X]: of their weights alone where feature 0 is embedded (eq.
+    14), else of the capacity (eq. 54)."""
     e, x = coordinates(results)
     selection = results.select("best")
     C, v = selection.capacity[..., :1], (1 + abs(e) * x)[..., None]
+    assert selection.W is not None
     of_weights = np.asarray(trained_marginal(selection.W))[..., 0]
     of_capacity = np.asarray(theory.marginal_loss_reduction(C, v, 3 + np.broadcast_to(e, C.shape[:2])))[..., 0]
     return (np.where(C[..., 0] >= SEEN, of_weights, of_capacity) - 2) / abs(e)
 
 
 def steps_to_settle(results: Results) -> np.ndarray:
-    """The steps after which C_0 is within ERROR of the optimum, in the mean over networks of one k, and stays there, [E];
-    NaN where it does not come to that."""
+    """The steps after which C_0 is within ERROR of the optimum, in the mean over networks of one k, and stays there,
+    [E]; NaN where it does not come to that."""
     assert results.snapshots is not None
     error = abs(results.snapshots.capacity[..., 0] - optimum(results)[..., None, None]).mean((1, 2))  # [E, K]
     steps = np.append(results.snapshots.steps, np.nan)
@@ -121,10 +124,10 @@ def draw(found: Mapping[str, Results]) -> Page:
     return fig
 
 
-def _colors(e: np.ndarray) -> list[tuple[float, ...]]:
+def _colors(e: np.ndarray) -> list[str]:
     """From dark to light with the distance from the critical point."""
-    place = np.log(abs(e) / abs(e).min()) / max(np.log(np.ptp(np.unique(abs(e))) / abs(e).min() + 1), 1e-9)
-    return [tuple(colormaps["viridis"](0.9 * float(p))) for p in place]
+    nearest, farthest = abs(e).min(), abs(e).max()
+    return [to_hex(colormaps["viridis"](0.9 * x)) for x in np.log(abs(e) / nearest) / np.log(farthest / nearest)]
 
 
 def _function(ax: Axes, results: Results, rule: str) -> None:
@@ -183,17 +186,24 @@ def _slowing(ax: Axes, found: Mapping[str, Results]) -> None:
 def _words(found: Mapping[str, Results]) -> tuple[str, str, str]:
     """The caption, all details and the line of settings."""
     n, d = sizes(found["expected"])
-    distances = {kind: off(found["expected" if kind == "expected" else "sampled"], rule) for kind, rule in KINDS.items()}
+    distances = {
+        kind: off(found["expected" if kind == "expected" else "sampled"], rule) for kind, rule in KINDS.items()
+    }
     caption = (
         f"Near the critical point k = 3, V = 1 capacities of the quadratic Redwood model, {n} features in {d} neurons, "
-        f"depend on (V - 1)/(k - 3) alone: dots, trained networks, lie at k - 3 ≤ {CLOSE:g} within "
-        + ", ".join(f"{value:.2g} ({kind})" for kind, value in distances.items())
-        + " of the limit (line), off its corners. The gain from capacity is continuous above k = 3 (dots) and jumps below "
-        "it (triangles) in proportion to 3 - k; training takes the longer to settle the nearer k is to 3."
+        f"depend on (V - 1)/(k - 3) alone (line): off its corners networks (dots) of k - 3 ≤ {CLOSE:g} are within "
+        f"{max(distances['expected'].values()):.2g} on the expected loss, and on samples the further off the nearer "
+        "k is to 3. The gain from capacity is continuous above k = 3 (dots) and jumps below it (triangles) in proportion "
+        "to 3 - k; training takes the longer to settle the nearer k is to 3."
     )
     ways = " and ".join(f"{name}: exponent {exponent(found[name]):.3f}" for name in ("descent", "adam"))
+    told = "; ".join(
+        f"{kind}: {', '.join(f'{value:.2g} at {e:g}' for e, value in found.items())}"
+        for kind, found in distances.items()
+    )
     text = (
-        f"Distances leave out |x - corner| < {CORNER:g} of x = (V - 1)/(k - 3). d: 2 (n/C)² of trained weights (eq. 14) "
+        f"Largest distance of C from the limit, by k - 3: {told}. They leave out |x - corner| < {CORNER:g} of "
+        "x = (V - 1)/(k - 3). d: 2 (n/C)² of trained weights (eq. 14) "
         f"where C ≥ {SEEN:g}, else eq. 54 at the trained capacity. e: steps from which on the mean |C - C_theory| of "
         f"networks of one k is at most {ERROR:g}, on the expected loss at a constant rate; lines: fits up to k - 3 = "
         f"{CLOSE:g}; {ways}."
