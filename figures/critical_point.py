@@ -193,8 +193,8 @@ def _words(found: Mapping[str, Results]) -> tuple[str, str, str]:
         f"Near the critical point k = 3, V = 1 capacities of the quadratic Redwood model, {n} features in {d} neurons, "
         f"depend on (V - 1)/(k - 3) alone (line): off its corners networks (dots) of k - 3 ≤ {CLOSE:g} are within "
         f"{max(distances['expected'].values()):.2g} on the expected loss, and on samples the further off the nearer "
-        "k is to 3. The gain from capacity is continuous above k = 3 (dots) and jumps below it (triangles) in proportion "
-        "to 3 - k; training takes the longer to settle the nearer k is to 3."
+        "k is to 3. The gain from capacity is continuous above k = 3 (dots) and jumps below it (triangles) in "
+        "proportion to 3 - k; training takes the longer to settle the nearer k is to 3."
     )
     ways = " and ".join(f"{name}: exponent {exponent(found[name]):.3f}" for name in ("descent", "adam"))
     told = "; ".join(

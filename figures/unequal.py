@@ -22,7 +22,7 @@ from polyjax.results import Results, load
 from polyjax.theory import Phase, grid
 from sweeps import unequal
 
-WIDTH, LEFT, PANEL, GAP, TOP, FOOT = 7.0, 0.46, 1.98, 0.16, 0.24, 2.98  # inches; three panels side by side
+WIDTH, LEFT, PANEL, GAP, TOP, FOOT = 7.0, 0.46, 1.98, 0.16, 0.24, 3.12  # inches; three panels side by side
 FINE = 300  # points a side of the lines between phases
 
 
@@ -86,9 +86,9 @@ def _words(results: Results, rule: str, e: Distance, sweep: polyjax.Sweep) -> tu
     model = "{n_features} features in {n_neurons} neurons".format(**results.config["model"])
     caption = (
         f"Capacity of feature 0 in the quadratic Redwood model, {model}, where features 0 to 2 have the density of the "
-        f"axis and the others {unequal.OTHERS:g}: the optimum, trained networks{captions.hatched([selection])} and "
-        f"their distance, {e.mean:.2g} in the mean and {e.maximum:.2g} at most. Dashed lines bound the phases of feature "
-        "0, which above the dotted line (kurtosis below 3) shares only in the band between them."
+        f"axis and the others {unequal.OTHERS:g}: the optimum, trained networks and their distance, {e.mean:.2g} in the "
+        f"mean and {e.maximum:.2g} at most{captions.hatched([selection])}. Dashed lines bound the phases of feature "
+        "0, which above the dotted line (kurtosis below 3) is shared only in the wedge between them."
     )
     _, density, phase = phases(results, sweep)
     share = float((phase[density > _critical(sweep)] == Phase.SHARED).mean())
