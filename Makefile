@@ -35,6 +35,7 @@ FIGURE4 := results/figure4$(PRESET:%=-%)
 PLAIN := 1 2 3 5 6
 PANELS := $(foreach row,redwood-%-6in3 anthropic-%-6in3 anthropic-%-6in5,$(patsubst %,$(row),square relu gelu))
 PANEL_FILES := $(PANELS:%=results/figure7/%.npz)
+CRITICAL := $(patsubst %,results/critical_point/%.npz,sampled expected descent adam)
 
 .PHONY: help
 help: ## list the targets
@@ -57,7 +58,7 @@ $(VENV)/.docs: $(VENV)/.core
 	@touch $@
 
 .PHONY: figures
-figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries ## all of them
+figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries unequal critical-point ## all of them
 
 .PHONY: figure1 figure2 figure3 figure5 figure6
 figure1: results/figure1.png ## rotated against non-orthogonal embeddings
@@ -117,8 +118,26 @@ results/boundaries.npz: sweeps/boundaries.py sweeps/figure4.py $(TRAINING) | $(c
 results/boundaries.png: results/boundaries.npz $(FIGURE4).npz figures/boundaries.py $(DRAWING) | $(core)
 	$(RUN) -m figures.boundaries --results $< --figure4 $(FIGURE4).npz --out results/boundaries
 
+.PHONY: unequal
+unequal: results/unequal.png ## train features that differ in density, beside the theory
+
+results/unequal.npz: sweeps/unequal.py $(TRAINING) | $(core)
+	$(call SWEEP,unequal) --out $@
+
+results/unequal.png: results/unequal.npz figures/unequal.py sweeps/unequal.py $(DRAWING) | $(core)
+	$(RUN) -m figures.unequal --results $< --out results/unequal
+
+.PHONY: critical-point
+critical-point: results/critical_point.png ## train networks around the critical point: scaling and slowing down
+
+$(CRITICAL): results/critical_point/%.npz: sweeps/critical_point.py $(TRAINING) | $(core)
+	$(call SWEEP,critical_point) --panel $* --out results/critical_point
+
+results/critical_point.png: $(CRITICAL) figures/critical_point.py $(DRAWING) | $(core)
+	$(RUN) -m figures.critical_point --results results/critical_point --out results/critical_point
+
 # The last line says where a picture is, also where there was nothing to do.
-figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter boundaries:
+figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter boundaries unequal critical-point:
 	@echo "$<"
 
 .PHONY: gallery

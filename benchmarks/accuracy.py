@@ -25,6 +25,7 @@ import polyjax
 from benchmarks.machine import machine, words
 from benchmarks.peers import PEERS
 from polyjax.draw.distances import distance
+from polyjax.theory import grid as cells
 from polyjax.theory.grid import closed_form
 from polyjax.toy.models import Params
 
@@ -70,10 +71,9 @@ SETTINGS = tuple(_settings())
 def error(sweep: polyjax.Sweep, capacity: np.ndarray) -> float:
     """Mean |C - C_theory| of feature 0, as figure 4 reports it, of capacities [P, V, N]."""
     problem = closed_form(sweep.describe())
-    density, importance = map(np.asarray, sweep.coordinates.values())
-    v, k = np.meshgrid(importance, np.asarray(problem.kurtosis(density)))
-    expected = problem.capacity(v, k)[..., 0]
-    return float(distance(np.asarray(capacity)[..., 0], expected, problem.ties(v, k)).mean)
+    axes = {name: np.asarray(values) for name, values in sweep.coordinates.items()}
+    expected, ties = (f(problem, axes)[..., 0] for f in (cells.capacity, cells.ties))
+    return float(distance(np.asarray(capacity)[..., 0], expected, ties).mean)
 
 
 def best(sweep: polyjax.Sweep, params: Params) -> np.ndarray:

@@ -538,14 +538,13 @@ FORMS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-def test_one_kurtosis_a_feature_is_refused(form):
-    told = r"^kurtosis must be one number for all features .* but is "
-    for v, k in [(V, K), (V[None], K[None]), (V, np.stack([K, K])), (np.stack([V] * 3), np.stack([K] * 3))]:
-        for call in (form, jax.jit(form)):  # shapes are known under jit as well
-            with pytest.raises(ValueError, match=told):
-                call(v, k)
+def test_kurtosis_is_one_a_feature_only_where_it_has_as_many_axes_as_importance(form):
     one = [np.asarray(form(V, k)) for k in K]
     np.testing.assert_allclose(form(V[None], K), one, rtol=4 * EPS)  # three models; a formula compiled in two ways
     np.testing.assert_allclose(form(V, K[:2]), one[:2], rtol=4 * EPS)  # no axis of three
     np.testing.assert_allclose(form(V, K[:, None])[:, 0], one, rtol=4 * EPS)
     np.testing.assert_allclose(jax.vmap(form, (None, 0))(V, K), one, rtol=4 * EPS)
+    shape = one[0].shape
+    for v, k, models in [(V, K, ()), (V[None], K[None], (1,)), (V, np.stack([K, K]), (2,)), (V[None, None], K, (1, 3))]:
+        for call in (form, jax.jit(form)):
+            assert call(v, k).shape == (*models, *shape)

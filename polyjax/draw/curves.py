@@ -11,13 +11,17 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from polyjax.draw import slices
+from polyjax.draw.optimum import form_of, has_form
 from polyjax.draw.scales import Scale, plain_log_ticks
 from polyjax.draw.style import CONSTANT, VARIED, on
 from polyjax.theory import grid
+from polyjax.theory.quadratic import optimal_capacity
 
 if TYPE_CHECKING:
     from polyjax.draw.slices import Cut
     from polyjax.results import Results
+    from polyjax.sweep import Sweep
+    from polyjax.theory.grid import ClosedForm, OfFeatures
 
 FINE = 400  # points of a line of theory
 # Capacities of a feature in regular embeddings (Elhage et al. 2022): of N features in D dimensions, D / N each.
@@ -26,16 +30,25 @@ POLYTOPES |= {3 / 8: "3/8 antiprism", 0.0: "0"}
 
 
 def cut(
-    results: Results, axis: str, *, rule: str | None = None, theory: bool = True, ax: Axes | None = None, **fixed: float
+    results: Results,
+    axis: str,
+    *,
+    rule: str | None = None,
+    theory: bool = True,
+    sweep: Sweep | None = None,
+    ax: Axes | None = None,
+    **fixed: float,
 ) -> Axes:
     """Draw the capacities of all features along one axis, dots for training and lines for the closed-form optimum where
-    theory holds; feature 0 is blue and the others, which are alike there, black. Elsewhere each has a colour.
+    theory holds. Of the paper's features, feature 0 is blue and the others, which are alike, black. Elsewhere each has
+    a colour.
 
     Args:
         results: of any axes.
         axis: the name of the one along which to draw.
         rule: over restarts (see `Results.select`); None: refined where there is such a diagram, else best.
         theory: whether to draw the optimum.
+        sweep: which the results were made of; theory needs it where its features are the user's own.
         ax: what to draw on; None: a new figure.
         **fixed: a value of every other axis, by name; the nearest is drawn, and named in the title.
 
@@ -47,8 +60,8 @@ def cut(
     of_paper = grid.is_of_paper(results.config)
     colors = _of_paper(capacity.shape[-1]) if of_paper else _rainbow(capacity.shape[-1])
     with on(ax, width=2.6, right=0.2) as ax:
-        if theory and grid.has_closed_form(results.config):
-            _optimum(ax, results, scale, found)
+        if theory and has_form(results, sweep):
+            _optimum(ax, form_of(results, sweep), scale, found, colors if not of_paper else None)
         for i in reversed(range(capacity.shape[-1])):
             dots: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0, "linestyle": "none"}
             ax.plot(scale.centres, capacity[:, i], "o", color=colors[i], **dots)
@@ -66,17 +79,17 @@ def _rainbow(n: int) -> list[str]:
     return [to_hex(color) for color in mpl.colormaps["viridis"](np.linspace(0, 0.85, n))]
 
 
-def _optimum(ax: Axes, results: Results, scale: Scale, found: Cut) -> None:
-    """Draw the optimal capacities of feature 0 and of the others; of dense features, for which some of the others are
-    ignored, the highest and the lowest."""
-    form = grid.closed_form(results.config)
+def _optimum(ax: Axes, form: ClosedForm | OfFeatures, scale: Scale, found: Cut, colors: list[str] | None) -> None:
+    """Draw the optimal capacities of all features, each in its colour; without colours those of feature 0 and of the
+    others, which are alike: of dense features, for which some of the others are ignored, the highest and the lowest."""
     bounds = (1e-6, 1) if scale.name == "density" else (0, np.inf)
     low, high = (float(np.clip(edge, *bounds)) for edge in scale.edges[[0, -1]])
     fine = np.geomspace(low, high, FINE) if scale.is_geometric else np.linspace(low, high, FINE)
     at = {name: np.full(FINE, value) for name, value in found.fixed.items()} | {scale.name: fine}
-    C = form.capacity(at.get("importance", np.ones(FINE)), form.kurtosis(at["density"]))
+    C = np.asarray(optimal_capacity(*form.at(at), form.n_neurons))
     others = np.sort(C[:, 1:], axis=1)
-    for line, color in ((others[:, 0], CONSTANT), (others[:, -1], CONSTANT), (C[:, 0], VARIED)):
+    of_paper = [(others[:, 0], CONSTANT), (others[:, -1], CONSTANT), (C[:, 0], VARIED)]
+    for line, color in of_paper if colors is None else zip(C.T, colors, strict=True):
         ax.plot(fine, line, color=color, linewidth=0.9, alpha=0.6)
 
 

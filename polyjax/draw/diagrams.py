@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from polyjax.checks import require
 from polyjax.draw import boundaries as lines
 from polyjax.draw import cells, distances, shapes, slices
+from polyjax.draw.optimum import has_form
 from polyjax.draw.quantities import Quantity, quantity
 from polyjax.draw.slices import Plane, default_rule
 from polyjax.draw.style import ERROR_MAP, ERROR_NORM, on
@@ -20,6 +21,7 @@ from polyjax.theory import grid
 
 if TYPE_CHECKING:
     from polyjax.results import Results
+    from polyjax.sweep import Sweep
 
 LEVELS = (0.25, 0.5, 0.75)
 PLATEAU_LEVELS = (0.25, 0.47, 0.53, 0.75)  # two for 1/2, so that a plateau there is a region and not a ragged line
@@ -35,6 +37,7 @@ def diagram(
     levels: Sequence[float] | None = None,
     boundaries: bool = True,
     colorbar: bool = True,
+    sweep: Sweep | None = None,
     ax: Axes | None = None,
     **fixed: float,
 ) -> Axes:
@@ -54,22 +57,23 @@ def diagram(
             is a closed form, and elsewhere two lines around 1/2, where antipodal pairs make a plateau.
         boundaries: whether to draw the closed-form boundaries of phases, where theory holds.
         colorbar: whether to draw a colour bar to the right.
+        sweep: which the results were made of; theory needs it where its features are the user's own.
         ax: what to draw on; None: a new figure.
         **fixed: values of the other axes, by name.
 
     Returns:
         The Axes. Raises ValueError for names that do not exist, and unless two axes are left.
     """
-    found, plane = quantity(results, color, rule, feature), slices.plane(results, x, fixed)
+    found, plane = quantity(results, color, rule, feature, sweep), slices.plane(results, x, fixed)
     states = cells.states(results.select(default_rule(results, rule))) if found.is_trained else (None, None)
     with on(ax) as ax:
         _draw(ax, plane, found, states, colorbar)
         if color in ("capacity", "optimum"):
-            smooth = grid.has_closed_form(results.config)
+            smooth, of_paper = has_form(results, sweep), grid.has_closed_form(results.config)
             shown = levels if levels is not None else LEVELS if smooth else PLATEAU_LEVELS
             labelled = smooth and levels is None
             cells.contours(ax, plane.x, plane.y, plane.of(found.value), shown, labelled=labelled)
-            if boundaries and smooth and feature == 0 and {plane.x.name, plane.y.name} == {"density", "importance"}:
+            if boundaries and of_paper and feature == 0 and {plane.x.name, plane.y.name} == {"density", "importance"}:
                 form = grid.closed_form(results.config)
                 lines.phase_boundaries(ax, form, upright=plane.y.name == "density")
     return ax
@@ -95,6 +99,7 @@ def difference(
     rule: str | None = None,
     x: str | None = None,
     colorbar: bool = True,
+    sweep: Sweep | None = None,
     ax: Axes | None = None,
     **fixed: float,
 ) -> Axes:
@@ -104,7 +109,7 @@ def difference(
     Cells in which the optimum is not unique are left blank. The arguments are those of `diagram`. Raises ValueError
     where there is no closed form.
     """
-    found, plane = distances.from_theory(results, rule, feature), slices.plane(results, x, fixed)
+    found, plane = distances.from_theory(results, rule, feature, sweep), slices.plane(results, x, fixed)
     with on(ax) as ax:
         label = rf"$|C_{{{feature}}} - C_{{{feature}}}^\mathrm{{theory}}|$"
         failed, _ = cells.states(results.select(default_rule(results, rule)))

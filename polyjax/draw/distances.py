@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from polyjax.checks import require
+from polyjax.draw.optimum import form_of
 from polyjax.draw.slices import default_rule
 from polyjax.theory import grid
 
 if TYPE_CHECKING:
     from polyjax.results import Results
+    from polyjax.sweep import Sweep
 
 TOLERANCE = 0.05  # cells further apart are counted as off
 
@@ -42,13 +44,13 @@ def distance(capacity: np.ndarray, other: np.ndarray, ties: np.ndarray | None = 
     return Distance(cells, valid.mean(), valid.max(), (valid > TOLERANCE).mean(), int(left_out.sum()))
 
 
-def from_theory(results: Results, rule: str | None = None, feature: int = 0) -> Distance:
-    """Return the distance of a feature's capacities from the closed-form optimum, where that is unique. Raises
-    ValueError where there is no closed form."""
-    form = grid.closed_form(results.config)
-    expected = grid.over(form, form.capacity, results.axes)[..., feature]
+def from_theory(results: Results, rule: str | None = None, feature: int = 0, sweep: Sweep | None = None) -> Distance:
+    """Return the distance of a feature's capacities from the closed-form optimum, where that is unique. The sweep is
+    needed where features are the user's. Raises ValueError where there is no closed form."""
+    form = form_of(results, sweep)
+    expected = grid.capacity(form, results.axes)[..., feature]
     capacity = results.select(default_rule(results, rule)).capacity[..., feature]
-    return distance(capacity, expected, grid.over(form, form.ties, results.axes))
+    return distance(capacity, expected, grid.ties(form, results.axes)[..., feature])
 
 
 def between(a: Results, b: Results, rule: str | None = None, feature: int = 0) -> Distance:

@@ -10,6 +10,7 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, LogNorm, N
 
 from polyjax.checks import require
 from polyjax.draw import shapes
+from polyjax.draw.optimum import form_of
 from polyjax.draw.slices import default_rule
 from polyjax.draw.style import CAPACITY_MAP, CAPACITY_NORM, ERROR_MAP, ERROR_NORM, integers
 from polyjax.theory import grid
@@ -17,6 +18,10 @@ from polyjax.theory import grid
 if TYPE_CHECKING:
     from polyjax.results import Results
     from polyjax.selection import Selection
+    from polyjax.sweep import Sweep
+
+
+Form = grid.ClosedForm | grid.OfFeatures
 
 
 class Quantity(NamedTuple):
@@ -30,23 +35,24 @@ class Quantity(NamedTuple):
     is_trained: bool = True  # and not of theory alone
 
 
-def quantity(results: Results, name: str, rule: str | None, feature: int) -> Quantity:
-    """Return a quantity by its name, a key of `QUANTITIES`. Raises ValueError where there is none of that name, or the
-    results do not have it."""
-    require(name in QUANTITIES, "color", f"be one of {', '.join(QUANTITIES)}", name)
+def quantity(results: Results, name: str, rule: str | None, feature: int, sweep: Sweep | None = None) -> Quantity:
+    """Return a quantity by its name, a key of `TRAINED` or `OF_THEORY`; the sweep is needed for those of theory where
+    features are the user's. Raises ValueError where there is none of that name, or the results do not have it."""
+    require(name in TRAINED | OF_THEORY, "color", f"be one of {', '.join(TRAINED | OF_THEORY)}", name)
     *_, n = results.capacity.shape
     require(0 <= feature < n, "feature", f"be one of the {n} features, from 0", feature)
     rule = default_rule(results, rule)
-    return QUANTITIES[name](results, results.select(rule), rule, feature)
+    if name in OF_THEORY:
+        return OF_THEORY[name](results, results.select(rule), feature, form_of(results, sweep))
+    return TRAINED[name](results, results.select(rule), rule, feature)
 
 
 def _capacity(results: Results, selection: Selection, rule: str, feature: int) -> Quantity:
     return _of_capacity(results, selection.capacity[..., feature], feature, "")
 
 
-def _optimum(results: Results, selection: Selection, rule: str, feature: int) -> Quantity:
-    form = grid.closed_form(results.config)
-    found = grid.over(form, form.capacity, results.axes)[..., feature]
+def _optimum(results: Results, selection: Selection, feature: int, form: Form) -> Quantity:
+    found = grid.capacity(form, results.axes)[..., feature]
     return _of_capacity(results, found, feature, "optimal ")._replace(is_trained=False)
 
 
@@ -78,10 +84,9 @@ def _plain_ticks(norm: Normalize) -> np.ndarray | None:
     return ticks[(ticks >= norm.vmin) & (ticks <= norm.vmax)]
 
 
-def _excess(results: Results, selection: Selection, rule: str, feature: int) -> Quantity:
-    form = grid.closed_form(results.config)
+def _excess(results: Results, selection: Selection, feature: int, form: Form) -> Quantity:
     with np.errstate(divide="ignore", invalid="ignore"):
-        above = selection.loss / grid.over(form, form.loss, results.axes) - 1
+        above = selection.loss / grid.loss(form, results.axes) - 1
     return Quantity(above, "loss above the optimum, as a fraction", ERROR_MAP, ERROR_NORM, 10.0 ** np.arange(-3, 1))
 
 
@@ -117,11 +122,10 @@ def _attempt(results: Results, selection: Selection, rule: str, feature: int) ->
     return Quantity(value, "attempt", colors, BoundaryNorm(np.arange(most + 2) - 0.5, most + 1), np.arange(most + 1))
 
 
-QUANTITIES: dict[str, Callable[..., Quantity]] = {
+OF_THEORY: dict[str, Callable[[Results, Selection, int, Form], Quantity]] = {"optimum": _optimum, "excess": _excess}
+TRAINED: dict[str, Callable[[Results, Selection, str, int], Quantity]] = {
     "capacity": _capacity,
-    "optimum": _optimum,
     "loss": _loss,
-    "excess": _excess,
     "blocks": _blocks,
     "largest": _largest,
     "settled": _settled,

@@ -1,10 +1,13 @@
 """Theory of the toy models, to be held against training, with which it shares no code.
 
-- `quadratic`: the closed-form optimum of the Redwood model with square activation.
+- `quadratic`: the closed-form optimum of the Redwood model with square activation; of features of unequal kurtosis with
+  `unequal`.
+- `critical`: its neighbourhood of the critical point.
 - `explicit`: exact losses of four explicit solutions of the Anthropic model with ReLU, which bound its optimum.
 - `pair`: the best antipodal pair, for two of them.
 """
 
+from polyjax.theory.critical import critical_capacity, critical_gain, critical_loss
 from polyjax.theory.explicit import (
     ExplicitLosses,
     best_explicit_losses,
@@ -37,6 +40,9 @@ __all__ = [
     "best_explicit_weights",
     "best_pair",
     "boundaries",
+    "critical_capacity",
+    "critical_gain",
+    "critical_loss",
     "expected_loss",
     "explicit_losses",
     "explicit_weights",

@@ -1,20 +1,42 @@
 """The closed form over a grid of results: for the quadratic Redwood model, where feature 0 has an importance V and all
-others importance 1, as in the paper's phase diagrams (section 3.5)."""
+others importance 1, as in the paper's phase diagrams (section 3.5), and for any independent features of mean 0 and
+variance 1."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from polyjax.theory import quadratic
 from polyjax.toy import distributions
+from polyjax.toy.activity import Independent
+
+if TYPE_CHECKING:
+    from polyjax.toy.features import Features
 
 CRITICAL_KURTOSIS = 3.0
+THERE_IS_ONE = (
+    "there is a closed form only for the Redwood model with square activation, independent features of mean 0 and "
+    "variance 1"
+)
 # Compiled whole: a drawing needs few values, and compiling operation by operation would take most of its time.
 _boundaries = jax.jit(quadratic.boundaries, static_argnums=(1, 2))
+
+
+Coordinates = Mapping[str, np.ndarray]  # by axis, arrays of one shape
+
+
+class Problem(NamedTuple):
+    """What the optimum depends on besides D, in one cell or many."""
+
+    importance: np.ndarray  # v [..., N]
+    kurtosis: np.ndarray  # k [...], or [..., N] where features differ
 
 
 @dataclass(frozen=True)
@@ -36,16 +58,11 @@ class ClosedForm:
         V, k = np.broadcast_arrays(importance, kurtosis)
         return np.asarray(quadratic.optimal_capacity(self.importances(V), k, self.n_neurons))
 
-    def loss(self, importance: ArrayLike, kurtosis: ArrayLike) -> np.ndarray:
-        """Return the least expected loss [...] from V and k, which broadcast."""
-        V, k = np.broadcast_arrays(importance, kurtosis)
-        return np.asarray(quadratic.optimal_loss(self.importances(V), k, self.n_neurons))
-
-    def ties(self, importance: ArrayLike, kurtosis: ArrayLike) -> np.ndarray:
-        """Say where feature 0 ties with the others, V = 1 and k <= 3, so that any split is optimal; bool [...]."""
-        # Within rounding of a geometric grid that was computed in single precision.
-        dense = np.asarray(kurtosis) <= CRITICAL_KURTOSIS * (1 + 1e-6)
-        return np.isclose(importance, 1, rtol=1e-6) & dense & (self.n_neurons < self.n_features)
+    def at(self, coordinates: Coordinates) -> Problem:
+        """Return the problem at coordinates; importance is 1 where it is none of them."""
+        density = coordinates["density"]
+        V = coordinates.get("importance", np.ones_like(density))
+        return Problem(self.importances(V), np.asarray(self.kurtosis(density)))
 
     def boundaries(self, density: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Return the importances between which feature 0 is shared."""
@@ -74,11 +91,57 @@ def closed_form(config: Mapping[str, Any]) -> ClosedForm:
     told = [*kind, base.name, *(f"{part} of another kind" for part in own)]
     fits = kind == ("Redwood", "square") and base.moments[0] == 0 and base.unit_variance
     if own or not fits or "density" not in axes:
-        raise ValueError(
-            "there is a closed form only for the Redwood model with square activation, features of mean 0 and variance "
-            f"1 and an axis of densities, but the results are of {', '.join(told)}"
-        )
+        hint = "; give the sweep where its features are of such a kind" if own == ["features"] else ""
+        raise ValueError(f"{THERE_IS_ONE} and an axis of densities, but the results are of {', '.join(told)}{hint}")
     return ClosedForm(*sizes, jax.jit(base.kurtosis))
+
+
+@dataclass(frozen=True)
+class OfFeatures:
+    """The problem of a grid whose features are a function of its axes."""
+
+    n_features: int  # N
+    n_neurons: int  # D
+    features: Callable[[Mapping[str, Any]], Features]  # of one cell, from its coordinates
+
+    def at(self, coordinates: Coordinates) -> Problem:
+        """Return the problem at coordinates. Raises ValueError where features have no closed form."""
+        arrays = {name: np.asarray(a, np.float32) for name, a in coordinates.items()}
+        one = self._one
+        for _ in np.shape(next(iter(arrays.values()))):
+            one = jax.vmap(one)
+        return Problem(*map(np.asarray, jax.jit(one)(arrays)))
+
+    def _one(self, coordinates: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+        """Return v [N] and k, [] or [N], of one cell."""
+        features, n = self.features(coordinates), self.n_features
+        ours = features.distributions
+        if not all(_is_zero(d.moments[0]) and d.unit_variance for d in ours) or not isinstance(
+            features.activity, Independent
+        ):
+            names = ", ".join(d.name for d in ours)
+            raise ValueError(f"{THERE_IS_ONE}, but features are of {names} and {type(features.activity).__name__}")
+        if features.are_alike:
+            return features.importances(n), ours[0].kurtosis(features.density)
+        p = features.densities(n)
+        each = ours * n if len(ours) == 1 else ours
+        return features.importances(n), jnp.stack([d.kurtosis(p[i]) for i, d in enumerate(each)])
+
+
+def of_features(config: Mapping[str, Any], features: Callable[[Mapping[str, Any]], Features]) -> OfFeatures:
+    """Return the closed form of a sweep whose features are this function of a cell's coordinates. Raises ValueError
+    where there is none."""
+    model, own = config["model"], sorted(set(config.get("given") or {}) - {"optimizer", "features"})
+    kind = model["name"], model.get("activation")
+    if own or kind != ("Redwood", "square") or config.get("sizes"):
+        raise ValueError(f"{THERE_IS_ONE}, but the results are of {', '.join(map(str, [*kind, *own]))}")
+    form = OfFeatures(model["n_features"], model["n_neurons"], features)
+    form.at({name: np.asarray(values[:1]) for name, values in config["axes"].items()})  # which refuses some features
+    return form
+
+
+def _is_zero(moment: Any) -> bool:
+    return not isinstance(moment, jax.core.Tracer) and moment == 0
 
 
 def has_closed_form(config: Mapping[str, Any]) -> bool:
@@ -90,11 +153,31 @@ def has_closed_form(config: Mapping[str, Any]) -> bool:
     return True
 
 
-def over(form: ClosedForm, f: Callable[..., np.ndarray], axes: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return a function of importance and kurtosis at all cells [*axes, ...]; importance is 1 where it is no axis."""
-    mesh = dict(zip(axes, np.meshgrid(*axes.values(), indexing="ij"), strict=True))
-    density = mesh["density"]
-    return f(mesh.get("importance", np.ones_like(density)), np.asarray(form.kurtosis(density)))
+def problem(form: ClosedForm | OfFeatures, axes: Mapping[str, np.ndarray]) -> Problem:
+    """Return the problem of all cells, [*axes, ...]."""
+    return form.at(dict(zip(axes, np.meshgrid(*axes.values(), indexing="ij"), strict=True)))
+
+
+def capacity(form: ClosedForm | OfFeatures, axes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the optimal capacities of all cells, [*axes, N]."""
+    return np.asarray(quadratic.optimal_capacity(*problem(form, axes), form.n_neurons))
+
+
+def loss(form: ClosedForm | OfFeatures, axes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the least expected loss of all cells, [*axes]."""
+    return np.asarray(quadratic.optimal_loss(*problem(form, axes), form.n_neurons))
+
+
+def ties(form: ClosedForm | OfFeatures, axes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Say where a feature's optimal capacity is not unique, bool [*axes, N]: where features of one importance and one
+    kurtosis, at most 3, have some of the capacity that all of them could have, and any split of it is optimal."""
+    v, k = problem(form, axes)
+    k = np.broadcast_to(k if k.ndim == v.ndim else k[..., None], v.shape)
+    # Within rounding of a geometric grid that was computed in single precision.
+    dense = k <= CRITICAL_KURTOSIS * (1 + 1e-6)
+    alike = np.isclose(v[..., None], v[..., None, :], rtol=1e-6) & np.isclose(k[..., None], k[..., None, :], rtol=1e-6)
+    held = np.sum(np.where(alike, capacity(form, axes)[..., None, :], 0), axis=-1)
+    return dense & (held > 1e-6) & (held < alike.sum(-1) - 1e-6)
 
 
 def is_of_paper(config: Mapping[str, Any]) -> bool:

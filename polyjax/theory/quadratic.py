@@ -4,13 +4,14 @@ The model has N features of importance v and kurtosis k = E[x^4] (zero mean, uni
 loss depends on the embedding W only through each feature's capacity C_i and squared length n_i (eq. 13), and is least
 where capacity goes to the features that gain most from it. This file shares no code with training, which it checks.
 
-Arguments, in every function: importance v [..., N], finite and >= 0; kurtosis k [...], finite and >= 1; capacity C
-[..., N], in [0, 1]; n_neurons D, a Python integer >= 1 (static under `jit`). Leading axes broadcast. Anything else
-raises a ValueError that names the argument, unless its values are traced.
+Arguments, in every function: importance v [..., N], finite and >= 0; kurtosis k [...] or [..., N], finite and >= 1;
+capacity C [..., N], in [0, 1]; n_neurons D, a Python integer >= 1 (static under `jit`). Leading axes broadcast.
+Anything else raises a ValueError that names the argument, unless its values are traced.
 
-All features of a model have one kurtosis: its axes are leading axes, none of them that of the features. A kurtosis of N
-values that has as many axes as importance, or more, looks like one a feature and is refused. Where N models are meant,
-importance must have their leading axes too: importance[None] for a curve over N values of kurtosis.
+Kurtosis is one a feature where it has as many axes as importance, or more, and N > 1 values along the last. Otherwise
+all features of a model have one, and its axes are leading axes: for a curve over N values of kurtosis importance must
+have such an axis too, importance[None]. The formulas of the paper hold with k_i in place of k, but not the phases that
+follow from k on one side of 3 for all (see `optimal_capacity` and `unequal`).
 
 k - 3 divides only differences that vanish with it, so float32 is as good near the critical point k = 3 as elsewhere.
 """
@@ -26,6 +27,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int8, Real
 
 from polyjax.checks import ArrayLike, numbers, require
+from polyjax.theory import unequal
 
 
 class Phase(enum.IntEnum):
@@ -47,17 +49,17 @@ class Boundaries(NamedTuple):
 def expected_loss(
     W: Real[ArrayLike, "*#batch D N"],
     importance: Real[ArrayLike, "*#batch N"],
-    kurtosis: Real[ArrayLike, "*#batch"],
+    kurtosis: Real[ArrayLike, "*k"],
     b: Real[ArrayLike, "*#batch"] | None = None,
 ) -> Float[Array, "*#batch"]:
     """E[(sum_d (W x)_d^2 + b - sum_i v_i x_i^2)^2]: eq. 33 for a given bias, eq. 12 for the best one, b = None.
 
-    (k-1) sum_i (n_i - v_i)^2 + 2 sum_{i != j} (w_i . w_j)^2, and with b also (b + sum_i (n_i - v_i))^2, where w_i is a
-    column of W and n_i its squared length. Only products and sums, so that it can be trained on; NaN in W gives NaN.
+    sum_i (k_i-1) (n_i - v_i)^2 + 2 sum_{i != j} (w_i . w_j)^2, and with b also (b + sum_i (n_i - v_i))^2, where w_i is
+    a column of W and n_i its squared length. Only products and sums, so that it can be trained on; NaN in W gives NaN.
 
     Args:
         W: [..., D, N], any real values.
-        importance, kurtosis: [..., N] and [...], as above.
+        importance, kurtosis: [..., N] and [...] or [..., N], as above.
         b: [...], or None for its optimum sum_i (v_i - n_i), which makes the last term zero.
 
     Returns:
@@ -68,16 +70,16 @@ def expected_loss(
     n_columns = W.shape[-1] if W.ndim >= 2 else None
     require(n_columns == v.shape[-1], "W", f"have shape [..., D, {v.shape[-1]}], as importance has", W.shape)
     if b is None:
-        return _expected_loss(*_same_rank((W, 2), (v, 1), (k, 0)), None)
-    return _expected_loss(*_same_rank((W, 2), (v, 1), (k, 0), (_floating("b", b), 0)))
+        return _expected_loss(*_same_rank((W, 2), (v, 1), (k, 1)), None)
+    return _expected_loss(*_same_rank((W, 2), (v, 1), (k, 1), (_floating("b", b), 0)))
 
 
-@partial(jnp.vectorize, signature="(d,n),(n),(),()->()")
+@partial(jnp.vectorize, signature="(d,n),(n),(m),()->()")  # one kurtosis, m = 1, or one a feature
 def _expected_loss(W: jax.Array, v: jax.Array, k: jax.Array, b: jax.Array | None) -> jax.Array:
     gram = jnp.matmul(W.T, W, precision="highest")  # by default accelerators round to TF32 or bfloat16
     excess = jnp.sum(W**2, axis=0) - v
     distinct = (1 - np.eye(v.size)).astype(v.dtype)
-    loss = (k - 1) * jnp.sum(excess**2) + 2 * jnp.sum(distinct * gram**2)
+    loss = jnp.sum((k - 1) * excess**2) + 2 * jnp.sum(distinct * gram**2)
     return loss if b is None else loss + (b + jnp.sum(excess)) ** 2
 
 
@@ -85,7 +87,7 @@ def loss_from_capacity(
     capacity: Real[ArrayLike, "*#batch #N"],
     squared_norm: Real[ArrayLike, "*#batch #N"],
     importance: Real[ArrayLike, "*#batch #N"],
-    kurtosis: Real[ArrayLike, "*#batch"],
+    kurtosis: Real[ArrayLike, "*k"],
 ) -> Float[Array, "*#batch"]:
     """Eq. 13, sum_i (k-1) (n_i - v_i)^2 - 2 n_i^2 + 2 n_i^2 / C_i: eq. 12 for every W, given its own C and n.
 
@@ -95,7 +97,7 @@ def loss_from_capacity(
     n = _floating("squared_norm", squared_norm)
     require(n >= 0, "squared_norm", "be at least 0", n)
     v, k = _features(importance, kurtosis)
-    C, n, v, k = _same_rank((_capacity(capacity), 1), (n, 1), (v, 1), (k[..., None], 1))
+    C, n, v, k = _same_rank((_capacity(capacity), 1), (n, 1), (v, 1), (k, 1))
     embedded = C > 0
     # Double where: the unused branch must not divide by zero, or its gradient is NaN.
     interference = n**2 * (1 - C) / jnp.where(embedded, C, 1)
@@ -106,7 +108,7 @@ def loss_from_capacity(
 def squared_norm(
     capacity: Real[ArrayLike, "*#batch #N"],
     importance: Real[ArrayLike, "*#batch #N"],
-    kurtosis: Real[ArrayLike, "*#batch"],
+    kurtosis: Real[ArrayLike, "*k"],
 ) -> Float[Array, "*#batch #N"]:
     """n* = (k-1) v / ((k-3) + 2/C), the best squared embedding length for a given capacity, eq. 52.
 
@@ -119,7 +121,7 @@ def squared_norm(
 def marginal_loss_reduction(
     capacity: Real[ArrayLike, "*#batch #N"],
     importance: Real[ArrayLike, "*#batch #N"],
-    kurtosis: Real[ArrayLike, "*#batch"],
+    kurtosis: Real[ArrayLike, "*k"],
 ) -> Float[Array, "*#batch #N"]:
     """-dL/dC = 2 (n*/C)^2 = 2 ((k-1) v / ((k-3) C + 2))^2, eqs. 14 and 54, at the best length n*.
 
@@ -131,7 +133,7 @@ def marginal_loss_reduction(
 
 
 def optimal_capacity(
-    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*k"], n_neurons: int
 ) -> Float[Array, "*#batch N"]:
     """Return the capacities of the global optimum, eq. 15: C_i = clip((k-1)/(k-3) v_i/lambda - 2/(k-3), 0, 1), sum_i
     C_i = D.
@@ -143,6 +145,13 @@ def optimal_capacity(
     choice is optimal. At k = 3 it is the limit from k > 3, in which equal importances at the threshold share equally;
     there every allocation among them is optimal (the critical point of figure 4).
 
+    Where kurtosis differs the same holds for features of k_i >= 3 among themselves, C_i = clip((k_i-1)/(k_i-3)
+    v_i/lambda - 2/(k_i-3), 0, 1). Those of k_i < 3 are full or ignored, the full ones those of largest (k_i-1) v_i^2,
+    except that one of them may share with those of k_i > 3, where that is best. The allocation is the global optimum,
+    exact up to rounding, in O(N^3 log N) operations. Where another allocation becomes the best it jumps, as for equal
+    kurtosis at k < 3; of equally good ones it is that in which more features of k_i < 3 are full. The derivation is
+    ours (`unequal`).
+
     Returns [..., N], in [0, 1]. The gradient is finite everywhere: one-sided at a phase boundary, 0 for k < 3, and at
     k = 3, where C is a step, that of sharing in proportion to importance.
     """
@@ -150,14 +159,14 @@ def optimal_capacity(
 
 
 def optimal_squared_norm(
-    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*k"], n_neurons: int
 ) -> Float[Array, "*#batch N"]:
     """Return the squared embedding lengths of the global optimum, eq. 16; [..., N]."""
     return squared_norm(optimal_capacity(importance, kurtosis, n_neurons), importance, kurtosis)
 
 
 def optimal_loss(
-    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*k"], n_neurons: int
 ) -> Float[Array, "*#batch"]:
     """Return the least expected loss that any W reaches; [...].
 
@@ -170,15 +179,15 @@ def optimal_loss(
 
 
 def multiplier(
-    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*k"], n_neurons: int
 ) -> Float[Array, "*#batch"]:
     """lambda of section 3.4: n*/C of every shared feature, at most that of full ones and at least that of ignored ones.
 
     The Lagrange multiplier of eqs. 4 to 8, which the paper calls lambda as well, is 2 lambda^2.
 
-    With no shared feature (for k < 3 always) the conditions (6) to (8) leave an interval, from the largest (k-1)/2 v of
-    an ignored feature to the smallest v of a full one. This returns its lower end, so that 2 lambda^2 is always what
-    a little more capacity would gain; 0 where every feature of positive importance is full.
+    With no shared feature (always, where k < 3 for all) the conditions (6) to (8) leave an interval, from the largest
+    (k-1)/2 v of an ignored feature to the smallest v of a full one. This returns its lower end, so that 2 lambda^2 is
+    always what a little more capacity would gain; 0 where every feature of positive importance is full.
 
     Returns [...], >= 0.
     """
@@ -186,7 +195,7 @@ def multiplier(
 
 
 def phase(
-    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*#batch"], n_neurons: int
+    importance: Real[ArrayLike, "*#batch N"], kurtosis: Real[ArrayLike, "*k"], n_neurons: int
 ) -> Int8[Array, "*#batch N"]:
     """Return the `Phase` of each feature at the optimum; int8 [..., N].
 
@@ -222,7 +231,21 @@ class _Optimum(NamedTuple):
 def _optimum(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> _Optimum:
     _count(n_neurons, "n_neurons")
     v, k = _features(importance, kurtosis)
-    return _Optimum(*_solve(*_same_rank((v, 1), (k, 0), (jnp.asarray(n_neurons, v.dtype), 0))))
+    D = jnp.asarray(n_neurons, v.dtype)
+    if k.shape[-1] == 1:
+        return _Optimum(*_solve(*_same_rank((v, 1), (k[..., 0], 0), (D, 0))))
+    return _Optimum(*_solve_unequal(*_same_rank((v, 1), (k, 1), (D, 0))))
+
+
+@jax.jit
+@partial(jnp.vectorize, signature="(n),(n),()->(n),(n),(),(n)")
+def _solve_unequal(v: jax.Array, k: jax.Array, D: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    split = unequal.best_split(*jax.lax.stop_gradient((v, k, D)))
+    return *unequal.allocation(v, k, D, split), _codes(split.full, ~(split.full | split.shared))
+
+
+def _codes(full: jax.Array, ignored: jax.Array) -> jax.Array:
+    return jnp.where(full, Phase.FULL, jnp.where(ignored, Phase.IGNORED, Phase.SHARED)).astype(jnp.int8)
 
 
 @jax.jit  # D is an array here, so that one compilation serves every n_neurons
@@ -247,9 +270,8 @@ def _solve(v: jax.Array, k: jax.Array, D: jax.Array) -> tuple[jax.Array, jax.Arr
         reference * mean * (excess + 2) / (excess * left / m + 2),
         (k - 1) / 2 * jnp.max(v, where=ignored, initial=0),
     )
-    codes = jnp.where(full, Phase.FULL, jnp.where(ignored, Phase.IGNORED, Phase.SHARED)).astype(jnp.int8)
     lack = _lack(C, shared, left, offset, (left / m + per_excess) / mean)
-    return jnp.where(shared, C, full), jnp.where(shared, lack, ~full), price, codes
+    return jnp.where(shared, C, full), jnp.where(shared, lack, ~full), price, _codes(full, ignored)
 
 
 def _lack(C: jax.Array, shared: jax.Array, left: jax.Array, offset: jax.Array, rise: jax.Array) -> jax.Array:
@@ -305,7 +327,7 @@ def _length_per_capacity(
     `lack` is 1 - C where it is known better than from C.
     """
     v, k = _features(importance, kurtosis)
-    C, v, k = _same_rank((_capacity(capacity), 1), (v, 1), (k[..., None], 1))
+    C, v, k = _same_rank((_capacity(capacity), 1), (v, 1), (k, 1))
     denominator = (k - 1) * C + 2 * (1 - C if lack is None else lack)
     positive = denominator > 0  # except at k = C = 1
     return C, v, jnp.where(positive, (k - 1) * v / jnp.where(positive, denominator, 1), v)
@@ -330,12 +352,10 @@ def _importance(importance: ArrayLike) -> jax.Array:
 
 
 def _features(importance: ArrayLike, kurtosis: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """v [..., N] and k [...], which is refused where its last axis looks like that of the features."""
+    """v [..., N], and k [..., N] where there is one a feature, else [..., 1]."""
     v, k = _importance(importance), _kurtosis(kurtosis)
     n = v.shape[-1]
-    must = f"be one number for all features of a model (for {n} models give importance the leading axes too)"
-    require(n == 1 or k.ndim < v.ndim or k.shape[-1] != n, "kurtosis", must, k.shape)
-    return v, k
+    return v, k if n > 1 and k.ndim >= v.ndim and k.shape[-1] == n else k[..., None]
 
 
 def _kurtosis(kurtosis: ArrayLike) -> jax.Array:

@@ -89,9 +89,8 @@ def _theory(results: Results) -> dict[str, np.ndarray]:
     if not grid.has_closed_form(results.config):
         return {}
     form = grid.closed_form(results.config)
-    optimum, loss, k = (
-        grid.over(form, f, results.axes) for f in (form.capacity, form.loss, lambda v, k: np.asarray(k))
-    )
+    optimum, loss = grid.capacity(form, results.axes), grid.loss(form, results.axes)
+    k = grid.problem(form, results.axes).kurtosis
     return {"optimum": _fractions(optimum), "least": loss.astype(np.float32), "kurtosis": k.astype(np.float32)}
 
 
