@@ -103,10 +103,10 @@ def steps_to_settle(results: Results) -> np.ndarray:
 
 
 def exponent(results: Results) -> float:
-    """The slope of the logarithm of steps to settle against that of k - 3, up to CLOSE."""
+    """The slope of the logarithm of steps to settle against that of k - 3, up to CLOSE; NaN of fewer than two."""
     e, steps = results.axes["excess"], steps_to_settle(results)
     near = (e <= CLOSE * (1 + 1e-6)) & np.isfinite(steps)
-    return float(np.polyfit(np.log(e[near]), np.log(steps[near]), 1)[0])
+    return float(np.polyfit(np.log(e[near]), np.log(steps[near]), 1)[0]) if near.sum() > 1 else np.nan
 
 
 def draw(found: Mapping[str, Results]) -> Page:
@@ -175,10 +175,12 @@ def _slowing(ax: Axes, found: Mapping[str, Results]) -> None:
     for name, (label, color, marker) in names.items():
         results = found[name]
         e, steps, slope = results.axes["excess"], steps_to_settle(results), exponent(results)
-        ax.plot(e, steps, marker, color=color, markersize=3, label=f"{label}: $(k - 3)^{{{slope:.2f}}}$")
+        power = "" if np.isnan(slope) else f": $(k - 3)^{{{slope:.2f}}}$"
+        ax.plot(e, steps, marker, color=color, markersize=3, label=label + power)
         near = (e <= CLOSE * (1 + 1e-6)) & np.isfinite(steps)
-        middle = np.exp(np.log(steps[near]).mean() + slope * (np.log(e[near]) - np.log(e[near]).mean()))
-        ax.plot(e[near], middle, color=color, linewidth=0.9)
+        if not np.isnan(slope):
+            middle = np.log(steps[near]).mean() + slope * (np.log(e[near]) - np.log(e[near]).mean())
+            ax.plot(e[near], np.exp(middle), color=color, linewidth=0.9)
     ax.set(xlabel="$k - 3$", ylabel="steps to settle", title="e  Critical slowing down")
     ax.legend(loc="lower left", handlelength=1.0)
 

@@ -58,7 +58,7 @@ def sweep(panel: str, preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     axes = {"excess": excess, "scaled": scaled}
     options = {"steps": size[panel], "retries": 0, "seed": seed, **PANELS[panel]}
     if preset == "quick" and panel == "sampled":
-        options["batch"] = 64
+        options |= {"batch": 64, "polish": False, "refine": 1}
     return polyjax.Sweep(MODEL, axes=axes, features=features, **options)
 
 
