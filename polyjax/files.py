@@ -17,7 +17,7 @@ def write(path: Path, content: Callable[[BinaryIO], None], beside: Path | None =
 
     `beside` is the folder, of the same file system, in which the unfinished file is, by default that of `path`.
     """
-    temporary = (beside or path.parent) / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    temporary = (beside or path.parent) / _unfinished()
     try:
         with open(temporary, "xb") as file:
             content(file)
@@ -26,6 +26,22 @@ def write(path: Path, content: Callable[[BinaryIO], None], beside: Path | None =
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def try_to_write(path: Path, beside: Path) -> None:
+    """Raise OSError where `write` could not write there, by way of a folder: a file is renamed, but not to the path."""
+    temporary, there = (folder / _unfinished() for folder in (beside, path.parent))
+    try:
+        temporary.touch(exist_ok=False)
+        os.replace(temporary, there)
+    finally:
+        temporary.unlink(missing_ok=True)
+        there.unlink(missing_ok=True)
+
+
+def _unfinished() -> str:
+    """Return a name, for a file that is not whole yet, which is short, whatever the file is called."""
+    return f".{secrets.token_hex(8)}.tmp"
 
 
 def make_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from polyjax.checks import require
+from polyjax.checks import place, require
 from polyjax.draw.slices import default_rule
 from polyjax.theory import grid
 
@@ -45,10 +45,14 @@ def distance(capacity: np.ndarray, other: np.ndarray, ties: np.ndarray | None = 
 def from_theory(results: Results, rule: str | None = None, feature: int = 0) -> Distance:
     """Return the distance of a feature's capacities from the closed-form optimum, where that is unique. Raises
     ValueError where there is no closed form."""
-    form = grid.closed_form(results.config)
+    form, feature = grid.closed_form(results.config), _feature(results, feature)
     expected = grid.over(form, form.capacity, results.axes)[..., feature]
     capacity = results.select(default_rule(results, rule)).capacity[..., feature]
     return distance(capacity, expected, grid.over(form, form.ties, results.axes))
+
+
+def _feature(results: Results, feature: int) -> int:
+    return place("feature", feature, results.capacity.shape[-1], "features")
 
 
 def between(a: Results, b: Results, rule: str | None = None, feature: int = 0) -> Distance:
@@ -57,5 +61,6 @@ def between(a: Results, b: Results, rule: str | None = None, feature: int = 0) -
     require(same, "b", "have the axes of a", ", ".join(b.axes))
     n = a.capacity.shape[-1]
     require(b.capacity.shape[-1] == n, "b", f"have {n} features, as a has", b.capacity.shape[-1])
+    feature = _feature(a, feature)
     capacities = (each.select(default_rule(each, rule)).capacity[..., feature] for each in (a, b))
     return distance(*capacities)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, LogNorm, Normalize
 
-from polyjax.checks import require
+from polyjax.checks import one_of, place
 from polyjax.draw import shapes
 from polyjax.draw.slices import default_rule
 from polyjax.draw.style import CAPACITY_MAP, CAPACITY_NORM, ERROR_MAP, ERROR_NORM, integers
@@ -29,9 +29,8 @@ class Quantity(NamedTuple):
 def quantity(results: Results, name: str, rule: str | None, feature: int) -> Quantity:
     """Return a quantity by its name, a key of `QUANTITIES`. Raises ValueError where there is none of that name, or the
     results do not have it."""
-    require(name in QUANTITIES, "color", f"be one of {', '.join(QUANTITIES)}", name)
-    *_, n = results.capacity.shape
-    require(0 <= feature < n, "feature", f"be one of the {n} features, from 0", feature)
+    one_of("color", name, QUANTITIES)
+    feature = place("feature", feature, results.capacity.shape[-1], "features")
     rule = default_rule(results, rule)
     return QUANTITIES[name](results, results.select(rule), rule, feature)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from polyjax.checks import numbers, require
+from polyjax.checks import floating, require
 
 
 def capacities(W: ArrayLike) -> jax.Array:
@@ -74,10 +74,10 @@ def trained_marginal(W: ArrayLike) -> jax.Array:
 
 
 def _matrix(W: ArrayLike) -> jax.Array:
-    array = jnp.asarray(numbers("W", W, "be an array of real numbers, [..., D, N]"))
+    array = floating("W", W, "be an array of real numbers, [..., D, N]")
     shape = "have at least one row and one column, [..., D, N]"
     require(array.ndim >= 2 and min(array.shape[-2:]) > 0, "W", shape, array.shape)
-    return array.astype(jnp.result_type(array, float))
+    return array
 
 
 @jax.jit

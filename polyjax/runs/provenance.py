@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,20 @@ def made(engine: str) -> dict[str, Any]:
     JSON-serialisable, and the same for the same software on the same machine: neither date nor duration.
     """
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}},
         "device": devices.words(),
         "engine": engine,
         "revision": revision(),
         **({"XLA_FLAGS": flags} if (flags := os.environ.get("XLA_FLAGS")) else {}),
     }
+
+
+def installed(package: str) -> str:
+    """Return the version of a package, where it is installed: polyjax may be imported from a folder."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def command(without: Collection[str] = tuple(RUN_OPTIONS)) -> str | None:

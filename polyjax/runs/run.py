@@ -4,17 +4,19 @@ chunks of lanes are on the device at a time, so that its memory does not bound t
 Axis letters: P rows and V columns of the grid, R restarts.
 """
 
+from __future__ import annotations
+
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from polyjax.checks import require
 from polyjax.engine.outcome import Outcome
 from polyjax.results import Results
-from polyjax.runs import attempts, executors, ranking
+from polyjax.runs import attempts, ranking
+from polyjax.runs.beforehand import check
 from polyjax.runs.features import check_features
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import Grid, rectangles, windows
@@ -28,7 +30,9 @@ from polyjax.runs.store import Memory, Store
 from polyjax.runs.timing import where_time_went
 from polyjax.runs.workers import Workers, workers_of
 from polyjax.selection import Refined, Selection
-from polyjax.sweep import Sweep
+
+if TYPE_CHECKING:
+    from polyjax.sweep import Sweep
 
 
 def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, timing: bool = False) -> Results:
@@ -39,7 +43,7 @@ def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, t
     shared file system. With `timing`, where the time went is printed in the end. Raises ValueError for an executor that
     forks, or a sweep that cannot be pickled for it; WorkersLost, an OSError, where the executor works no more.
     """
-    check(sweep, executor)
+    check(sweep, executor, progress=progress, timing=timing)
     if sweep.sizes:
         return by_size(sweep, lambda _, part: run(part, progress, executor, timing))
     nothing = Requests()  # is heard: an interruption is Python's
@@ -50,13 +54,6 @@ def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, t
     if timing:
         say(where_time_went(trained))
     return Results.of_run(sweep.layout, arrays, config(trained), refined)
-
-
-def check(sweep: Sweep, executor: Executor | None) -> None:
-    """Raise ValueError unless this is a sweep, and an executor that can work."""
-    require(isinstance(sweep, Sweep), "sweep", "be a Sweep", sweep)
-    if executor is not None:
-        executors.check(executor)
 
 
 def begin(sweep: Sweep, store: Store, workers: Workers, requests: Requests, progress: bool) -> Run:

@@ -15,13 +15,14 @@ from polyjax.archive import Parts
 from polyjax.checks import a_path, require
 from polyjax.results import Results, load
 from polyjax.runs import provenance
+from polyjax.runs.beforehand import check, check_place
 from polyjax.runs.executors import WorkersLost
 from polyjax.runs.folder import directory
 from polyjax.runs.folder.directory import Directory, folder, refuse_other
 from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.lanes import Lanes, bands, names_in_results
 from polyjax.runs.progress import say
-from polyjax.runs.run import begin, check, config, train
+from polyjax.runs.run import begin, config, train
 from polyjax.runs.sizes import by_size
 from polyjax.runs.timing import where_time_went
 from polyjax.runs.workers import workers_of
@@ -50,7 +51,7 @@ def run_to_file(
     run or a file of another configuration is there, or another process is at work on it; OSError where the folder
     cannot be written or the workers are lost.
     """
-    check(sweep, executor)
+    check(sweep, executor, progress=progress, restart=restart, timing=timing)
     path = a_path(path)
     require(not path.is_dir(), "path", "name a file, not a folder", str(path))
     require(path.suffix == ".npz", "path", "end in .npz", str(path))
@@ -69,6 +70,7 @@ def run_to_file(
             store.remove()
         else:
             store.begin()
+            check_place(path, store.folder)
             _train_to_file(sweep, path, store, executor, progress, timing)
 
 
@@ -77,6 +79,7 @@ def _sizes_to_file(sweep: Sweep, path: Path, executor: Executor | None, progress
     them. These are all in memory in the end."""
     beside = sizes_folder(path)
     files.make_folder(beside)
+    check_place(path, beside)
 
     def train(values: Mapping[str, float], part: Sweep) -> Results:
         name = ",".join(f"{name}={value}" for name, value in values.items())

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from polyjax.checks import require
-from polyjax.toy.activations import Activation, find_activation
-from polyjax.toy.distributions import UNIFORM_SIGNED, Distribution
+from polyjax.checks import count, require
+from polyjax.toy.activations import Activation, find_activation, function_name
+from polyjax.toy.distributions import UNIFORM_SIGNED
+from polyjax.toy.features import check_distribution
 from polyjax.toy.model import EMBEDDING, SNAPSHOT, Model, Parameters, has_scale
-from polyjax.toy.models import Anthropic, Redwood, function_name
+from polyjax.toy.models import Anthropic, Redwood
 from polyjax.tracing import traced
 
 # Names of other arrays in results, or in the files that become results.
@@ -25,10 +26,8 @@ def check_model(model: Any) -> None:
     require(isinstance(model, Model), "model", "be a model, such as Redwood(6, 3) or your own subclass of Model", model)
     name = type(model).__name__
     n = getattr(model, "n_features", None)
-    is_whole = isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1
-    require(is_whole, f"{name}.n_features", "be a whole number of at least 1", n)
-    has_distribution = isinstance(model.distribution, Distribution)
-    require(has_distribution, f"{name}.distribution", "be a Distribution", model.distribution)
+    count(f"{name}.n_features", n)
+    check_distribution(f"{name}.distribution", model.distribution)
     if isinstance(model, Redwood | Anthropic):
         check_activation(f"{name}.activation", find_activation(model.activation), model.n_features)
     params = traced(f"{name}.init", model.init, jax.eval_shape(lambda: jax.random.key(0)))
