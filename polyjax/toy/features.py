@@ -160,7 +160,8 @@ def check_distribution(name: str, given: Any) -> None:
     require(callable(given.quantile), f"{name}.quantile", "be a function of uniform numbers", given.quantile)
     switch(**{f"{name}.unit_variance": given.unit_variance})
     moments = numbers(f"{name}.moments", given.moments, must := "be the means of z, z^2, z^3 and z^4")
-    require(moments.shape == (4,), f"{name}.moments", must, given.moments)
+    whole = isinstance(given.moments, tuple) and moments.shape == (4,)  # an array could not be hashed
+    require(whole, f"{name}.moments", f"{must}, a tuple", given.moments)
     finite = not isinstance(moments, np.ndarray) or np.isfinite(moments)  # nothing is added to a program that is traced
     require(finite, f"{name}.moments", "be finite", given.moments)
 
