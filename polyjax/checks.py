@@ -189,6 +189,12 @@ def _shown(ok: Any, value: Any) -> str:
     return shown(value)
 
 
+def printable(text: str) -> str:
+    """Return text in which characters that are not printed, such as those that move a terminal's cursor, are written
+    out, but for the ends of lines."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def shown(value: Any) -> str:
     """Return a value in one line that is not too long."""
     is_scalar = isinstance(value, np.generic | np.ndarray | jax.Array) and np.ndim(value) == 0
