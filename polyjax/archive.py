@@ -109,7 +109,7 @@ def read(path: str | os.PathLike[str]) -> Content:
             order, stored = (found["order"],) * 2 if version < 5 else (order, stored)
             _require(file, [*(f"{AXIS}{name}" for name in order), *OF_LANES, *params])
             axes, arrays, refined = _in_order(order, stored, params, file)
-            content.check_shapes(axes, arrays, refined, len((config.get("snapshots") or {}).get("steps", [])))
+            content.check_shapes(axes, arrays, params, refined, len((config.get("snapshots") or {}).get("steps", [])))
         content.check_values(axes, arrays, refined)
     return axes, arrays, found, refined
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polyjax.checks import is_whole
-from polyjax.selection import OF_LANES, embedding_of, is_parameter
-from polyjax.toy.model import SNAPSHOT
+from polyjax.toy.model import EMBEDDING, SNAPSHOT
 
 if TYPE_CHECKING:
     from polyjax.selection import Refined
@@ -53,16 +52,17 @@ def _is_shape(shape: Any) -> bool:
     return _are(int, shape) and len(shape) == 2 and min(shape) >= 1
 
 
-def check_shapes(axes: Arrays, arrays: Arrays, refined: Refined | None, looks: int) -> None:
-    """Raise ValueError unless the arrays of a file fit together and are of the kinds that they must be."""
+def check_shapes(axes: Arrays, arrays: Arrays, params: list[str], refined: Refined | None, looks: int) -> None:
+    """Raise ValueError unless the arrays of a file, among them parameters by name, fit together and are of the kinds
+    that they must be."""
     cells = tuple(n for values in axes.values() for n in values.shape)
-    params = {name: a for name, a in arrays.items() if is_parameter(name)}
     *_, R, N = arrays["capacity"].shape
-    lanes, W = (*cells, R), embedding_of(params)
-    expected = dict.fromkeys(OF_LANES, lanes) | {"capacity": (*lanes, N)}
+    lanes, W = (*cells, R), arrays[EMBEDDING if EMBEDDING in params else "W"]
+    of_lanes = [name for name in arrays if name not in params and not name.startswith(SNAPSHOT)]
+    expected = dict.fromkeys(of_lanes, lanes) | {"capacity": (*lanes, N)}
     fit = all(arrays[name].shape == shape for name, shape in expected.items())
     fit &= W.ndim == len(lanes) + 2 and W.shape[-1] == N and len(cells) == len(axes)
-    if not fit or any(a.shape[: len(lanes)] != lanes for a in params.values()):
+    if not fit or any(arrays[name].shape[: len(lanes)] != lanes for name in params):
         raise ValueError("its arrays do not fit together")
     of_networks = {"capacity": (N,), "loss": (), "embedding": W.shape[len(lanes) :]}
     for name in (name for name in arrays if name.startswith(SNAPSHOT)):

@@ -111,18 +111,20 @@ def film(
     missing = f"end in .gif, since {writer}, which writes {path.suffix}, is not installed here"
     require(animation.writers.is_available(writer), "path", missing, str(path))
     options: dict[str, Any] = {"feature": feature, "rule": "best", "x": x, "levels": (), **fixed}
+    rate, last = max(1, round(len(looks.steps) / seconds)), len(looks.steps) - 1
+    made: animation.AbstractMovieWriter = animation.writers[writer](fps=rate)
     with style(), on(None) as ax:
-        draw = _picture(ax, results, looks, options)
-        draw(0)  # which says what is wrong, before there is a file
-        rate, last = max(1, round(len(looks.steps) / seconds)), len(looks.steps) - 1
-        made: animation.AbstractMovieWriter = animation.writers[writer](fps=rate)
         figure = ax.get_figure(root=True)
         assert figure is not None
-        with made.saving(figure, str(path), dpi=figure.dpi):
-            for look in [*range(last), *[last] * (1 + round(HELD * rate))]:
-                draw(look)
-                made.grab_frame()
-    pyplot.close(figure)
+        try:
+            draw = _picture(ax, results, looks, options)
+            draw(0)  # which says what is wrong, before there is a file
+            with made.saving(figure, str(path), dpi=figure.dpi):
+                for look in [*range(last), *[last] * (1 + round(HELD * rate))]:
+                    draw(look)
+                    made.grab_frame()
+        finally:
+            pyplot.close(figure)
 
 
 def _picture(ax: Axes, results: Results, looks: Snapshots, options: dict[str, Any]) -> Callable[[int], None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from polyjax import files
 from polyjax.checks import switch
 from polyjax.differences import check_sweep
+from polyjax.engine import devices
 from polyjax.runs import executors, provenance
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def check(sweep: Sweep, executor: Executor | None, **switches: bool) -> None:
     that are True or False."""
     check_sweep(sweep)
     switch(**switches)
+    devices.check()
     if executor is not None:
         executors.check(executor)
     provenance.made(sweep.engine)

@@ -16,7 +16,7 @@ import numpy as np
 
 from polyjax.checks import require, shown, whole
 from polyjax.differences import check_same
-from polyjax.engine import choice, evaluation, polish
+from polyjax.engine import choice, devices, evaluation, polish
 from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome, of_names, outcome_of
 from polyjax.results import Results, load
@@ -64,6 +64,7 @@ def verify(
     """
     cells = whole("cells", cells, 1)
     seed = None if seed is None else whole("seed", seed, 0)
+    devices.check()
     results = load(path)
     _check_axes(results)
     if sweep is not None:

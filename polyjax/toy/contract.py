@@ -34,6 +34,9 @@ def check_model(model: Any) -> None:
     _check_params(name, params)
     vector = jax.ShapeDtypeStruct((model.n_features,), np.float32)
     _check_number(f"{name}.loss", model.loss, params, vector, vector)
+    zeros = np.zeros(model.n_features, np.float32)
+    must = "have a derivative in the parameters that is not 0 everywhere"
+    require(_moves(lambda params: model.loss(params, zeros, zeros), params), f"{name}.loss", must, "constant")
     if model.has_closed_form:
         moments = jax.eval_shape(UNIFORM_SIGNED.active_moments, jax.ShapeDtypeStruct((), np.float32))
         _check_number(f"{name}.expected_loss", model.expected_loss, params, vector, moments)
@@ -74,14 +77,18 @@ def check_activation(name: str, f: Activation, n: int) -> None:
     must = "return an array of real numbers, one for each that it is given"
     ok = getattr(found, "shape", None) == (n,) and jnp.issubdtype(found.dtype, jnp.floating)
     require(ok, name, must, _shown(found))
+    if not _moves(f, z):
+        raise ValueError(f"{name} must have a derivative that is not 0 everywhere, as that of {function_name(f)} is")
+
+
+def _moves(f: Callable[..., Any], z: Any) -> bool:
+    """Say whether a function of arrays has a derivative that is not 0 everywhere."""
     slope = jax.make_jaxpr(lambda z, dz: jax.jvp(f, (z,), (dz,))[1])(z, z).jaxpr
-    reached = {slope.invars[1]}
+    reached = {*slope.invars[len(slope.invars) // 2 :]}
     for equation in slope.eqns:
         if any(v in reached for v in equation.invars if not isinstance(v, Literal)):
             reached.update(equation.outvars)
-    moves = any(v in reached for v in slope.outvars if not isinstance(v, Literal))
-    if not moves:
-        raise ValueError(f"{name} must have a derivative that is not 0 everywhere, as that of {function_name(f)} is")
+    return any(v in reached for v in slope.outvars if not isinstance(v, Literal))
 
 
 def _shown(value: Any) -> Any:

@@ -141,9 +141,9 @@ class Directory:
         """Write, with errors of the disk in the user's words."""
         try:
             write()
-        except FileNotFoundError as error:
-            raise self._removed(self.folder) from error
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not self.folder.exists():
+                raise self._removed(self.folder) from error
             why = error.strerror or str(error)
             safe = f"What was saved before is safe; {provenance.how_to_continue()}"
             raise OSError(f"cannot save in {self.folder}: {why}. {safe}") from error
