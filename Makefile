@@ -11,20 +11,21 @@ PRESET ?=
 
 space := $(subst ,, )
 comma := ,
+extras := $(strip $(subst $(comma),$(space),$(EXTRAS)))
 ifeq ($(origin VENV), undefined)
   # One environment for every interpreter and set of extras, so that none is ever half of another.
-  VENV := .venv$(addprefix -,$(filter-out python3,$(subst /,-,$(PYTHON))))$(addprefix -,$(subst $(comma),-,$(EXTRAS)))
+  VENV := .venv$(addprefix -,$(filter-out python3,$(subst /,-,$(PYTHON))))$(addprefix -,$(subst $(space),-,$(extras)))
   core := $(VENV)/.core
   dev := $(VENV)/.dev
   docs := $(VENV)/.docs
 endif
-RUN := $(VENV)/bin/python
+RUN := "$(VENV)/bin/python"
 
 # What a results file depends on; the other modules only draw, tell or check it.
-TRAINING := $(filter-out $(patsubst %,polyjax/%.py,__init__ __main__ cell export labels plot summary),$(wildcard polyjax/*.py)) \
+TRAINING := $(filter-out $(patsubst %,polyjax/%.py,__init__ __main__ cell content export labels plot summary),$(wildcard polyjax/*.py)) \
   polyjax/embedding/capacity.py \
   $(wildcard polyjax/toy/*.py polyjax/engine/*.py polyjax/engine/fused/*.py) \
-  $(filter-out polyjax/runs/verification.py,$(wildcard polyjax/runs/*.py))
+  $(filter-out polyjax/runs/verification.py polyjax/runs/comparison.py,$(wildcard polyjax/runs/*.py))
 # An unfinished run is continued; results that are out of date are discarded.
 SWEEP = $(RUN) -m sweeps.$(1) $(if $(wildcard $@),--restart)
 DRAWING := polyjax/plot.py $(wildcard polyjax/draw/*.py polyjax/embedding/*.py polyjax/theory/*.py) figures/drawing.py
@@ -44,14 +45,17 @@ help: ## list the targets
 .PHONY: venv
 venv: $(core) $(dev) ## make the virtual environment, with the development tools
 
+# An environment of your own, whose path may have spaces, is no target.
+ifdef core
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.$(if $(EXTRAS),[$(EXTRAS)])'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.$(if $(extras),[$(subst $(space),$(comma),$(extras))])'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst $(space),$(comma),$(strip dev $(EXTRAS)))]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst $(space),$(comma),$(sort dev $(extras)))]'
 	@touch $@
+endif
 
 $(VENV)/.docs: $(VENV)/.core
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst $(space),$(comma),$(strip docs $(EXTRAS)))]'

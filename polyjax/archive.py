@@ -18,15 +18,16 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import ArrayLike
 
-from polyjax import files
+from polyjax import content, files
 from polyjax.checks import a_path
-from polyjax.selection import OF_LANES, Refined, Snapshots, embedding_of, is_parameter
+from polyjax.selection import OF_LANES, Refined, Snapshots, is_parameter
 from polyjax.toy.model import SNAPSHOT
 
 # 1 had no "attempt", 2 no "rank_loss" (`loss` chose the restarts), 3 called `settled` "converged", and all of them had
 # the axes density and importance alone.
 FORMAT = 5
 SNAPSHOTS = tuple(f"{SNAPSHOT}{name}" for name in Snapshots._fields[1:])
+LARGEST_CONFIG = 2**28  # bytes
 AXIS, REFINED = "axis_", "refined_"  # before the names of axes and of the refined diagram's arrays, in a file
 
 
@@ -61,7 +62,7 @@ def write(
     order = {"format": FORMAT, "arrays": [*arrays], "order": [*axes], "stored": [*stored], "parameters": params}
     text = np.array(json.dumps(order | {**config}, sort_keys=True))
 
-    def content(file: BinaryIO) -> None:
+    def written(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             with archive.open("config.npy", "w") as member:
                 npy.write_array(member, text, allow_pickle=False)
@@ -69,7 +70,7 @@ def write(
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     _write_parts(member, parts)
 
-    files.write(path, content, beside)
+    files.write(path, written, beside)
 
 
 def _write_parts(member: IO[bytes], parts: Parts) -> None:
@@ -94,25 +95,35 @@ def read(path: str | os.PathLike[str]) -> Content:
     FileNotFoundError, or ValueError where the file is truncated, is not a polyjax results file, has another format, or
     holds arrays whose shapes do not fit together."""
     with _whole(path):
-        config = _read_config(files.arrays(path, ["config"]))
-        order = [str(name) for name in config.get("order", [])]
-        stored, params = ([str(name) for name in config.pop(key, [])] for key in ("stored", "parameters"))
+        config = _read_config(path)
+        order = config.get("order", [])
+        stored, params = (config.pop(key, []) for key in ("stored", "parameters"))
         params = params or ["W", "b"]  # of the paper's models, whose were the only ones
-        of_cells = [*(name for name in Refined._fields if name != "params"), *params]
-        names = {*_BEFORE, *OF_LANES, *params, *SNAPSHOTS, *(f"{REFINED}{name}" for name in of_cells)}
-        file = files.arrays(path, [*names, *(f"{AXIS}{name}" for name in order)])
-        # zip has no checksum of its list
-        missing = [name for name in config.pop("arrays", []) if name in names and name not in file]
-        version = config.pop("format")
-        _update(version, config, file)
-        if version < 5:
-            order = stored = config["order"]
-        needed = [*(f"{AXIS}{name}" for name in order), *OF_LANES, *params]
-        if missing := missing or [name for name in needed if name not in file]:
-            raise ValueError(f"it has no {', '.join(missing)}")
-        axes, arrays, refined = _in_order(order, stored, params, file)
-        _check_shapes(axes, arrays, refined, len((config.get("snapshots") or {}).get("steps", [])))
-    return axes, arrays, config, refined
+        version, listed = config.pop("format"), config.pop("arrays", [])
+        names = _names(version, order, params, config)
+        # Shapes are looked at before anything is read, so that nothing large is that is not needed.
+        for read in (files.shapes, files.arrays):
+            file, found = read(path, names), {**config}
+            _require(file, [name for name in listed if name in names])  # zip has no checksum of its list
+            _update(version, found, file)
+            order, stored = (found["order"],) * 2 if version < 5 else (order, stored)
+            _require(file, [*(f"{AXIS}{name}" for name in order), *OF_LANES, *params])
+            axes, arrays, refined = _in_order(order, stored, params, file)
+            content.check_shapes(axes, arrays, params, refined, len((config.get("snapshots") or {}).get("steps", [])))
+        content.check_values(axes, arrays, refined)
+    return axes, arrays, found, refined
+
+
+def _names(version: int, order: list[str], params: list[str], config: Mapping[str, Any]) -> set[str]:
+    """Return the names of the arrays that a file may have."""
+    of_cells = [*(name for name in Refined._fields if name != "params"), *params]
+    names = {*OF_LANES, *params, *(f"{REFINED}{name}" for name in of_cells), *(f"{AXIS}{name}" for name in order)}
+    return names | ({*SNAPSHOTS} if config.get("snapshots") else set()) | (_BEFORE if version < 5 else set())
+
+
+def _require(file: Mapping[str, np.ndarray], names: list[str]) -> None:
+    if missing := [name for name in names if name not in file]:
+        raise ValueError(f"it has no {', '.join(missing)}")
 
 
 def _in_order(
@@ -153,7 +164,7 @@ def _update(version: int, config: dict[str, Any], file: dict[str, np.ndarray]) -
 def configuration(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the configuration in a results file, without its arrays. Raises the errors of `load`."""
     with _whole(path):
-        config = _read_config(files.arrays(path, ["config"]))
+        config = _read_config(path)
     _update(config["format"], config, {})
     return {key: value for key, value in config.items() if key not in ("format", "arrays", "stored", "parameters")}
 
@@ -165,6 +176,8 @@ def _whole(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         if path.is_dir():
             raise ValueError("it is a folder")
+        if path.exists() and not path.is_file():  # a pipe, from which nothing may ever come
+            raise ValueError("it is no file")
         if os.path.exists(path) and not zipfile.is_zipfile(path):
             with open(path, "rb") as file:
                 raise ValueError("it is truncated" if file.read(2) == b"PK" else "it is no .npz file")
@@ -175,45 +188,19 @@ def _whole(path: str | os.PathLike[str]) -> Iterator[None]:
         raise ValueError(f"path must name a whole polyjax results file, but is {os.fspath(path)!r}: {error}") from error
 
 
-def _read_config(file: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the configuration in a results file, with "format" and "arrays". Raises ValueError unless it can be
     read."""
-    if "config" not in file:
+    shape = files.shapes(path, ["config"]).get("config")
+    if shape is None:
         raise ValueError("it has no config")
-    config = json.loads(str(file["config"]))
+    if shape.nbytes > LARGEST_CONFIG:
+        raise ValueError(f"its config has {shape.nbytes:,} bytes")
+    config = json.loads(str(files.arrays(path, ["config"])["config"]))
+    content.check_config(config)
     version = config.get("format")
-    if not isinstance(version, int) or version < 1:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ValueError(f"it is not of format 1 to {FORMAT}")
     if version > FORMAT:
         raise ValueError(f"it is of format {version}, from a newer polyjax; this one reads up to {FORMAT}")
     return config
-
-
-def _check_shapes(
-    axes: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray], refined: Refined | None, looks: int
-) -> None:
-    """Raise ValueError unless the arrays of a file fit together."""
-    cells = tuple(n for values in axes.values() for n in values.shape)
-    params = {name: a for name, a in arrays.items() if is_parameter(name)}
-    *_, R, N = arrays["capacity"].shape
-    lanes, W = (*cells, R), embedding_of(params)
-    expected = dict.fromkeys(OF_LANES, lanes) | {"capacity": (*lanes, N)}
-    fit = all(arrays[name].shape == shape for name, shape in expected.items())
-    fit &= W.ndim == len(lanes) + 2 and W.shape[-1] == N
-    if not fit or any(a.shape[: len(lanes)] != lanes for a in params.values()):
-        raise ValueError("its arrays do not fit together")
-    of_networks = {"capacity": (N,), "loss": (), "embedding": W.shape[len(lanes) :]}
-    for name in (name for name in SNAPSHOTS if name in arrays):
-        expected_shape = (*lanes, looks, *of_networks[name.removeprefix(SNAPSHOT)])
-        if arrays[name].shape != expected_shape:
-            raise ValueError("its snapshots do not fit the others")
-    if refined is not None:
-        expected = {
-            name: (*cells, *a.shape[len(lanes) :])
-            for name, a in arrays.items()
-            if name != "attempt" and name not in SNAPSHOTS
-        }
-        shapes = {name: a.shape for name, a in refined.arrays().items()}
-        of_polish = [shapes.pop(name)[: len(cells)] for name in ("excess", "spectrum") if name in shapes]
-        if shapes != expected | {"gain": cells} or any(shape != cells for shape in of_polish):
-            raise ValueError("its refined arrays do not fit the others")

@@ -23,8 +23,9 @@ from jax import Array
 from polyjax.engine.cells import NUMBER, at, names_of
 from polyjax.fingerprints import content, fingerprint
 from polyjax.toy import distributions
+from polyjax.toy.activations import activation_name, function_name
 from polyjax.toy.model import Model, n_neurons, one_model
-from polyjax.toy.models import Redwood, activation_name, function_name, is_own
+from polyjax.toy.models import Redwood, is_own
 
 if TYPE_CHECKING:
     from polyjax.engine.training import Training

@@ -20,7 +20,7 @@ def check_same(config: Mapping[str, Any], sweep: Sweep) -> None:
     Not compared are fields that older files lack, and fingerprints of another version of JAX, which may differ where
     functions do not.
     """
-    require(hasattr(sweep, "describe"), "sweep", "be a Sweep", sweep)
+    check_sweep(sweep)
     here = json.loads(json.dumps(sweep.describe()))  # as it comes back from a file
     both = config.keys() & here.keys()
     if made_with(config, "jax") not in (None, jax.__version__):
@@ -28,6 +28,11 @@ def check_same(config: Mapping[str, Any], sweep: Sweep) -> None:
     fields = differences({key: config[key] for key in both}, {key: here[key] for key in both})
     if fields:
         raise ValueError(f"sweep must be the one that the results were made of, but differs: {'; '.join(fields)}")
+
+
+def check_sweep(sweep: Any) -> None:
+    """Raise ValueError unless this is a sweep, or what describes itself like one."""
+    require(hasattr(sweep, "describe") and not isinstance(sweep, type), "sweep", "be a Sweep", sweep)
 
 
 def made_with(config: Mapping[str, Any], package: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from polyjax.checks import require
+from polyjax.checks import doubles, require
 from polyjax.engine.cells import OfAxes, at, names_of
 from polyjax.toy.model import Model
 from polyjax.tracing import explained
@@ -22,14 +22,10 @@ Values = Mapping[str, tuple[float, ...]]  # of every axis, by name
 def axis(name: str, values: Any) -> tuple[float, ...]:
     """Return the values of an axis, in the order in which they are given. Raises ValueError unless they are numbers, at
     least one, each of them once."""
-    try:
-        a = np.asarray(values)
-    except ValueError:  # rows of several lengths
-        a = np.empty((0, 0))
+    a = doubles(name, values, "hold numbers")
     require(a.ndim == 1 and a.size >= 1, name, "be one-dimensional and hold at least one value", values)
-    require(a.dtype.kind in "iuf", name, "hold numbers", values)
     require(np.unique(a).size == a.size or np.isnan(a).any(), name, "hold every value once", values)
-    return tuple(a.astype(np.float64).tolist())
+    return tuple(a.tolist())
 
 
 def named_axes(axes: Any) -> dict[str, tuple[float, ...]]:
@@ -40,7 +36,8 @@ def named_axes(axes: Any) -> dict[str, tuple[float, ...]]:
         require(name not in TAKEN and not iskeyword(name), "axes", f"have other names than {', '.join(TAKEN)}", name)
     found = {name: axis(name, values) for name, values in axes.items()}
     for name, values in found.items():
-        require(np.isfinite(values), name, "be finite", np.asarray(values))
+        largest = np.finfo(np.float32).max
+        require(abs(np.asarray(values)) <= largest, name, "be finite in single precision", np.asarray(values))
     return found
 
 

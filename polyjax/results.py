@@ -15,7 +15,7 @@ import numpy as np
 from polyjax import archive, files, labels, selection, summary
 from polyjax.archive import Parts
 from polyjax.cell import Cell, features_of
-from polyjax.checks import a_path, is_number, known, require
+from polyjax.checks import a_path, known, number, one_of, require
 from polyjax.selection import OF_LANES, RULES, Refined, Selection, Snapshots, embedding_of, is_parameter, parameter
 from polyjax.toy.model import EMBEDDING
 
@@ -125,8 +125,7 @@ class Results:
         known(coordinates, [*self.axes], {}, "results")
         for name in self.axes:
             require(name in coordinates, name, "be given, as every axis", None)
-            value = coordinates[name]
-            require(is_number(value) and np.isfinite(value), name, "be a finite number", value)
+            number(name, coordinates[name])
         return tuple(int(np.argmin(abs(values - coordinates[name]))) for name, values in self.axes.items())
 
     def sel(self, /, **coordinates: float) -> Cell:
@@ -148,8 +147,7 @@ class Results:
         """Return the diagram by one rule over restarts: `best` takes the restart of lowest loss, settled or not; `mean`
         averages all that have settled, and `drop_worst` all of these but the one of highest loss (Elhage et al. 2022);
         `refined` is `best` after refining. Restarts that ended in infinities or NaN are never used."""
-        if rule not in RULES:
-            raise ValueError(f"rule must be one of {', '.join(RULES)}, but is {rule!r}")
+        one_of("rule", rule, RULES)
         if rule == "refined":
             if self.refined is None:
                 raise ValueError("rule must not be refined for results of a sweep that did not refine")

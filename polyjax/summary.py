@@ -11,8 +11,8 @@ import numpy as np
 
 from polyjax.described import Described
 from polyjax.engine.cells import names_of
+from polyjax.toy.activations import activation_name
 from polyjax.toy.model import n_neurons
-from polyjax.toy.models import activation_name
 
 if TYPE_CHECKING:
     from polyjax.results import Results

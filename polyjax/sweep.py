@@ -17,7 +17,7 @@ import optax
 from polyjax import configuration, parts, sizes, summary, validation
 from polyjax.axes import Axes
 from polyjax.checks import whole, with_suggestions
-from polyjax.engine import cells, optimizers
+from polyjax.engine import cells, devices, optimizers
 from polyjax.engine.training import Training
 from polyjax.sources import sources
 from polyjax.toy.contract import check_model
@@ -71,6 +71,7 @@ class Sweep:
     chunk: int | None = None  # lanes trained at once; None: chosen for the device
 
     def __post_init__(self) -> None:
+        devices.check()
         if not callable(self.model) or isinstance(self.model, type):
             check_model(self.model)
         for name in ("density", "importance"):

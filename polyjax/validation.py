@@ -11,14 +11,13 @@ import numpy as np
 import optax
 
 from polyjax import parts, sizes
-from polyjax.checks import is_number, require
+from polyjax.checks import is_number, one_of, require, switch
 from polyjax.engine.cells import at, names_of
 from polyjax.engine.training import ENGINE_NAMES, LARGEST_UNROLLED
 from polyjax.toy.contract import check_model
-from polyjax.toy.distributions import Distribution
-from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance
+from polyjax.toy.features import LARGEST_IMPORTANCE, Features, FirstImportance, check_distribution
 from polyjax.toy.model import n_parameters, n_weights, one_model
-from polyjax.toy.sampling import masks
+from polyjax.toy.sampling import SAMPLERS, masks
 
 if TYPE_CHECKING:
     from polyjax.sweep import Sweep
@@ -29,6 +28,7 @@ MUST = {
     "features": "be Features, or a function that returns them",
     "optimizer": "be an optax transformation, or a function of axes that returns one",
 }
+MOST_SNAPSHOTS = 10_000  # of every network, all of which are kept
 LARGEST_POLISHED = 300  # parameters: the Hessian of every lane is kept
 
 
@@ -44,6 +44,10 @@ def check_axes(sweep: Sweep) -> None:
     functions = {name: part for name, part in sweep.parts.items() if parts.is_function(part)}
     for name, part in functions.items():
         parts.part(name, part, sweep.coordinates)
+    for name in sizes.ALWAYS:
+        part = getattr(sweep, name)
+        of_axes = parts.is_function(part) and {*parts.parameters(part)} & {*sweep.coordinates}
+        require(of_axes or not callable(part), name, "be a whole number, or a function of axes", part)
     taken = {name for part in functions.values() for name in parts.parameters(part)}
     of_paper = {"density", "importance"} if sweep.features is None else set()
     parts.check_taken(sweep.coordinates, taken | of_paper)
@@ -103,29 +107,30 @@ def _updated(optimizer: optax.GradientTransformation, params: Any) -> Any:
 
 def check_values(sweep: Sweep) -> None:
     """Raise ValueError unless every field that is neither a part nor a whole number is what it must be by itself."""
-    require(sweep.objective in ("sampled", "expected"), "objective", "be sampled or expected", sweep.objective)
-    require(
-        isinstance(sweep.distribution, Distribution | None), "distribution", "be a Distribution", sweep.distribution
-    )
-    require(sweep.engine in ("auto", *ENGINE_NAMES), "engine", "be auto, arrays, lanes or fused", sweep.engine)
-    ok = isinstance(sweep.polish, bool) or sweep.polish in ("sampled", "restarts")
+    one_of("objective", sweep.objective, ("sampled", "expected"))
+    if sweep.sampler is not None:
+        one_of("sampler", sweep.sampler, SAMPLERS)
+    if sweep.distribution is not None:
+        check_distribution("distribution", sweep.distribution)
+    one_of("engine", sweep.engine, ("auto", *ENGINE_NAMES))
+    ok = isinstance(sweep.polish, bool) or (isinstance(sweep.polish, str) and sweep.polish in ("sampled", "restarts"))
     require(ok, "polish", 'be True, False, "sampled" or "restarts"', sweep.polish)
-    require(sweep.seed < 2**32, "seed", "be below 2^32", sweep.seed)
     rate = sweep.learning_rate
     must = "be a number above 0 and finite (a schedule is part of an optimizer)"
-    require(rate is None or (is_number(rate) and 0 < rate < np.inf), "learning_rate", must, rate)
+    require(rate is None or (is_number(rate) and 0 < float(rate) < np.inf), "learning_rate", must, rate)
     alone = rate is None or sweep.optimizer is None
     require(alone, "learning_rate", "be left out where an optimizer is given, which has its own", rate)
     _check_snapshots(sweep)
 
 
 def _check_snapshots(sweep: Sweep) -> None:
-    require(isinstance(sweep.snapshot_weights, bool), "snapshot_weights", "be True or False", sweep.snapshot_weights)
+    switch(snapshot_weights=sweep.snapshot_weights)
     looks = sweep.snapshots or not sweep.snapshot_weights
     require(looks, "snapshot_weights", "be False without snapshots", sweep.snapshot_weights)
     fixed_steps = not sweep.snapshots or not callable(sweep.steps)
     require(fixed_steps, "snapshots", "be 0 where the steps are a function of axes", sweep.snapshots)
     require(sweep.snapshots != 1, "snapshots", "be 0, or at least 2: the first and the last step", sweep.snapshots)
+    require(sweep.snapshots <= MOST_SNAPSHOTS, "snapshots", f"be at most {MOST_SNAPSHOTS}", sweep.snapshots)
 
 
 def check_together(sweep: Sweep) -> None:

@@ -20,8 +20,9 @@ from polyjax.description import of_model, plain
 from polyjax.fingerprints import fingerprint
 from polyjax.runs import to_file
 from polyjax.toy import distributions
+from polyjax.toy.activations import activation_name
 from polyjax.toy.distributions import NORMAL, UNIFORM_SIGNED
-from polyjax.toy.models import Params, activation_name
+from polyjax.toy.models import Params
 
 SWEEP = Sweep(Redwood(2, 1), [0.5], [0.5, 2.0], restarts=1, steps=6, batch=8, retries=0)
 VECTOR = jnp.zeros(3)

@@ -101,7 +101,7 @@ def test_a_density_out_of_range_has_no_kurtosis(distribution, bad):
 
 def test_distributions_are_found_by_name_and_unknown_names_are_refused():
     assert [distributions.by_name(d.name) for d in ALL] == ALL
-    with pytest.raises(ValueError, match=r"^distribution must be one of uniform_signed, .*, but is 'cauchy'$"):
+    with pytest.raises(ValueError, match=r"^the name of a distribution must be one of .*, but is 'cauchy'$"):
         distributions.by_name("cauchy")
 
 

@@ -108,12 +108,12 @@ SWEEPS = [
     ),
     (changed(sampler="sobol"), "sampler must be one of enumerated, stratified, iid, but is 'sobol'"),
     (changed(sampler=3), "sampler must be one of enumerated, stratified, iid, but is 3"),
-    (changed(engine="gpu"), "engine must be auto, arrays, lanes or fused, but is 'gpu'"),
+    (changed(engine="gpu"), "engine must be one of auto, arrays, lanes, fused, but is 'gpu'"),
     (
         lambda: Sweep(Redwood(101, 10), [0.2], [1.0], engine="lanes"),
         "engine must be arrays for 1010 weights, more than 1000, but is 'lanes'",
     ),
-    (changed(objective="exact"), "objective must be sampled or expected, but is 'exact'"),
+    (changed(objective="exact"), "objective must be one of sampled, expected, but is 'exact'"),
     (changed(polish="yes"), 'polish must be True, False, "sampled" or "restarts", but is \'yes\''),
     (changed(polish=1), 'polish must be True, False, "sampled" or "restarts", but is 1'),
     (changed(polish=[1]), 'polish must be True, False, "sampled" or "restarts", but is [1]'),
@@ -205,12 +205,12 @@ FILES = [
 AXES = [
     (changed(density=[0.5, 0.5]), "density must hold every value once, but is [0.5, 0.5]"),
     (with_axes({"density": [0.5, 0.5, 0.2]}), "density must hold every value once, but is [0.5, 0.5, 0.2]"),
-    (changed(density="0.5"), f"{ONE_DIMENSIONAL}, but is '0.5'"),
+    (changed(density="0.5"), "density must hold numbers, but is '0.5'"),
     (changed(density=[True, False]), "density must hold numbers, but is [True, False]"),
-    (changed(density={0.1, 0.2}), f"{ONE_DIMENSIONAL}, but is {{0.1, 0.2}}"),
-    (changed(density={"a": 1}), f"{ONE_DIMENSIONAL}, but is {{'a': 1}}"),
+    (changed(density={0.1, 0.2}), "density must hold numbers, but is {0.1, 0.2}"),
+    (changed(density={"a": 1}), "density must hold numbers, but is {'a': 1}"),
     (changed(density=None), "features must be given where no axis is the density, but is None"),
-    (changed(density=[[0.1], [0.2, 0.3]]), f"{ONE_DIMENSIONAL}, but is [[0.1], [0.2, 0.3]]"),
+    (changed(density=[[0.1], [0.2, 0.3]]), "density must hold numbers, but is [[0.1], [0.2, 0.3]]"),
     (changed(density=[1j]), "density must hold numbers, but is [1j]"),
     (changed(density=[10.0]), "density must be above 0 and at most 1, but is 10.0 at index 0"),
     (changed(density=np.ones((2, 2))), f"{ONE_DIMENSIONAL}, but is array([[1., 1.], [1., 1.]])"),
@@ -219,11 +219,11 @@ AXES = [
     (with_axes({1: [0.5]}), f"{BY_NAME}, but is {{1: [0.5]}}"),
     (
         with_axes({"a": [np.inf], "density": [0.5]}, optimizer=lambda a: optax.sgd(a)),
-        "a must be finite, but is inf at index 0",
+        "a must be finite in single precision, but is inf at index 0",
     ),
     (
         with_axes({"a": [np.nan], "density": [0.5]}, optimizer=lambda a: optax.sgd(a)),
-        "a must be finite, but is nan at index 0",
+        "a must be finite in single precision, but is nan at index 0",
     ),
     (with_axes({}), "features must be given where no axis is the density, but is None"),
     (
@@ -407,7 +407,7 @@ THEORY = [
 
 OTHER = [
     (lambda: theory.optimal_capacity([1.0, 1.0], 0.5, 1), "kurtosis must be finite and at least 1, but is 0.5"),
-    (lambda: theory.optimal_capacity([1.0, 1.0], 2.0, 0), "n_neurons must be an integer of at least 1, but is 0"),
+    (lambda: theory.optimal_capacity([1.0, 1.0], 2.0, 0), "n_neurons must be a whole number of at least 1, but is 0"),
     (
         lambda: theory.optimal_capacity([-1.0, 1.0], 2.0, 1),
         "importance must be finite and at least 0, but is -1.0 at index 0",
@@ -415,7 +415,7 @@ OTHER = [
     (lambda: theory.optimal_capacity(1.0, 2.0, 1), "importance must have at least one feature, [..., N], but is ()"),
     (
         lambda: distributions.by_name("norm"),
-        "distribution must be one of uniform_signed, uniform_positive, normal, rademacher, but is 'norm'",
+        "the name of a distribution must be one of uniform_signed, uniform_positive, normal, rademacher, but is 'norm'",
     ),
 ]
 

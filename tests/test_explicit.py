@@ -154,7 +154,7 @@ def test_the_solutions_differ_in_the_feature_that_gives_way():
         (lambda: pair_loss([1.0, -1.0], [0.0, 0.0], 1.0, 0.0), "density must be above 0"),
         (lambda: best_explicit_weights("triangle", 6, 1.0, 0.5), "solution must be one of ignore_ordinary"),
         (lambda: explicit_weights("triangle", 6, 0.5), "solution must be one of ignore_ordinary"),
-        (lambda: explicit_weights("pair_ordinary", 2, 0.5), "n_features must be at least 3"),
+        (lambda: explicit_weights("pair_ordinary", 2, 0.5), "n_features must be a whole number of at least 3"),
     ],
 )
 def test_bad_values_are_named(call, told):

@@ -448,7 +448,7 @@ def test_tegum_products():
     assert tegum_product([np.float32(PAIR)] * 2).dtype == np.float32
     assert is_efficient(tegum_product([PENTAGON, TRIANGLE, PAIR, np.eye(1)], [1, 10, 1e-3, 1e3]))
     for factors, scales, message in [
-        ([], None, "factors must have at least one block"),
+        ([], None, "factors must be a sequence of at least one matrix"),
         ([PAIR, [1.0]], None, "factors must be matrices"),
         ([PAIR], [1.0, 1.0], r"scales must have shape \[1\]"),
         ([PAIR], [0.0], "scales must be finite and above 0"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from polyjax import theory
-from polyjax.toy import activations, distributions, models
+from polyjax.toy import activations, distributions
 from polyjax.toy.activations import ACTIVATIONS
 from polyjax.toy.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED, Moments
 from polyjax.toy.models import Anthropic, Params, Redwood
@@ -179,8 +179,8 @@ def test_embeddings_are_measured_in_the_length_that_the_loss_asks_for():
 
 
 def test_activation_names():
-    assert models.activation_name(Redwood(2, 1)) == "square"
-    assert models.activation_name(Redwood(2, 1, jnp.tanh)) == "tanh"
+    assert activations.activation_name(Redwood(2, 1)) == "square"
+    assert activations.activation_name(Redwood(2, 1, jnp.tanh)) == "tanh"
 
 
 @pytest.mark.parametrize("kind", [Redwood, Anthropic])

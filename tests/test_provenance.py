@@ -4,12 +4,15 @@ import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+import polyjax
 from polyjax.runs import provenance
+from polyjax.runs.folder.directory import Directory, folder
 from polyjax.runs.provenance import RUN_OPTIONS, command, without_options
 
 FEW = hypothesis.settings(deadline=None, max_examples=300, derandomize=True)
@@ -83,7 +86,7 @@ def test_what_is_typed_at_a_prompt_or_in_a_notebook_is_no_command(program, monke
 def test_the_provenance_is_json_and_the_same_every_time():
     found = provenance.made("lanes")
     assert json.loads(json.dumps(found)) == found == provenance.made("lanes")
-    assert set(found) == {"versions", "device", "engine", "revision"}
+    assert set(found) == {"versions", "device", "engine", "revision", "code"}
     assert set(found["versions"]) == {"python", *provenance.PACKAGES}
     assert found["device"].startswith("cpu, ")
 
@@ -162,6 +165,50 @@ def test_without_git_there_is_no_revision(checkout, monkeypatch, tmp_path):
     assert revision() is not None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert revision() is None
+
+
+# --- the code
+
+
+def code():
+    return provenance.code.__wrapped__()
+
+
+def test_any_edit_of_what_trains_is_other_code_and_one_of_what_draws_is_not(package):
+    trains = ("engine/training.py", "toy/models.py", "sweep.py")
+    for name in (*trains, "draw/curves.py", "summary.py", "runs/verification.py"):
+        (package / name).parent.mkdir(exist_ok=True)
+        (package / name).write_text("a = 1")
+    seen = {code()}
+    for name in ("draw/curves.py", "summary.py", "runs/verification.py"):
+        (package / name).write_text("a = 2")
+        assert {code()} == seen
+    for name in trains:
+        for text in ("a = 2", "a = 3"):
+            (package / name).write_text(text)
+            assert code() not in seen
+            seen.add(code())
+
+
+def test_what_trains_is_what_make_takes_for_it():
+    root = Path(polyjax.__file__).parents[1]
+    command = ["make", "-s", "--eval", "say: ; @echo $(TRAINING)", "say"]
+    said = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.split()
+    assert [f"polyjax/{name}" for name in provenance.what_trains(root / "polyjax")] == sorted(said)
+
+
+def test_a_run_is_not_continued_by_other_code(tmp_path, monkeypatch):
+    path, config = tmp_path / "r.npz", {"seed": 0}
+    with Directory(folder(path), config) as store:
+        store.begin()
+        store.remember(shape=(1, 2))
+    with Directory(folder(path), config) as store:
+        store.begin()
+        assert store.shape == (1, 2)
+    monkeypatch.setattr(provenance, "code", lambda: "another")
+    must = r"was begun by other code of polyjax \(.*\) than this \(.*\): go on with that code, or restart=True"
+    with Directory(folder(path), config) as store, pytest.raises(ValueError, match=must):
+        store.begin()
 
 
 def test_flags_of_the_compiler_are_told(monkeypatch):

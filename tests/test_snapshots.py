@@ -259,7 +259,7 @@ def test_a_film_of_what_has_no_snapshots_or_another_suffix_is_refused(results, t
         plot.film(replace(results, snapshots=None), tmp_path / "film.gif")
     with pytest.raises(ValueError, match=r"path must end in \.gif or \.mp4, but is '.*film\.avi'"):
         plot.film(results, tmp_path / "film.avi")
-    with pytest.raises(ValueError, match="seconds must be above 0, but is 0"):
+    with pytest.raises(ValueError, match=r"seconds must be from 0\.1 to 3600, but is 0"):
         plot.film(results, tmp_path / "film.gif", seconds=0)
     monkeypatch.setattr("matplotlib.animation.writers.is_available", lambda name: False)
     with pytest.raises(ValueError, match=r"since ffmpeg, which writes \.mp4, is not installed here"):

@@ -18,7 +18,7 @@ import polyjax
 from polyjax.__main__ import main
 from polyjax.cli.info import _retried
 from polyjax.results import Results
-from polyjax.runs import attempts
+from polyjax.runs import attempts, verification
 from polyjax.runs.verification import verify
 from polyjax.selection import Refined
 
@@ -104,6 +104,80 @@ def test_a_number_that_was_changed_is_found_out(saved, results, name):
     }
     assert found.pop((0.3, 3.0)) is False
     assert all(found.values())
+
+
+def found_wrong(path, sweep=None):
+    """The arrays that verification finds to be wrong, of all cells."""
+    return {name for cell in verify(path, ALL, sweep=sweep) for name in cell.wrong}
+
+
+FORGED = {
+    "settled": lambda a: ~a,
+    "loss_se": lambda a: 0 * a,
+    "rank_loss": lambda a: a * 1.5,
+    "refined_settled": lambda a: ~a,
+    "refined_loss_se": lambda a: 0 * a,
+    "refined_rank_loss": lambda a: a * 0.9,
+    "refined_gain": lambda a: a + 1,
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_an_array_that_was_forged_everywhere_is_found_out(saved, results, name):
+    of = results.refined if name.startswith("refined_") else results
+    forged = FORGED[name](getattr(of, name.removeprefix("refined_")))
+    assert any(each.startswith(name) for each in found_wrong(saved(**{name: forged})))
+
+
+def test_axes_that_are_not_those_of_the_configuration_are_refused(saved, results):
+    path = saved()
+    for name, forged in {"density": results.density[::-1], "importance": 3 * results.importance}.items():
+        replace(results, axes={**results.axes, name: forged}).save(path)
+        with pytest.raises(ValueError, match=f"path must name a file whose {name} is that of its configuration"):
+            verify(path, ALL)
+
+
+@pytest.mark.parametrize("gain", ["as it was", "as it follows"])
+def test_a_refined_diagram_of_other_weights_is_found_out_also_where_its_numbers_are_theirs(saved, results, gain):
+    worst = np.where(np.isfinite(results.rank_loss), results.rank_loss, -np.inf).argmax(-1)[..., None]
+
+    def of_worst(a):
+        return np.take_along_axis(a, worst.reshape(*worst.shape, *(1,) * (a.ndim - 3)), 2).squeeze(2)
+
+    arrays = {n: a for n, a in results.arrays().items() if n in results.refined.arrays()}
+    forged = {f"refined_{name}": of_worst(a) for name, a in arrays.items()}
+    if gain == "as it follows":
+        forged["refined_gain"] = results.select("best").rank_loss - forged["refined_rank_loss"]
+    told = "refined_gain" if gain == "as it was" else "refined_rank_loss above that of the best restart"
+    assert told in found_wrong(saved(**forged))
+
+
+def test_snapshots_and_polished_cells_are_verified_too(tmp_path):
+    sweep = replace(SWEEP, refine=0, polish=True, snapshots=3, snapshot_weights=True, restarts=2)
+    results, path = polyjax.run(sweep, progress=False), tmp_path / "r.npz"
+    results.save(path)
+    assert found_wrong(path) == set()
+    for name in ("capacity", "loss", "embedding"):
+        forged = results.snapshots._replace(**{name: 0.3 * getattr(results.snapshots, name)})
+        replace(results, snapshots=forged).save(path)
+        assert found_wrong(path) == {f"snapshot_{name}"}
+    for name, forged in {"settled": ~results.refined.settled, "excess": -1 - results.refined.excess}.items():
+        replace(results, refined=results.refined._replace(**{name: forged})).save(path)
+        assert f"refined_{name}" in found_wrong(path)
+
+
+def test_many_cells_are_verified_in_parts(saved, monkeypatch):
+    whole, parts = verify(saved(), ALL), []
+    monkeypatch.setattr(verification, "PART", 2)
+    evaluated = verification._evaluated
+
+    def watched(sweep, judged, row, column, params):
+        parts.append(len(row))
+        return evaluated(sweep, judged, row, column, params)
+
+    monkeypatch.setattr(verification, "_evaluated", watched)
+    assert [cell[:3] for cell in verify(saved(), ALL)] == [cell[:3] for cell in whole]
+    assert max(parts) == 2
 
 
 def test_a_file_of_another_seed_is_found_out(saved):

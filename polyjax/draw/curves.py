@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from polyjax.draw import slices
+from polyjax.draw.arguments import check
 from polyjax.draw.optimum import form_of, has_form
 from polyjax.draw.scales import Scale, plain_log_ticks
 from polyjax.draw.style import CONSTANT, VARIED, on
@@ -55,6 +56,7 @@ def cut(
     Returns:
         The Axes. Raises ValueError where an axis is left out or does not exist.
     """
+    check(ax, results, theory=theory)
     found, scale = slices.line(results, axis, fixed), Scale(axis, results.axes[axis])
     capacity = results.select(slices.default_rule(results, rule)).capacity[found.place][scale.order]
     of_paper = grid.is_of_paper(results.config)
@@ -112,6 +114,7 @@ def dimensionality(
     Against density, sparse is on the right, as there; thin lines are at the capacities of regular polytopes. The
     arguments are those of `cut`; raises ValueError for a rule that averages.
     """
+    check(ax, results)
     found, scale = slices.line(results, axis, fixed), Scale(axis, results.axes[axis])
     selection = results.select(slices.default_rule(results, rule))
     W, capacity = (a[found.place][scale.order] for a in (slices.embeddings(selection), selection.capacity))

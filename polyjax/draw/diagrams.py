@@ -10,9 +10,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from polyjax.checks import require
+from polyjax.checks import doubles, one_of, require
 from polyjax.draw import boundaries as lines
 from polyjax.draw import cells, distances, shapes, slices
+from polyjax.draw.arguments import check
 from polyjax.draw.optimum import has_form
 from polyjax.draw.quantities import Quantity, quantity
 from polyjax.draw.slices import Plane, default_rule
@@ -64,6 +65,8 @@ def diagram(
     Returns:
         The Axes. Raises ValueError for names that do not exist, and unless two axes are left.
     """
+    check(ax, results, boundaries=boundaries, colorbar=colorbar)
+    levels = None if levels is None else _levels(levels)
     found, plane = quantity(results, color, rule, feature, sweep), slices.plane(results, x, fixed)
     states = cells.states(results.select(default_rule(results, rule))) if found.is_trained else (None, None)
     with on(ax) as ax:
@@ -77,6 +80,13 @@ def diagram(
                 form = grid.closed_form(results.config)
                 lines.phase_boundaries(ax, form, upright=plane.y.name == "density")
     return ax
+
+
+def _levels(levels: Sequence[float]) -> Sequence[float]:
+    """Return levels of contours, in ascending order and each once."""
+    found = doubles("levels", levels)
+    require(found.ndim == 1 and ((found >= 0) & (found <= 1)).all(), "levels", "be numbers in [0, 1]", levels)
+    return np.unique(found).tolist()
 
 
 def _draw(
@@ -109,6 +119,7 @@ def difference(
     Cells in which the optimum is not unique are left blank. The arguments are those of `diagram`. Raises ValueError
     where there is no closed form.
     """
+    check(ax, results, colorbar=colorbar)
     found, plane = distances.from_theory(results, rule, feature, sweep), slices.plane(results, x, fixed)
     with on(ax) as ax:
         label = rf"$|C_{{{feature}}} - C_{{{feature}}}^\mathrm{{theory}}|$"
@@ -134,6 +145,8 @@ def compare(
     Cells that failed in either are hatched. The arguments are those of `diagram`. Raises ValueError where the
     grids or the numbers of features differ.
     """
+    check(ax, a, name="a", colorbar=colorbar)
+    check(ax, b, name="b")
     found, plane = distances.between(a, b, rule, feature), slices.plane(a, x, fixed)
     with on(ax) as ax:
         label = rf"$|C_{{{feature}}} - C_{{{feature}}}'|$"
@@ -176,7 +189,8 @@ def blocks(
     those with 0.03 < C < 0.97; a feature of higher capacity is a block of one, one of lower capacity is in none. The
     other arguments are those of `diagram`. Raises ValueError for a rule that averages.
     """
-    require(show in ("largest", "number"), "show", "be largest or number", show)
+    check(ax, results, colorbar=colorbar)
+    one_of("show", show, ("largest", "number"))
     rule = default_rule(results, rule)
     found, plane = quantity(results, "blocks" if show == "number" else show, rule, 0), slices.plane(results, x, fixed)
     selection = results.select(rule)

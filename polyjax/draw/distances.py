@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from polyjax.checks import require
+from polyjax.checks import place, require
 from polyjax.draw.optimum import form_of
 from polyjax.draw.slices import default_rule
 from polyjax.theory import grid
@@ -47,10 +47,14 @@ def distance(capacity: np.ndarray, other: np.ndarray, ties: np.ndarray | None = 
 def from_theory(results: Results, rule: str | None = None, feature: int = 0, sweep: Sweep | None = None) -> Distance:
     """Return the distance of a feature's capacities from the closed-form optimum, where that is unique. The sweep is
     needed where features are the user's. Raises ValueError where there is no closed form."""
-    form = form_of(results, sweep)
+    form, feature = form_of(results, sweep), _feature(results, feature)
     expected = grid.capacity(form, results.axes)[..., feature]
     capacity = results.select(default_rule(results, rule)).capacity[..., feature]
     return distance(capacity, expected, grid.ties(form, results.axes)[..., feature])
+
+
+def _feature(results: Results, feature: int) -> int:
+    return place("feature", feature, results.capacity.shape[-1], "features")
 
 
 def between(a: Results, b: Results, rule: str | None = None, feature: int = 0) -> Distance:
@@ -59,5 +63,6 @@ def between(a: Results, b: Results, rule: str | None = None, feature: int = 0) -
     require(same, "b", "have the axes of a", ", ".join(b.axes))
     n = a.capacity.shape[-1]
     require(b.capacity.shape[-1] == n, "b", f"have {n} features, as a has", b.capacity.shape[-1])
+    feature = _feature(a, feature)
     capacities = (each.select(default_rule(each, rule)).capacity[..., feature] for each in (a, b))
     return distance(*capacities)

@@ -12,8 +12,9 @@ from matplotlib import animation
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from polyjax.checks import a_path, require, whole
+from polyjax.checks import a_path, number, place, require
 from polyjax.draw import slices
+from polyjax.draw.arguments import check
 from polyjax.draw.diagrams import diagram
 from polyjax.draw.scales import plain_log_ticks
 from polyjax.draw.style import AXIS, CONSTANT, VARIED, on, style
@@ -43,11 +44,11 @@ def history(results: Results, *, restart: int | None = None, ax: Axes | None = N
         The Axes of the capacities. Raises ValueError where there are no snapshots, and for a restart that does not
         exist.
     """
+    check(ax, results)
     looks, found = Snapshots.needed(results.snapshots), slices.cell(results, cell)
     rank_loss = results.rank_loss[found.place]
     best = int(np.argmin(np.where(np.isfinite(rank_loss), rank_loss, np.inf)))
-    restart = best if restart is None else whole("restart", restart, 0)
-    require(restart < len(rank_loss), "restart", f"be one of the {len(rank_loss)} restarts, from 0", restart)
+    restart = best if restart is None else place("restart", restart, len(rank_loss), "restarts")
     capacity, loss = (a[found.place][restart] for a in (looks.capacity, looks.loss))
     with on(ax, width=3.0, right=0.6) as ax:
         beside = ax.twinx()
@@ -102,24 +103,28 @@ def film(
     """
     from matplotlib import pyplot
 
+    check(None, results)
     looks, path = Snapshots.needed(results.snapshots), a_path(path)
     require(path.suffix in WRITERS, "path", f"end in {' or '.join(WRITERS)}", str(path))
-    require(np.isfinite(seconds) and seconds > 0, "seconds", "be above 0", seconds)
+    require(0.1 <= number("seconds", seconds) <= 3600, "seconds", "be from 0.1 to 3600", seconds)
     writer = WRITERS[path.suffix]
     missing = f"end in .gif, since {writer}, which writes {path.suffix}, is not installed here"
     require(animation.writers.is_available(writer), "path", missing, str(path))
     options: dict[str, Any] = {"feature": feature, "rule": "best", "x": x, "levels": (), **fixed}
+    rate, last = max(1, round(len(looks.steps) / seconds)), len(looks.steps) - 1
+    made: animation.AbstractMovieWriter = animation.writers[writer](fps=rate)
     with style(), on(None) as ax:
-        draw = _picture(ax, results, looks, options)
-        rate, last = max(1, round(len(looks.steps) / seconds)), len(looks.steps) - 1
-        made: animation.AbstractMovieWriter = animation.writers[writer](fps=rate)
         figure = ax.get_figure(root=True)
         assert figure is not None
-        with made.saving(figure, str(path), dpi=figure.dpi):
-            for number in [*range(last), *[last] * (1 + round(HELD * rate))]:
-                draw(number)
-                made.grab_frame()
-    pyplot.close(figure)
+        try:
+            draw = _picture(ax, results, looks, options)
+            draw(0)  # which says what is wrong, before there is a file
+            with made.saving(figure, str(path), dpi=figure.dpi):
+                for look in [*range(last), *[last] * (1 + round(HELD * rate))]:
+                    draw(look)
+                    made.grab_frame()
+        finally:
+            pyplot.close(figure)
 
 
 def _picture(ax: Axes, results: Results, looks: Snapshots, options: dict[str, Any]) -> Callable[[int], None]:

@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from polyjax.checks import require
+from polyjax.checks import place, require
 from polyjax.draw import shapes, slices
+from polyjax.draw.arguments import check
 from polyjax.draw.arrows import at_tips, plane, polygon, projected, vectors
 from polyjax.draw.cells import bar, beside
 from polyjax.draw.style import AXIS, COLORS, CONSTANT, SIGNED_MAP, UNCONVERGED, VARIED, on
@@ -42,8 +43,7 @@ class Network(NamedTuple):
             W, C = slices.embeddings(selection)[cell.place], selection.capacity[cell.place]
             tolerance, words = shapes.tolerance_of(results, rule), cell.words
         else:
-            R = results.loss.shape[-1]
-            require(0 <= restart < R, "restart", f"be one of the {R} restarts, from 0", restart)
+            restart = place("restart", restart, results.loss.shape[-1], "restarts")
             W, C = (a[(*cell.place, restart)] for a in (slices.filled(results.embedding), results.capacity))
             tolerance, words = shapes.TOLERANCE, f"{cell.words}, restart {restart}"
         require(np.isfinite(W).all(), "the cell", "hold a network whose weights are finite", cell.words)
@@ -75,6 +75,7 @@ def embedding(
         The Axes. Raises ValueError where an axis is left out, for a rule that averages, and for a network that is not
         finite.
     """
+    check(ax, results)
     found = Network.of(results, rule, restart, cell)
     label, rank = shapes.members(found.W, found.capacity, found.tolerance)
     blocks = [np.flatnonzero(label == block) for block in range(label.max() + 1)]
@@ -133,6 +134,7 @@ def gram(
 
     The arguments are those of `embedding`.
     """
+    check(ax, results, colorbar=colorbar)
     found = Network.of(results, rule, restart, cell)
     G = found.W.T @ found.W
     with on(ax) as ax:
@@ -168,6 +170,7 @@ def restarts(results: Results, *, ax: Axes | None = None, **cell: float) -> Axes
     Feature 0 is blue, the others black; restarts that are not settled have open dots, and those that failed none. The
     arguments are those of `embedding`.
     """
+    check(ax, results)
     found = slices.cell(results, cell)
     loss, capacity, settled = (a[found.place] for a in (results.loss, results.capacity, results.settled))
     order = np.argsort(np.where(np.isfinite(results.rank_loss[found.place]), results.rank_loss[found.place], np.inf))

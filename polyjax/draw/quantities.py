@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, LogNorm, Normalize
 
-from polyjax.checks import require
+from polyjax.checks import one_of, place
 from polyjax.draw import shapes
 from polyjax.draw.optimum import form_of
 from polyjax.draw.slices import default_rule
@@ -38,9 +38,8 @@ class Quantity(NamedTuple):
 def quantity(results: Results, name: str, rule: str | None, feature: int, sweep: Sweep | None = None) -> Quantity:
     """Return a quantity by its name, a key of `TRAINED` or `OF_THEORY`; the sweep is needed for those of theory where
     features are the user's. Raises ValueError where there is none of that name, or the results do not have it."""
-    require(name in TRAINED | OF_THEORY, "color", f"be one of {', '.join(TRAINED | OF_THEORY)}", name)
-    *_, n = results.capacity.shape
-    require(0 <= feature < n, "feature", f"be one of the {n} features, from 0", feature)
+    one_of("color", name, TRAINED | OF_THEORY)
+    feature = place("feature", feature, results.capacity.shape[-1], "features")
     rule = default_rule(results, rule)
     if name in OF_THEORY:
         return OF_THEORY[name](results, results.select(rule), feature, form_of(results, sweep))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from polyjax.checks import known, require
+from polyjax.checks import known, number, one_of, require
 from polyjax.draw.scales import Scale
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def plane(results: Results, x: str | None, fixed: Mapping[str, float]) -> Plane:
     _check(results, fixed)
     free = _two_free(results, fixed)
     x = free[-1] if x is None else x
-    require(x in free, "x", f"be {' or '.join(free)}", x)
+    one_of("x", x, free)
     y = free[0] if x == free[1] else free[1]
     across, upright = (Scale(name, results.axes[name]) for name in (x, y))
     return Plane(across, upright, cut(results, free, fixed), swapped=x == free[0])
@@ -85,7 +85,7 @@ def _two_free(results: Results, fixed: Mapping[str, float]) -> tuple[str, ...]:
 def line(results: Results, axis: str, fixed: Mapping[str, float]) -> Cut:
     """Return the part of the grid along one axis. Raises ValueError unless all others are fixed or have one value."""
     _check(results, fixed)
-    require(axis in results.axes, "axis", f"be one of {', '.join(results.axes)}", axis)
+    one_of("axis", axis, results.axes)
     require(axis not in fixed, axis, "not be fixed, since the curves are drawn along it", fixed.get(axis))
     _require_all(results, (axis,), fixed)
     return cut(results, (axis,), fixed)
@@ -101,7 +101,7 @@ def cell(results: Results, coordinates: Mapping[str, float]) -> Cut:
 def _check(results: Results, fixed: Mapping[str, float]) -> None:
     known(fixed, [*results.axes], {}, "the grid of these results")
     for name, value in fixed.items():
-        require(np.ndim(value) == 0 and np.isfinite(value), name, "be one finite number", value)
+        number(name, value)
 
 
 def _require_all(results: Results, free: tuple[str, ...], fixed: Mapping[str, float]) -> None:
@@ -112,7 +112,7 @@ def _require_all(results: Results, free: tuple[str, ...], fixed: Mapping[str, fl
 
 def default_rule(results: Results, rule: str | None) -> str:
     """Return the rule by which restarts are combined: `refined` where there is such a diagram, else `best`."""
-    return rule or ("best" if results.refined is None else "refined")
+    return ("best" if results.refined is None else "refined") if rule is None else rule
 
 
 def embeddings(selection: Selection) -> np.ndarray:

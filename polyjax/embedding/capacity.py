@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
-from polyjax.checks import ArrayLike, numbers, require
+from polyjax.checks import ArrayLike, floating, require
 
 
 def capacities(W: Real[ArrayLike, "*batch D N"]) -> Float[Array, "*batch N"]:
@@ -74,10 +74,10 @@ def trained_marginal(W: Real[ArrayLike, "*batch D N"]) -> Float[Array, "*batch N
 
 
 def _matrix(W: ArrayLike) -> jax.Array:
-    array = jnp.asarray(numbers("W", W, "be an array of real numbers, [..., D, N]"))
+    array = floating("W", W, "be an array of real numbers, [..., D, N]")
     shape = "have at least one row and one column, [..., D, N]"
     require(array.ndim >= 2 and min(array.shape[-2:]) > 0, "W", shape, array.shape)
-    return array.astype(jnp.result_type(array, float))
+    return array
 
 
 @jax.jit

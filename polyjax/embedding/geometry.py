@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Real
 from numpy import ndarray
 
-from polyjax.checks import ArrayLike, doubles, require
+from polyjax.checks import ArrayLike, broadcast, doubles, is_sequence, number, require
 
 
 class Blocks(NamedTuple):
@@ -100,11 +100,13 @@ def tegum_product(factors: Sequence[ArrayLike], scales: Real[ArrayLike, " K"] | 
     Takes K matrices R_k [D_k, N_k] and scales mu [K], above 0, by default 1; returns [sum_k D_k, sum_k N_k] in the
     widest of the factors' float types.
     """
-    require(len(factors) > 0, "factors", "have at least one block", list(factors))
+    require(is_sequence(factors) and len(factors) > 0, "factors", "be a sequence of at least one matrix", factors)
     matrices = [doubles("factors", R) for R in factors]
     require(all(R.ndim == 2 for R in matrices), "factors", "be matrices, [D_k, N_k]", [R.shape for R in matrices])
-    mu = np.asarray(np.ones(len(matrices)) if scales is None else scales, np.float64)
-    require(mu.shape == (len(matrices),), "scales", f"have shape [{len(matrices)}], one a block", mu.shape)
+    mu = np.ones(len(matrices)) if scales is None else doubles("scales", scales)
+    require(
+        mu.shape == (len(matrices),), "scales", f"have shape [{len(matrices)}], one for each of the factors", mu.shape
+    )
     require((mu > 0) & (mu < np.inf), "scales", "be finite and above 0", mu)
     W = np.zeros(np.sum([R.shape for R in matrices], axis=0), np.result_type(*map(_float_type, factors)))
     row = column = 0
@@ -123,7 +125,9 @@ def is_efficient(W: Real[ArrayLike, "*batch D N"], tolerance: float = 0.01) -> B
 
     Takes W [..., D, N]; returns bool [...], False where W is not finite.
     """
-    return explained_variance(W).sum(-1) >= min(np.shape(W)[-2:]) - tolerance
+    lack, explained = number("tolerance", tolerance), explained_variance(W)
+    require(lack >= 0, "tolerance", "be at least 0", tolerance)
+    return explained.sum(-1) >= min(np.shape(W)[-2:]) - lack
 
 
 def explained_variance(
@@ -139,6 +143,7 @@ def explained_variance(
     W, _ = _normalised(W)
     U = np.swapaxes(W, -1, -2) if unembedding is None else _matrix(unembedding, "unembedding")
     require(U.shape[-2:] == W.shape[:-3:-1], "unembedding", "have W's shape transposed, [..., N, D]", U.shape)
+    broadcast(W=W.shape[:-2], unembedding=U.shape[:-2])
     M = U @ W
     largest = np.abs(M).max(-1, keepdims=True)
     M = M / np.where(largest == 0, 1, largest)  # a row's size cancels, and its square could underflow
@@ -159,6 +164,7 @@ def covariances(
     require(v.shape[-1:] == W.shape[-1:], "importance", f"have shape [..., {W.shape[-1]}], as W has", v.shape)
     require((v >= 0) & (v < np.inf), "importance", "be finite and at least 0", v)
     require((k >= 1) & (k < np.inf), "kurtosis", "be finite and at least 1", k)
+    broadcast(W=W.shape[:-2], importance=v.shape[:-1], kurtosis=k.shape)
     gram = np.swapaxes(W, -1, -2) @ W
     n = np.diagonal(gram, axis1=-2, axis2=-1)
     return Covariances((k[..., None] - 1) * v, (k[..., None] - 1) * n, 2 * gram * (1 - np.eye(W.shape[-1])))
@@ -176,6 +182,7 @@ def blocks(W: Real[ArrayLike, "*#batch D N"], tolerance: Real[ArrayLike, "*#batc
     require((zero > 0) & (zero < 1), "tolerance", "be above 0 and below 1", tolerance)
     W, size = _normalised(W)
     gram = np.swapaxes(W, -1, -2) @ W
+    broadcast(W=size.shape, tolerance=zero.shape)
     labels = _components(gram, zero[..., None])
     member = (labels[..., None] == np.arange(W.shape[-1])).astype(float)  # [..., feature, block]
     dimensions, scales = _spectra(gram, member, zero[..., None])
@@ -229,10 +236,11 @@ def decompose(W: Real[ArrayLike, "D N"], tolerance: float = 0.05) -> Decompositi
     Takes one finite W [D, N]. Raises ValueError also if the blocks have more than D dimensions together, which happens
     where W is far from efficient and the tolerance large.
     """
-    require(np.ndim(W) == 2, "W", "be one matrix, [D, N]", np.shape(W))
-    require(np.isfinite(W), "W", "be finite", W)
-    found, dtype = blocks(W, tolerance), _float_type(W)
-    W, size = _normalised(W)
+    given, dtype = doubles("W", W), _float_type(W)
+    require(given.ndim == 2, "W", "be one matrix, [D, N]", given.shape)
+    require(np.isfinite(given), "W", "be finite", given)
+    found = blocks(given, number("tolerance", tolerance))
+    W, size = _normalised(given)
     D, N = W.shape
     columns = [W[:, found.labels == k] for k in range(found.n_blocks)]
     ranks = found.dimensions[: found.n_blocks]

@@ -29,6 +29,18 @@ ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
 LEAST_COMPILE_SECONDS = 0.1  # what compiles faster is not worth a file
 
 
+def check() -> None:
+    """Raise ValueError where JAX is set to a precision, or to devices, with which nothing can be trained here."""
+    config: Any = jax.config  # whose settings the type checker does not know
+    if config.jax_enable_x64:
+        raise ValueError("JAX_ENABLE_X64 must be false, since networks are trained in single precision, but is true")
+    try:
+        jax.default_backend()
+    except Exception as error:  # of several kinds, for names that are none and for devices that are not there
+        must = f"JAX_PLATFORMS must name devices that are here, but is {config.jax_platforms!r}"
+        raise ValueError(f"{must} ({first_line(error)})") from error
+
+
 def workers() -> int:
     """Return how many chunks run at a time: one a core, since a kernel by itself uses one core well; on accelerators,
     and where a chunk is spread over several devices, one."""
@@ -93,7 +105,7 @@ def words() -> str:
 
 def first_line(error: Exception) -> str:
     """Return what a device or its compiler says of an error, which may go on for pages."""
-    return str(error).strip().splitlines()[0]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def on_cpu(options: dict[str, Any]) -> dict[str, Any] | None:

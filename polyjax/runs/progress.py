@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from tqdm.auto import tqdm  # a widget in notebooks
 
+SHORTEST = 1e-9  # seconds, where a clock stands still
+
 
 class Size(NamedTuple):
     """The size of a stage."""
@@ -39,7 +41,7 @@ class Progress:
         if models == 0:
             self._bar.initial = cells  # they took no time
         if self._steps:
-            rate = models * self._steps / (perf_counter() - self._start)
+            rate = models * self._steps / max(perf_counter() - self._start, SHORTEST)
             self._rate = f"{rate / 1e6:.2f} M model-steps/s" if rate >= 1e5 else f"{rate:,.0f} model-steps/s"
             self._show(refresh=False)
         self._bar.update(int(cells) - self._bar.n)

@@ -7,12 +7,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
-from importlib.metadata import version
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from polyjax.engine import devices
 
+TRAINS = ("*.py", "embedding/capacity.py", "toy/*.py", "engine/*.py", "engine/fused/*.py", "runs/*.py")
+TRAINS_NOTHING = {f"{name}.py" for name in ("__init__", "__main__", "cell", "content", "labels", "plot", "summary")}
+TRAINS_NOTHING |= {"runs/verification.py", "runs/comparison.py"}
 PACKAGES = ("polyjax", "jax", "jaxlib", "optax", "numpy")
 # Options of the sweep scripts that change how a run is done, but not its results: (name, whether a value follows).
 RUN_OPTIONS = {"--restart": False, "--timing": False, "--dask": True}
@@ -24,12 +28,21 @@ def made(engine: str) -> dict[str, Any]:
     JSON-serialisable, and the same for the same software on the same machine: neither date nor duration.
     """
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}},
         "device": devices.words(),
         "engine": engine,
         "revision": revision(),
+        "code": code(),
         **({"XLA_FLAGS": flags} if (flags := os.environ.get("XLA_FLAGS")) else {}),
     }
+
+
+def installed(package: str) -> str:
+    """Return the version of a package, where it is installed: polyjax may be imported from a folder."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def command(without: Collection[str] = tuple(RUN_OPTIONS)) -> str | None:
@@ -55,6 +68,22 @@ def how_to_continue() -> str:
     """Return how an unfinished run goes on, in words."""
     again = command(("--restart",))
     return f"continue with: {again}" if again else "the same call continues it"
+
+
+@functools.cache
+def code() -> str:
+    """Return the checksum of polyjax's own source, as far as results depend on it (the same files as TRAINING in the
+    Makefile): two edits of one revision, and installed packages, are told apart by it."""
+    root, found = Path(__file__).parents[1], sha256()
+    for name in what_trains(root):
+        found.update(name.encode() + b"\0" + (root / name).read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return found.hexdigest()[:12]
+
+
+def what_trains(root: Path) -> list[str]:
+    """Return the files of the package, which is in the folder `root`, that results depend on."""
+    files = {path.relative_to(root).as_posix() for pattern in TRAINS for path in root.glob(pattern)}
+    return sorted(files - TRAINS_NOTHING)
 
 
 @functools.cache

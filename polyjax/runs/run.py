@@ -4,18 +4,21 @@ chunks of lanes are on the device at a time, so that its memory does not bound t
 Axis letters: P rows and V columns of the grid, R restarts.
 """
 
+from __future__ import annotations
+
 import sys
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
-from polyjax.checks import require
 from polyjax.engine.outcome import Outcome
 from polyjax.results import Results
-from polyjax.runs import attempts, executors, ranking
+from polyjax.runs import attempts, ranking
+from polyjax.runs.beforehand import check
 from polyjax.runs.features import check_features
 from polyjax.runs.folder.interruption import Interrupted, Requests
 from polyjax.runs.grid import Grid, rectangles, windows
@@ -30,7 +33,9 @@ from polyjax.runs.timing import where_time_went
 from polyjax.runs.whole import config, fill
 from polyjax.runs.workers import Workers, workers_of
 from polyjax.selection import Refined, Selection
-from polyjax.sweep import Sweep
+
+if TYPE_CHECKING:
+    from polyjax.sweep import Sweep
 
 
 def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, timing: bool = False) -> Results:
@@ -42,7 +47,7 @@ def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, t
     forks, or a sweep that cannot be pickled for it; WorkersLost, an OSError, where the executor works no more.
     In a notebook or at a prompt Ctrl-C ends the run, and what was trained is returned.
     """
-    check(sweep, executor)
+    check(sweep, executor, progress=progress, timing=timing)
     if sweep.sizes:
         return by_size(sweep, lambda _, part: run(part, progress, executor, timing))
     requests = Requests("networks that were not trained are NaN in the results")
@@ -59,13 +64,6 @@ def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, t
     if timing:
         say(where_time_went(trained))
     return Results.of_run(sweep.layout, arrays, config(trained) | told, refined)
-
-
-def check(sweep: Sweep, executor: Executor | None) -> None:
-    """Raise ValueError unless this is a sweep, and an executor that can work."""
-    require(isinstance(sweep, Sweep), "sweep", "be a Sweep", sweep)
-    if executor is not None:
-        executors.check(executor)
 
 
 def begin(sweep: Sweep, store: Store, workers: Workers, requests: Requests, progress: bool) -> Run:

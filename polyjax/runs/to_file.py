@@ -15,6 +15,7 @@ from polyjax.archive import Parts
 from polyjax.checks import a_path, require
 from polyjax.results import Results, load
 from polyjax.runs import provenance
+from polyjax.runs.beforehand import check, check_place
 from polyjax.runs.executors import WorkersLost
 from polyjax.runs.folder import directory
 from polyjax.runs.folder.directory import Directory, folder, refuse_other
@@ -22,7 +23,7 @@ from polyjax.runs.folder.interruption import Requests
 from polyjax.runs.grid import rectangles
 from polyjax.runs.lanes import Lanes, bands, names_in_results
 from polyjax.runs.progress import say
-from polyjax.runs.run import begin, check, train
+from polyjax.runs.run import begin, train
 from polyjax.runs.sizes import by_size
 from polyjax.runs.timing import where_time_went
 from polyjax.runs.whole import config
@@ -52,7 +53,7 @@ def run_to_file(
     run or a file of another configuration is there, or another process is at work on it; OSError where the folder
     cannot be written or the workers are lost.
     """
-    check(sweep, executor)
+    check(sweep, executor, progress=progress, restart=restart, timing=timing)
     path = a_path(path)
     require(not path.is_dir(), "path", "name a file, not a folder", str(path))
     require(path.suffix == ".npz", "path", "end in .npz", str(path))
@@ -71,6 +72,7 @@ def run_to_file(
             store.remove()
         else:
             store.begin()
+            check_place(path, store.folder)
             _train_to_file(sweep, path, store, executor, progress, timing)
 
 
@@ -79,6 +81,7 @@ def _sizes_to_file(sweep: Sweep, path: Path, executor: Executor | None, progress
     them. These are all in memory in the end."""
     beside = sizes_folder(path)
     files.make_folder(beside)
+    check_place(path, beside)
 
     def train(values: Mapping[str, float], part: Sweep) -> Results:
         name = ",".join(f"{name}={value}" for name, value in values.items())

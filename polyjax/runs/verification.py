@@ -7,51 +7,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from operator import attrgetter
 from os import PathLike
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyjax.checks import whole
+from polyjax.checks import require, shown, whole
 from polyjax.differences import check_same
-from polyjax.engine import choice, evaluation, polish
+from polyjax.engine import choice, devices, evaluation, polish
 from polyjax.engine.keys import keys
 from polyjax.engine.outcome import Outcome, of_names, outcome_of
 from polyjax.results import Results, load
 from polyjax.runs.attempts import train, training_of
 from polyjax.runs.cell_tasks import judged_restarts
+from polyjax.runs.comparison import (
+    CAPACITY,
+    Comparison,
+    Differences,
+    apart,
+    compared,
+    losses,
+    of_refining,
+    of_training,
+    renamed,
+)
 from polyjax.runs.grid import Chunk, holder, rectangles
 from polyjax.runs.ranking import Losses, sharpened
 from polyjax.runs.sizes import parts
 from polyjax.runs.work import Setting
+from polyjax.selection import is_parameter
 from polyjax.sweep import Sweep
+from polyjax.toy.model import EMBEDDING
 
 if TYPE_CHECKING:
-    from polyjax.axes import Axes
     from polyjax.engine.training import Training
+    from polyjax.runs.store import Arrays
 
-# Of capacities, and of losses relatively. On the machine that trained a file the bits are the same; other devices and
-# versions round differently, which training contracts to far less than this except next to a phase boundary.
-CAPACITY, LOSS = 1e-3, 1e-2
-_LANES = attrgetter("capacity", "rank_loss", "loss", "params")
-_COMPARED = attrgetter("attempt", "capacity", "loss", "params")
-
-
-class Comparison(NamedTuple):
-    """Comparison of one cell of the file, all restarts of it, with what is computed here."""
-
-    coordinates: dict[str, float]
-    same_bits: bool  # the weights when trained again, of all restarts that were trained once
-    capacity: float  # the largest difference of a capacity when trained again
-    loss: float  # the largest relative difference of a loss when trained again
-    of_weights: float  # likewise the largest difference from what the stored weights have, the refined ones too
-
-    @property
-    def agrees(self) -> bool:
-        return max(self.capacity, self.of_weights) <= CAPACITY and self.loss <= LOSS
+PART = 16  # cells at a time, whose samples fit the memory
 
 
 def verify(
@@ -60,13 +54,19 @@ def verify(
     """Train random cells of a results file again, by default other ones every time, and compare; of a sweep with sizes
     as many of each, at least one.
 
+    All arrays of these cells are compared with what training gives again, and with what the stored weights have. A
+    refined or polished cell, which follows from others, is compared with what its weights and the restarts tell: not
+    compared are the value of its `excess`, its `spectrum`, and whether a cell that refining improved has settled.
+
     The sweep that the file was made of is needed where its model, features or optimizer are the user's own (see
     `Sweep.from_config`). Raises ValueError where it is left out then, or is another, naming the fields that differ, and
-    where the file is not whole.
+    where the file is not whole, or has other axes than its configuration.
     """
     cells = whole("cells", cells, 1)
     seed = None if seed is None else whole("seed", seed, 0)
+    devices.check()
     results = load(path)
+    _check_axes(results)
     if sweep is not None:
         check_same(results.config, sweep)
     sizes = [*parts(results)]
@@ -78,21 +78,37 @@ def verify(
     return found
 
 
-def _verified(results: Results, sweep: Sweep, cells: int, seed: int | None) -> list[Comparison]:
-    """Compare some cells of the results of a sweep of one size."""
+def _verified(results: Results, sweep: Sweep, cells: int, seed: int | None) -> Iterator[Comparison]:
+    """Compare some cells of the results of a sweep of one size, in parts."""
     axes = sweep.layout
     P, V = axes.n_rows, axes.n_columns
-    some = np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False)
-    row, column = np.divmod(np.sort(some), V)
+    of_sweep = *map(len, sweep.coordinates.values()), sweep.restarts, sweep.training.one_model.n_features
+    must = f"name a file of {[*of_sweep]} capacities, as its configuration says"
+    require(results.capacity.shape == of_sweep, "path", must, [*results.capacity.shape])
+    some = np.sort(np.random.default_rng(seed).choice(P * V, min(cells, P * V), replace=False))
     setting = Setting(sweep, choice.with_engine(sweep.training).engine)
-    fixed = setting.training
-    stored = jax.tree.map(lambda a: axes.folded(a)[row, column], _LANES(results))
-    weights = _of_weights(sweep, judged_restarts(setting), row, column, *stored)
-    if results.refined is not None:
-        refined = jax.tree.map(lambda a: axes.folded(a)[row, column][:, None], _LANES(results.refined))
-        judged = polish.of_cells(fixed, sweep.polish) if sweep.polish else fixed
-        weights = np.maximum(weights, _of_weights(sweep, judged, row, column, *refined))
-    return [*_compared(axes, results, row, column, _again(setting, results, row, column), weights)]
+    trained = _chunks(setting, results.config.get("shape") or (1, setting.grid.a_row))
+    arrays = {name: axes.folded(a) for name, a in results.arrays().items()}
+    of_refined = {name: axes.folded(a) for name, a in results.refined.arrays().items()} if results.refined else {}
+    for part in np.array_split(some, -(-some.size // PART)):
+        row, column = np.divmod(part, V)
+        stored, refined = ({name: a[row, column] for name, a in each.items()} for each in (arrays, of_refined))
+        again = _again(setting, trained, stored["attempt"], row, column)
+        differences = [of_training(stored, again), _of_weights(sweep, judged_restarts(setting), row, column, stored)]
+        if refined:
+            judged = polish.of_cells(setting.training, sweep.polish) if sweep.polish else setting.training
+            lanes = {name: a[:, None] for name, a in refined.items() if name not in ("gain", "excess", "spectrum")}
+            of_weights = _of_weights(sweep, judged, row, column, lanes)
+            differences += [renamed(of_weights), of_refining(stored, refined, bool(sweep.polish))]
+        yield from compared(axes, row, column, stored, again, differences)
+
+
+def _check_axes(results: Results) -> None:
+    """Raise ValueError unless the axes of a file are those of its configuration."""
+    said = results.config.get("axes") or {}
+    for name, values in results.axes.items():
+        must = f"name a file whose {name} is that of its configuration, {shown(said.get(name))}"
+        require(np.array_equal(said.get(name, ()), values), "path", must, values)
 
 
 def _described(results: Results) -> Sweep:
@@ -102,24 +118,9 @@ def _described(results: Results) -> Sweep:
         raise ValueError(f"{error}; polyjax.verify(path, sweep=...) takes the sweep itself") from error
 
 
-def _again(setting: Setting, results: Results, row: np.ndarray, column: np.ndarray) -> Outcome:
-    """Return the outcome [C, R, ...] of training cells, every restart by the attempt that the file has of it."""
-    sweep = setting.sweep
-    grid, attempt = setting.grid, sweep.layout.folded(results.attempt)[row, column]
-    lane = np.ravel_multi_index((row[:, None], column[:, None], np.arange(grid.restarts)), grid)
-    whole = _first(setting, results.config.get("shape") or (1, grid.a_row), lane)
-    for number in np.unique(attempt[attempt > 0]).tolist():
-        again = Outcome.of(train(setting, training_of(setting, number), Chunk(row, lane), number))
-        whole = jax.tree.map(_where(attempt == number), again, whole)
-    judged = judged_restarts(setting)
-    if len(evaluation.levels(judged)) > 1:  # of which training does the first
-        whole = whole._replace(loss=_evaluated(sweep, judged, row, column, whole.params).loss)
-    return whole
-
-
-def _first(setting: Setting, shape: tuple[int, int], lane: np.ndarray) -> Outcome:
-    """Return the first attempt at lanes [C, R], in the chunks in which the file's were trained, as only these give the
-    same bits."""
+def _chunks(setting: Setting, shape: tuple[int, int]) -> Callable[[int], Outcome]:
+    """Return what trains a lane for the first time, in the chunk in which the file's was trained, as only that gives
+    the same bits."""
     chunks = rectangles(setting.grid, shape)
     trained = lru_cache(maxsize=None)(lambda number: Outcome.of(train(setting, setting.training, chunks[number], 0)))
 
@@ -127,26 +128,36 @@ def _first(setting: Setting, shape: tuple[int, int], lane: np.ndarray) -> Outcom
         number, row, place = holder(chunks, lane)
         return jax.tree.map(lambda a: a[row, place], trained(number))
 
+    return outcome
+
+
+def _again(
+    setting: Setting, trained: Callable[[int], Outcome], attempt: np.ndarray, row: np.ndarray, column: np.ndarray
+) -> Outcome:
+    """Return the outcome [C, R, ...] of training cells, every restart by the attempt that the file has of it."""
+    grid = setting.grid
+    lane = np.ravel_multi_index((row[:, None], column[:, None], np.arange(grid.restarts)), grid)
     together = lambda *a: np.stack(a).reshape(*lane.shape, *a[0].shape)  # noqa: E731
-    return jax.tree.map(together, *map(outcome, lane.ravel()))
+    whole = jax.tree.map(together, *map(trained, lane.ravel().tolist()))
+    for number in np.unique(attempt[attempt > 0]).tolist():
+        again = Outcome.of(train(setting, training_of(setting, number), Chunk(row, lane), number))
+        whole = jax.tree.map(_where(attempt == number), again, whole)
+    judged = judged_restarts(setting)
+    if len(evaluation.levels(judged)) > 1:  # of which training does the first
+        found = _evaluated(setting.sweep, judged, row, column, whole.params)
+        whole = whole._replace(rank_loss=found.rank_loss, loss=found.loss, loss_se=found.loss_se)
+    return whole
 
 
-def _of_weights(
-    sweep: Sweep,
-    judged: Training,
-    row: np.ndarray,
-    column: np.ndarray,
-    capacity: np.ndarray,
-    rank_loss: np.ndarray,
-    loss: np.ndarray,
-    params: dict[str, np.ndarray],
-) -> np.ndarray:
-    """Return the largest difference [C] of capacities [C, R, N], or relatively of losses [C, R], from those of
-    parameters that are evaluated as `judged` says."""
-    found = _evaluated(sweep, judged, row, column, params)
-    of_capacity = _apart(capacity, found.capacity).max((1, 2))
-    of_losses = (_apart(rank_loss, found.rank_loss, relative=True), _apart(loss, found.loss, relative=True))
-    return np.maximum(of_capacity, np.maximum(*of_losses).max(1))
+def _of_weights(sweep: Sweep, judged: Training, row: np.ndarray, column: np.ndarray, stored: Arrays) -> Differences:
+    """Return by how much the arrays of a file differ from those of its parameters, evaluated as `judged` says."""
+    params = {name: a for name, a in stored.items() if is_parameter(name)}
+    found = _evaluated(sweep, judged, row, column, params).arrays()
+    embedding = {EMBEDDING} & stored.keys()
+    return losses(stored, found, CAPACITY) | {
+        "capacity": (apart(stored["capacity"], found["capacity"]), CAPACITY),
+        **{name: (apart(stored[name], found[name]), CAPACITY) for name in embedding},
+    }
 
 
 def _evaluated(
@@ -179,26 +190,3 @@ def _evaluated(
 def _where(chosen: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """`np.where` over [C, R] for arrays with more axes."""
     return lambda a, b: np.where(chosen.reshape(*chosen.shape, *(1,) * (a.ndim - 2)), a, b)
-
-
-def _compared(
-    axes: Axes, results: Results, row: np.ndarray, column: np.ndarray, again: Outcome, of_weights: np.ndarray
-) -> Iterator[Comparison]:
-    attempt, capacity, loss, params = jax.tree.map(axes.folded, _COMPARED(results))
-    for i, (p, v) in enumerate(zip(row, column, strict=True)):
-        once, weights = attempt[p, v] == 0, [(a[p, v], again.params[name][i]) for name, a in params.items()]
-        yield Comparison(
-            axes.coordinates(p, v),
-            all(a[once].tobytes() == b[once].tobytes() for a, b in weights) and bool(once.any()),
-            float(_apart(capacity[p, v], again.capacity[i]).max()),
-            float(_apart(loss[p, v], again.loss[i], relative=True).max()),
-            float(of_weights[i]),
-        )
-
-
-def _apart(a: np.ndarray, b: np.ndarray, relative: bool = False) -> np.ndarray:
-    """Return the difference; none where both are NaN or the same infinity, infinitely large where only one is."""
-    scale = np.maximum(abs(a), abs(b)) if relative else np.ones_like(a)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(same, 0, np.nan_to_num(abs(a - b) / scale, nan=np.inf))

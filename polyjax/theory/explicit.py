@@ -20,8 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Real
 
-from polyjax.checks import ArrayLike, doubles, numbers, require
+from polyjax.checks import ArrayLike, broadcast, count, doubles, floating, number, one_of, require
 from polyjax.theory.pair import best_pair
+
+MOST_FEATURES = 10_000  # of weights [N - 1, N]
 
 
 class ExplicitLosses(NamedTuple):
@@ -40,9 +42,11 @@ def explicit_losses(importance: Real[ArrayLike, "*#batch"], density: Real[ArrayL
     They do not depend on N, which must be at least 2, or 3 for `pair_ordinary`. Raises ValueError for values out of
     range.
     """
-    r, p = jnp.asarray(numbers("importance", importance)), jnp.asarray(numbers("density", density))
+    r, p = floating("importance", importance), floating("density", density)
     require((r >= 0) & (r < jnp.inf), "importance", "be at least 0 and finite", importance)
     require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", density)
+    broadcast(importance=r.shape, density=p.shape)
+    r, p = jnp.broadcast_arrays(r, p)
     variance, overlap, one = p / 3 - p**2 / 4, p**2 / 6, jnp.ones_like(r)
     return ExplicitLosses(one * variance, r * variance, 2 * one * overlap, (1 + r) * overlap)
 
@@ -63,14 +67,13 @@ def explicit_weights(
     solution: str, n_features: int, density: float
 ) -> tuple[Float[np.ndarray, "D N"], Float[np.ndarray, " N"]]:
     """W [N - 1, N] and b [N] of a solution, one of the fields of `ExplicitLosses`, at a density in (0, 1]."""
-    choices = ExplicitLosses._fields
-    require(solution in choices, "solution", f"be one of {', '.join(choices)}", solution)
-    ordinary = solution.endswith("ordinary")
-    require(n_features >= (3 if ordinary else 2), "n_features", f"be at least {3 if ordinary else 2}", n_features)
-    i = 1 if ordinary else 0  # the feature that has no neuron of its own
-    W, b = np.delete(np.eye(n_features), i, axis=0), np.zeros(n_features)
+    one_of("solution", solution, ExplicitLosses._fields)
+    i = 1 if solution.endswith("ordinary") else 0  # the feature that has no neuron of its own
+    N, p = count("n_features", n_features, 2 + i, MOST_FEATURES), number("density", density)
+    require(0 < p <= 1, "density", "be above 0 and at most 1", density)
+    W, b = np.delete(np.eye(N), i, axis=0), np.zeros(N)
     if solution.startswith("ignore"):
-        b[i] = density / 2
+        b[i] = p / 2
     else:
         W[i, i] = -1  # row i, once i is deleted, is feature i + 1's
     return W, b
@@ -81,8 +84,10 @@ def best_explicit_weights(
 ) -> tuple[Float[np.ndarray, "D N"], Float[np.ndarray, " N"]]:
     """W [N - 1, N] and b [N] that have the loss of `best_explicit_losses`; arguments and errors as for both above."""
     W, b = explicit_weights(solution, n_features, density)
+    r = number("importance", importance)
+    require(r > 0, "importance", "be above 0 and finite", importance)
     if solution.startswith("pair"):
         i = 1 if solution == "pair_ordinary" else 0
-        pair = best_pair(1.0 if i else importance, density)
+        pair = best_pair(1.0 if i else r, density)
         W[i, i : i + 2], b[i : i + 2] = pair.w, pair.b
     return W, b

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
-from polyjax.checks import ArrayLike, doubles, require
+from polyjax.checks import ArrayLike, broadcast, doubles, require
 
 ITERATIONS = 60
 ROUNDING = 1e-13  # relative to the loss
@@ -58,8 +58,11 @@ def pair_loss(
     density: Real[ArrayLike, "*#batch"],
 ) -> Float[np.ndarray, "*#batch"]:
     """Return the expected loss, [...], of any w and b, [..., 2], at the importance and density of `best_pair`."""
-    w, b = doubles("w", w), doubles("b", b)
-    arrays = np.broadcast_arrays(w[..., 0], w[..., 1], b[..., 0], b[..., 1], *_checked(importance, density))
+    w, b, (r, p) = doubles("w", w), doubles("b", b), _checked(importance, density)
+    for name, a in (("w", w), ("b", b)):
+        require(a.shape[-1:] == (2,), name, "have two numbers, [..., 2]", a.shape)
+    broadcast(w=w.shape[:-1], b=b.shape[:-1], importance=r.shape, density=p.shape)
+    arrays = np.broadcast_arrays(w[..., 0], w[..., 1], b[..., 0], b[..., 1], r, p)
     *theta, r, p = (a.ravel() for a in arrays)
     return _value(np.array(theta), r, p)[0].reshape(arrays[0].shape)
 
@@ -68,6 +71,7 @@ def _checked(importance: ArrayLike, density: ArrayLike) -> tuple[np.ndarray, np.
     r, p = doubles("importance", importance), doubles("density", density)
     require((r > 0) & (r < np.inf), "importance", "be above 0 and finite", r)
     require((p > 0) & (p <= 1), "density", "be above 0 and at most 1", p)
+    broadcast(importance=r.shape, density=p.shape)
     return r, p
 
 

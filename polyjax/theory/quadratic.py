@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int8, Real
 
-from polyjax.checks import ArrayLike, numbers, require
+from polyjax.checks import ArrayLike, broadcast, count, floating, require
 from polyjax.theory import unequal
 
 
@@ -65,13 +65,13 @@ def expected_loss(
     Returns:
         [...], >= 0.
     """
-    v, k = _features(importance, kurtosis)
-    W = _floating("W", W)
+    W, (v, k) = floating("W", W), _features(importance, kurtosis)
     n_columns = W.shape[-1] if W.ndim >= 2 else None
     require(n_columns == v.shape[-1], "W", f"have shape [..., D, {v.shape[-1]}], as importance has", W.shape)
+    given = {"W": (W, 2), "importance": (v, 1), "kurtosis": (k, 1)}
     if b is None:
-        return _expected_loss(*_same_rank((W, 2), (v, 1), (k, 1)), None)
-    return _expected_loss(*_same_rank((W, 2), (v, 1), (k, 1), (_floating("b", b), 0)))
+        return _expected_loss(*_same_rank(**given), None)
+    return _expected_loss(*_same_rank(**given, b=(floating("b", b), 0)))
 
 
 @partial(jnp.vectorize, signature="(d,n),(n),(m),()->()")  # one kurtosis, m = 1, or one a feature
@@ -94,10 +94,11 @@ def loss_from_capacity(
     Takes the squared lengths n, [..., N], >= 0, as well; returns [...]. A feature with C = n = 0 costs (k-1) v^2, with
     gradient 0 in C. One with C = 0 < n, which no W has, costs infinity.
     """
-    n = _floating("squared_norm", squared_norm)
+    n = floating("squared_norm", squared_norm)
     require(n >= 0, "squared_norm", "be at least 0", n)
     v, k = _features(importance, kurtosis)
-    C, n, v, k = _same_rank((_capacity(capacity), 1), (n, 1), (v, 1), (k, 1))
+    C = _capacity(capacity)
+    C, n, v, k = _same_rank(capacity=(C, 1), squared_norm=(n, 1), importance=(v, 1), kurtosis=(k, 1))
     embedded = C > 0
     # Double where: the unused branch must not divide by zero, or its gradient is NaN.
     interference = n**2 * (1 - C) / jnp.where(embedded, C, 1)
@@ -211,14 +212,13 @@ def boundaries(kurtosis: Real[ArrayLike, "*#batch"], n_features: int, n_neurons:
     both are 1, a first-order line. For D >= N both are 0: full at every V > 0. As k grows the full boundary tends to
     (N-1) / (D-1), without bound if D = 1. n_features is N >= 1.
     """
-    _count(n_features, "n_features")
-    _count(n_neurons, "n_neurons")
+    n_features, n_neurons = count("n_features", n_features), count("n_neurons", n_neurons)
     excess = jnp.maximum(_kurtosis(kurtosis) - 3, 0)
     if n_neurons >= n_features:
         return Boundaries(jnp.zeros_like(excess), jnp.zeros_like(excess))
-    others = n_features - 1
-    ignored = 2 * others / (excess * n_neurons + 2 * others)
-    return Boundaries(ignored, (excess + 2) * others / (excess * (n_neurons - 1) + 2 * others))
+    others, D = float(n_features - 1), float(n_neurons)
+    ignored = 2 * others / (excess * D + 2 * others)
+    return Boundaries(ignored, (excess + 2) * others / (excess * (D - 1) + 2 * others))
 
 
 class _Optimum(NamedTuple):
@@ -229,12 +229,11 @@ class _Optimum(NamedTuple):
 
 
 def _optimum(importance: ArrayLike, kurtosis: ArrayLike, n_neurons: int) -> _Optimum:
-    _count(n_neurons, "n_neurons")
     v, k = _features(importance, kurtosis)
-    D = jnp.asarray(n_neurons, v.dtype)
+    D = jnp.asarray(count("n_neurons", n_neurons), v.dtype)
     if k.shape[-1] == 1:
-        return _Optimum(*_solve(*_same_rank((v, 1), (k[..., 0], 0), (D, 0))))
-    return _Optimum(*_solve_unequal(*_same_rank((v, 1), (k, 1), (D, 0))))
+        return _Optimum(*_solve(*_same_rank(importance=(v, 1), kurtosis=(k[..., 0], 0), n_neurons=(D, 0))))
+    return _Optimum(*_solve_unequal(*_same_rank(importance=(v, 1), kurtosis=(k, 1), n_neurons=(D, 0))))
 
 
 @jax.jit
@@ -327,25 +326,23 @@ def _length_per_capacity(
     `lack` is 1 - C where it is known better than from C.
     """
     v, k = _features(importance, kurtosis)
-    C, v, k = _same_rank((_capacity(capacity), 1), (v, 1), (k, 1))
+    C, v, k = _same_rank(capacity=(_capacity(capacity), 1), importance=(v, 1), kurtosis=(k, 1))
     denominator = (k - 1) * C + 2 * (1 - C if lack is None else lack)
     positive = denominator > 0  # except at k = C = 1
     return C, v, jnp.where(positive, (k - 1) * v / jnp.where(positive, denominator, 1), v)
 
 
-def _same_rank(*arrays: tuple[jax.Array, int]) -> list[jax.Array]:
-    """Each array, given with the number of its own axes, with as many leading axes as the others."""
-    rank = max(a.ndim - own for a, own in arrays)
-    return [a.reshape((1,) * (rank + own - a.ndim) + a.shape) for a, own in arrays]
-
-
-def _floating(name: str, x: ArrayLike) -> jax.Array:
-    a = jnp.asarray(numbers(name, x))
-    return a.astype(jnp.result_type(a, float))
+def _same_rank(**given: tuple[jax.Array, int]) -> list[jax.Array]:
+    """Each array, given with the number of its own axes, with as many leading axes as the others. Raises ValueError,
+    naming the arguments, where these do not broadcast, or nor do the own axes of those that have one."""
+    broadcast(**{name: a.shape[: a.ndim - own] for name, (a, own) in given.items()})
+    broadcast(**{name: a.shape[a.ndim - own :] for name, (a, own) in given.items() if own == 1})
+    rank = max(a.ndim - own for a, own in given.values())
+    return [a.reshape((1,) * (rank + own - a.ndim) + a.shape) for a, own in given.values()]
 
 
 def _importance(importance: ArrayLike) -> jax.Array:
-    v = _floating("importance", importance)
+    v = floating("importance", importance)
     require(v.ndim >= 1 and v.shape[-1] > 0, "importance", "have at least one feature, [..., N]", v.shape)
     require((v >= 0) & (v < jnp.inf), "importance", "be finite and at least 0", v)
     return v
@@ -359,16 +356,12 @@ def _features(importance: ArrayLike, kurtosis: ArrayLike) -> tuple[jax.Array, ja
 
 
 def _kurtosis(kurtosis: ArrayLike) -> jax.Array:
-    k = _floating("kurtosis", kurtosis)
+    k = floating("kurtosis", kurtosis)
     require((k >= 1) & (k < jnp.inf), "kurtosis", "be finite and at least 1", k)
     return k
 
 
 def _capacity(capacity: ArrayLike) -> jax.Array:
-    C = _floating("capacity", capacity)
+    C = floating("capacity", capacity)
     require((C >= 0) & (C <= 1), "capacity", "be in [0, 1]", C)
     return C
-
-
-def _count(count: int, name: str) -> None:
-    require(isinstance(count, (int, np.integer)) and count >= 1, name, "be an integer of at least 1", count)

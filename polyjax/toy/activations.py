@@ -1,11 +1,15 @@
 """The activations that have names. Any other elementwise function of the user's does as well."""
 
+import functools
 from collections.abc import Callable
 from math import pi, sqrt
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from polyjax.checks import require
 
 Activation = Callable[[Array], Array]
 
@@ -66,6 +70,22 @@ def find_activation(activation: str | Activation) -> Activation:
     """Return the function of that name, or the function itself. Raises ValueError for an unknown name."""
     if callable(activation):
         return activation
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be a function or one of {', '.join(ACTIVATIONS)}, but is {activation!r}")
+    known = isinstance(activation, str) and activation in ACTIVATIONS
+    require(known, "activation", f"be a function or one of {', '.join(ACTIVATIONS)}", activation)
     return ACTIVATIONS[activation]
+
+
+def activation_name(model: Any) -> str:
+    """Return how a results file names the model's activation."""
+    activation = getattr(model, "activation", None)
+    if isinstance(activation, str):
+        return activation
+    return function_name(activation) if callable(activation) else repr(activation)
+
+
+def function_name(f: Callable[..., Any]) -> str:
+    """Return a function's name, that of the function in a `functools.partial`, or the class of an object that is
+    called; the same in every process, as `repr` is not."""
+    if isinstance(f, functools.partial):
+        return function_name(f.func)
+    return getattr(f, "__name__", None) or type(f).__name__

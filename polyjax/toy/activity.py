@@ -7,14 +7,14 @@ B samples, N features, G groups.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from polyjax.checks import require
+from polyjax.checks import is_sequence, is_whole, require
 
 Groups = tuple[tuple[int, ...], ...]  # features by their numbers; those that are in no group are independent
 
@@ -121,10 +121,10 @@ class Hierarchy:
 
     def __post_init__(self) -> None:
         must = "be the number of each feature's parent, or None, such as [None, 0, 0]"
-        require(_is_sequence(self.parents), "parents", must, self.parents)
+        require(is_sequence(self.parents), "parents", must, self.parents)
         object.__setattr__(self, "parents", tuple(self.parents))
         for i, parent in enumerate(self.parents):
-            before = parent is None or (_is_whole(parent) and 0 <= parent < i)
+            before = parent is None or (is_whole(parent) and 0 <= parent < i)
             require(before, "parents", f"have None or a number below {i} at {i}", parent)
 
     def _given_parent(self, density: Array) -> Array:
@@ -201,22 +201,14 @@ class Drawn:
 
 def _groups(groups: Sequence[Sequence[int]]) -> Groups:
     must = "be groups of features by their numbers, such as [(0, 1), (2, 3)]"
-    require(_is_sequence(groups) and all(map(_is_sequence, groups)), "groups", must, groups)
-    require(all(_is_whole(i) for group in groups for i in group), "groups", must, groups)
+    require(is_sequence(groups) and all(is_sequence(group) and len(group) for group in groups), "groups", must, groups)
+    require(all(is_whole(i) for group in groups for i in group), "groups", must, groups)
     found = tuple(tuple(int(i) for i in group) for group in groups)
     members = [i for group in found for i in group]
     require(
         len(members) == len(set(members)) and min(members, default=0) >= 0, "groups", "have every feature once", groups
     )
     return found
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _leaders(groups: Groups, n: int) -> np.ndarray:

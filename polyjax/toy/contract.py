@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from polyjax.checks import require
-from polyjax.toy.activations import Activation, find_activation
-from polyjax.toy.distributions import UNIFORM_SIGNED, Distribution
+from polyjax.checks import count, require
+from polyjax.toy.activations import Activation, find_activation, function_name
+from polyjax.toy.distributions import UNIFORM_SIGNED
+from polyjax.toy.features import check_distribution
 from polyjax.toy.model import EMBEDDING, SNAPSHOT, Model, Parameters, has_scale
-from polyjax.toy.models import Anthropic, Redwood, function_name
+from polyjax.toy.models import Anthropic, Redwood
 from polyjax.tracing import traced
 
 # Names of other arrays in results, or in the files that become results.
@@ -25,16 +26,17 @@ def check_model(model: Any) -> None:
     require(isinstance(model, Model), "model", "be a model, such as Redwood(6, 3) or your own subclass of Model", model)
     name = type(model).__name__
     n = getattr(model, "n_features", None)
-    is_whole = isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1
-    require(is_whole, f"{name}.n_features", "be a whole number of at least 1", n)
-    has_distribution = isinstance(model.distribution, Distribution)
-    require(has_distribution, f"{name}.distribution", "be a Distribution", model.distribution)
+    count(f"{name}.n_features", n)
+    check_distribution(f"{name}.distribution", model.distribution)
     if isinstance(model, Redwood | Anthropic):
         check_activation(f"{name}.activation", find_activation(model.activation), model.n_features)
     params = traced(f"{name}.init", model.init, jax.eval_shape(lambda: jax.random.key(0)))
     _check_params(name, params)
     vector = jax.ShapeDtypeStruct((model.n_features,), np.float32)
     _check_number(f"{name}.loss", model.loss, params, vector, vector)
+    zeros = np.zeros(model.n_features, np.float32)
+    must = "have a derivative in the parameters that is not 0 everywhere"
+    require(_moves(lambda params: model.loss(params, zeros, zeros), params), f"{name}.loss", must, "constant")
     if model.has_closed_form:
         moments = jax.eval_shape(UNIFORM_SIGNED.active_moments, jax.ShapeDtypeStruct((), np.float32))
         _check_number(f"{name}.expected_loss", model.expected_loss, params, vector, moments)
@@ -75,14 +77,18 @@ def check_activation(name: str, f: Activation, n: int) -> None:
     must = "return an array of real numbers, one for each that it is given"
     ok = getattr(found, "shape", None) == (n,) and jnp.issubdtype(found.dtype, jnp.floating)
     require(ok, name, must, _shown(found))
+    if not _moves(f, z):
+        raise ValueError(f"{name} must have a derivative that is not 0 everywhere, as that of {function_name(f)} is")
+
+
+def _moves(f: Callable[..., Any], z: Any) -> bool:
+    """Say whether a function of arrays has a derivative that is not 0 everywhere."""
     slope = jax.make_jaxpr(lambda z, dz: jax.jvp(f, (z,), (dz,))[1])(z, z).jaxpr
-    reached = {slope.invars[1]}
+    reached = {*slope.invars[len(slope.invars) // 2 :]}
     for equation in slope.eqns:
         if any(v in reached for v in equation.invars if not isinstance(v, Literal)):
             reached.update(equation.outvars)
-    moves = any(v in reached for v in slope.outvars if not isinstance(v, Literal))
-    if not moves:
-        raise ValueError(f"{name} must have a derivative that is not 0 everywhere, as that of {function_name(f)} is")
+    return any(v in reached for v in slope.outvars if not isinstance(v, Literal))
 
 
 def _shown(value: Any) -> Any:

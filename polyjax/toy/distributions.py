@@ -93,6 +93,7 @@ ALL = (UNIFORM_SIGNED, UNIFORM_POSITIVE, NORMAL, RADEMACHER)
 def by_name(name: str) -> Distribution:
     """Return the distribution of that name. Raises ValueError for an unknown one."""
     names = [d.name for d in ALL]
-    if name not in names:
-        raise ValueError(f"distribution must be one of {', '.join(names)}, but is {name!r}")
+    if not isinstance(name, str) or name not in names:
+        told = repr(name) if isinstance(name, str) else f"of type {type(name).__name__}"
+        raise ValueError(f"the name of a distribution must be one of {', '.join(names)}, but is {told}")
     return ALL[names.index(name)]

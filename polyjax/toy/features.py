@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from polyjax.checks import require, with_suggestions
+from polyjax.checks import is_sequence, numbers, require, switch, with_suggestions
 from polyjax.toy.activity import INDEPENDENT, Activity, Drawn, Independent, along, each
 from polyjax.toy.distributions import Distribution, Moments
 from polyjax.toy.laws import one_important
@@ -43,22 +43,23 @@ class Features:
             if isinstance(value, list | tuple) and any(isinstance(each, jax.core.Tracer) for each in value):
                 value = jnp.stack([jnp.asarray(each, jnp.float32) for each in value])
                 object.__setattr__(self, name, value)
-            numbers = isinstance(value, jax.core.Tracer) or np.asarray(value).dtype.kind in "iuf"
-            require(
-                numbers and np.ndim(value) <= 1 and np.size(value) >= 1,
-                name,
-                "be a number, or hold one a feature",
-                value,
-            )
+            must = "be a number, or hold one a feature"
+            a = numbers(name, value, must)
+            require(a.ndim <= 1 and a.size >= 1, name, must, value)
+            if not isinstance(value, int | float | jax.Array):
+                object.__setattr__(self, name, a[()])
         p, v = (_concrete(a) for a in (self.density, self.importance))
         require(p is None or ((p > 0) & (p <= 1)), "density", "be above 0 and at most 1", p)
         right = v is None or ((v >= 0) & (v < LARGEST_IMPORTANCE))
         require(right, "importance", "be at least 0 and below 1e12", v)
-        if not isinstance(self.distribution, Distribution | None):
-            several = tuple(self.distribution) if isinstance(self.distribution, Sequence) else ()
-            good = bool(several) and all(isinstance(d, Distribution) for d in several)
-            require(good, "distribution", "be a Distribution, or one a feature", self.distribution)
-            object.__setattr__(self, "distribution", several)
+        given: Any = self.distribution
+        several = tuple(given) if is_sequence(given) and len(given) else (given,)
+        good = given is None or all(isinstance(one, Distribution) for one in several)
+        require(good, "distribution", "be a Distribution, or one a feature", given)
+        if given is not None:
+            for one in several:
+                check_distribution("distribution", one)
+            object.__setattr__(self, "distribution", several if is_sequence(given) else given)
         is_law = all(callable(getattr(self.activity, name, None)) for name in ("probability", "mask", "kinds"))
         must = "be a law of activity, such as activity.Exclusive([(0, 1)])"
         require(is_law and not isinstance(self.activity, type), "activity", must, self.activity)
@@ -151,6 +152,19 @@ class Features:
     def are_symmetric(self) -> bool:
         """Say whether every feature has as much below 0 as above, as far as odd moments tell."""
         return all(distribution.is_symmetric for distribution in self.distributions)
+
+
+def check_distribution(name: str, given: Any) -> None:
+    """Raise ValueError, naming the field, unless this is a distribution whose fields are what they must be."""
+    require(isinstance(given, Distribution), name, "be a Distribution", given)
+    require(isinstance(given.name, str), f"{name}.name", "be a word", given.name)
+    require(callable(given.quantile), f"{name}.quantile", "be a function of uniform numbers", given.quantile)
+    switch(**{f"{name}.unit_variance": given.unit_variance})
+    moments = numbers(f"{name}.moments", given.moments, must := "be the means of z, z^2, z^3 and z^4")
+    whole = isinstance(given.moments, tuple) and moments.shape == (4,)  # an array could not be hashed
+    require(whole, f"{name}.moments", f"{must}, a tuple", given.moments)
+    finite = not isinstance(moments, np.ndarray) or np.isfinite(moments)  # nothing is added to a program that is traced
+    require(finite, f"{name}.moments", "be finite", given.moments)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 Axis letters: N features, D neurons.
 """
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from polyjax.checks import require
+from polyjax.checks import count
 from polyjax.toy.activations import Activation, find_activation, gelu, relu, square
 from polyjax.toy.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED, Distribution, Moments
 from polyjax.toy.model import Model
@@ -135,27 +133,6 @@ def is_own(model: Model) -> bool:
     return type(model) in (Redwood, Anthropic)
 
 
-def activation_name(model: Model) -> str:
-    """Return how a results file names the model's activation."""
-    activation = getattr(model, "activation", None)
-    if isinstance(activation, str):
-        return activation
-    return function_name(activation) if callable(activation) else repr(activation)
-
-
-def function_name(f: Callable[..., Any]) -> str:
-    """Return a function's name, that of the function in a `functools.partial`, or the class of an object that is
-    called; the same in every process, as `repr` is not."""
-    if isinstance(f, functools.partial):
-        return function_name(f.func)
-    return getattr(f, "__name__", None) or type(f).__name__
-
-
 def check_shape(n_features: int, n_neurons: int) -> None:
-    for name, size in (("n_features", n_features), ("n_neurons", n_neurons)):
-        require(
-            isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1,
-            name,
-            "be a whole number of at least 1",
-            size,
-        )
+    count("n_features", n_features)
+    count("n_neurons", n_neurons)

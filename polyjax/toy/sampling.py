@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from polyjax.checks import require
+from polyjax.checks import one_of, require
 from polyjax.toy.distributions import Batch
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Sampler:
     batch: int  # B
 
     def __post_init__(self) -> None:
-        require(self.name in SAMPLERS, "sampler", f"be one of {', '.join(SAMPLERS)}", self.name)
+        one_of("sampler", self.name, SAMPLERS)
         least = {"enumerated": 2**self.n_features, "stratified": 2, "iid": 1}[self.name]
         require(self.batch >= least, "batch", f"be at least {least} for the {self.name} sampler", self.batch)
 

@@ -14,7 +14,8 @@ from bokeh.layouts import column, gridplot, row
 from bokeh.models import CustomJS, Div, RadioButtonGroup, Range1d, Slider, Spinner
 from bokeh.resources import INLINE
 
-from polyjax.checks import require
+from polyjax import files
+from polyjax.checks import a_path, require
 from polyjax.draw import slices
 from polyjax.draw.page import figures
 from polyjax.draw.page.colours import mappers
@@ -36,8 +37,9 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the page into a file."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(self.html, encoding="utf-8")
+        path = a_path(path)
+        files.make_folder(path.parent)
+        path.write_text(self.html, encoding="utf-8")
 
     def _repr_html_(self) -> str:
         """A frame of its own, so that the page and the notebook share no code."""
@@ -57,7 +59,7 @@ def explore(results: Results | Mapping[str, Results], rule: str | None = None) -
         The page, which a notebook shows and `save(path)` writes. Raises ValueError for a rule that averages, and where
         several results differ in the names of their axes or in the values of those beyond the first two.
     """
-    named = {"results": results} if isinstance(results, Results) else dict(results)
+    named = {"results": results} if isinstance(results, Results) else results
     _check(named)
     name = f"page{next(_numbers)}"
     rules = [slices.default_rule(each, rule) for each in named.values()]
@@ -71,7 +73,10 @@ def explore(results: Results | Mapping[str, Results], rule: str | None = None) -
 
 
 def _check(named: Mapping[str, Results]) -> None:
-    require(len(named) > 0, "results", "be at least one", named)
+    several = (
+        isinstance(named, Mapping) and len(named) > 0 and all(isinstance(each, Results) for each in named.values())
+    )
+    require(several, "results", "be Results, or several by name", named)
     first, *others = named.values()
     for results in others:
         same = [*results.axes] == [*first.axes]

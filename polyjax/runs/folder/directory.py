@@ -64,7 +64,15 @@ class Directory:
         if manifest.path(self.folder).exists():
             found = manifest.read(self.folder)
             refuse_other(found["config"], self._config, f"the run in {self.folder}")
+            self._refuse_other_code(found.get("code") or {})
             self.shape, self.room = tuple(found["shape"]), found["room"]
+
+    def _refuse_other_code(self, code: Mapping[str, Any]) -> None:
+        """Raise ValueError where the run was begun by other code than this, whose chunks would be mixed with these."""
+        if code.get("source") != provenance.code():
+            began, here = (revision or "of no revision" for revision in (code.get("revision"), provenance.revision()))
+            what = f"the run in {self.folder} was begun by other code of polyjax ({began}) than this ({here})"
+            raise ValueError(f"{what}: go on with that code, or restart=True discards the run")
 
     # --- outcomes
 
@@ -111,6 +119,7 @@ class Directory:
         vars(self).update(found)
         command = provenance.command(("--restart",))
         state = {"config": self._config, "command": command, "shape": self.shape, "room": self.room}
+        state["code"] = {"source": provenance.code(), "revision": provenance.revision()}
         self._writing(lambda: manifest.write(self.folder, state))
 
     def provenances(self) -> list[dict[str, Any]]:
@@ -141,9 +150,9 @@ class Directory:
         """Write, with errors of the disk in the user's words."""
         try:
             write()
-        except FileNotFoundError as error:
-            raise self._removed(self.folder) from error
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not self.folder.exists():
+                raise self._removed(self.folder) from error
             why = error.strerror or str(error)
             safe = f"What was saved before is safe; {provenance.how_to_continue()}"
             raise OSError(f"cannot save in {self.folder}: {why}. {safe}") from error

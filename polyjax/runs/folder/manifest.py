@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from polyjax import files
 
-FORMAT = 4  # another one where stages or their chunks are others than before, so that no run mixes two kinds
+FORMAT = 5  # another one where stages or their chunks are others than before, so that no run mixes two kinds
 
 
 def path(folder: Path) -> Path:
@@ -16,7 +16,7 @@ def path(folder: Path) -> Path:
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write `{"config": ..., "command": ..., "shape": [G, L], "room": lanes or None}`."""
+    """Write `{"config": ..., "command": ..., "code": ..., "shape": [G, L], "room": lanes or None}`."""
     described = {"format": FORMAT, "checksum": checksum(manifest), **manifest}
     text = json.dumps(described, indent=1, sort_keys=True)
 
