@@ -8,7 +8,7 @@ that of feature 0, all others have importance 1.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from polyjax import embedding, phases, theory
+from polyjax import embedding, theory
 from polyjax.cell import Cell
 from polyjax.embedding.capacity import capacities, isotropic_capacities
 from polyjax.recipes import read_sweep
@@ -25,7 +25,7 @@ from polyjax.toy.model import Model
 from polyjax.toy.models import Anthropic, Params, Redwood
 
 if TYPE_CHECKING:
-    from polyjax import plot
+    from polyjax import phases, plot
     from polyjax.draw.page import explore
 
 __all__ = [
@@ -57,9 +57,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `polyjax.plot` and `polyjax.explore`, and matplotlib or Bokeh with them, when they are first used."""
-    if name == "plot":
-        return import_module("polyjax.plot")
+    """Import `polyjax.plot`, `polyjax.phases` and `polyjax.explore` when they are first used, and matplotlib or Bokeh with
+    them."""
+    if name in ("phases", "plot"):
+        return import_module(f"polyjax.{name}")
     if name == "explore":
         return import_module("polyjax.draw.page").explore
     raise AttributeError(f"module polyjax has no attribute {name}")

@@ -13,12 +13,12 @@ import numpy as np
 
 from polyjax.checks import is_number, require
 from polyjax.draw import slices
+from polyjax.embedding.capacity import MARGIN, phases
 
 if TYPE_CHECKING:
     from polyjax.draw.scales import Scale
     from polyjax.results import Results
 
-MARGIN = 0.02  # of a capacity from 0 or 1 that still counts as that: more than training's noise
 NEAR = 0.3  # capacity up to which cells are fitted, of at least FEWEST
 FEWEST = 4  # cells through which a curve is drawn, in a transition that is called continuous
 UNFITTED = 0.1  # of a capacity from the other end, where the curve ends, too
@@ -40,13 +40,6 @@ class Boundaries(NamedTuple):
     values: np.ndarray  # [Y], of the other axis, ascending
     ignored: Boundary  # below, the feature is ignored
     full: Boundary  # above, it has a dimension of its own
-
-
-def phases(capacity: np.ndarray, margin: float = MARGIN) -> np.ndarray:
-    """Return 0 where a feature of this capacity is ignored, 1 where it is shared, 2 where it is full, int8; -1 where
-    the capacity is not known."""
-    found = (capacity >= margin).astype(np.int8) + (capacity > 1 - margin)
-    return np.where(np.isnan(capacity), np.int8(-1), found)
 
 
 def boundaries_from(

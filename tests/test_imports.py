@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "theory": {"toy"},
     "embedding": set(),
     "engine": {"toy", "embedding"},
-    "runs": {"toy", "engine"},
+    "runs": {"toy", "engine", "embedding"},
     "draw": {"toy", "theory", "embedding", "engine"},
     "cli": {"runs", "draw"},
 }

@@ -9,9 +9,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Real
 
 from polyjax.checks import ArrayLike, floating, require
+
+MARGIN = 0.02  # of a capacity from 0 or 1 that still counts as that: more than training's noise
 
 
 def capacities(W: Real[ArrayLike, "*batch D N"]) -> Float[Array, "*batch N"]:
@@ -123,3 +126,10 @@ def _nonzero(scale: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     nonzero = ~(scale < jnp.finfo(scale.dtype).tiny)
     return jax.lax.stop_gradient(jnp.where(nonzero, scale, 1)), nonzero
+
+
+def phases(capacity: np.ndarray, margin: float = MARGIN) -> np.ndarray:
+    """Return 0 where a feature of this capacity is ignored, 1 where it is shared, 2 where it is full, int8; -1 where
+    the capacity is not known."""
+    found = (capacity >= margin).astype(np.int8) + (capacity > 1 - margin)
+    return np.where(np.isnan(capacity), np.int8(-1), found)

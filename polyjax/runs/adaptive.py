@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polyjax import phases
 from polyjax.checks import require, whole
+from polyjax.embedding.capacity import phases
 from polyjax.results import Results
 from polyjax.runs.attempts import TRAIN
 from polyjax.runs.folder.interruption import Requests
@@ -123,7 +123,7 @@ def divided(phase: np.ndarray, known: np.ndarray, rows: np.ndarray, columns: np.
 
 def _phase(arrays: Arrays, known: np.ndarray, feature: int) -> np.ndarray:
     """Return the phase [P, V] of every known cell."""
-    return np.where(known, phases.phases(arrays["capacity"][..., 0, feature]), np.int8(-1))
+    return np.where(known, phases(arrays["capacity"][..., 0, feature]), np.int8(-1))
 
 
 def _train(run: Run, level: int, cells: np.ndarray, arrays: Arrays) -> None:
