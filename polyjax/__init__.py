@@ -57,8 +57,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `polyjax.plot`, `polyjax.phases` and `polyjax.explore` when they are first used, and matplotlib or Bokeh with
-    them."""
+    """Import `polyjax.plot`, `polyjax.phases` and `polyjax.explore` when they are first used, and matplotlib or Bokeh
+    with them."""
     if name in ("phases", "plot"):
         return import_module(f"polyjax.{name}")
     if name == "explore":

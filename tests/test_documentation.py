@@ -16,7 +16,16 @@ import polyjax
 from polyjax.__main__ import main
 from polyjax.recipes import sweep_of
 
-SLOW = ("adding.md", "capacity.md", "choosing.md", "clusters.md", "explore.md", "first.md", "gallery.md")  # they train
+SLOW = (
+    "adding.md",
+    "beyond.md",
+    "capacity.md",
+    "choosing.md",
+    "clusters.md",
+    "explore.md",
+    "first.md",
+    "gallery.md",
+)  # they train
 TRAINED = 2  # sweeps of a page that train in every run of the tests
 
 
@@ -63,7 +72,7 @@ def recipes():
             yield pytest.param(text, id=name)
 
 
-@pytest.mark.parametrize("text", recipes())
+@pytest.mark.parametrize("text", [*recipes()])
 def test_every_recipe_describes_a_sweep(text):
     assert sweep_of(tomllib.loads(text)).coordinates
 

@@ -96,7 +96,7 @@ def test_axes_may_be_swapped_and_are_in_ascending_order(exact):
     [
         ({"margin": 0.3}, "margin must be above 0 and below 0.25, but is 0.3"),
         ({"feature": 6}, "feature must be the number of a feature, from 0, but is 6"),
-        ({"along": "rate"}, "x must be density or importance, but is 'rate'"),
+        ({"along": "rate"}, "x must be one of density, importance, but is 'rate'"),
     ],
 )
 def test_what_does_not_exist_is_refused(exact, options, said):
