@@ -11,6 +11,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+LONGEST = 200  # bytes of a file's name in that of the unfinished one; file systems take 255 in all
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]  # the shape, whether columns are side by side, and the type
 
 
@@ -19,7 +20,7 @@ def write(path: Path, content: Callable[[BinaryIO], None], beside: Path | None =
 
     `beside` is the folder, of the same file system, in which the unfinished file is, by default that of `path`.
     """
-    temporary = (beside or path.parent) / _unfinished()
+    temporary = (beside or path.parent) / _unfinished(path)
     try:
         with open(temporary, "xb") as file:
             content(file)
@@ -32,7 +33,7 @@ def write(path: Path, content: Callable[[BinaryIO], None], beside: Path | None =
 
 def try_to_write(path: Path, beside: Path) -> None:
     """Raise OSError where `write` could not write there, by way of a folder: a file is renamed, but not to the path."""
-    temporary, there = (folder / _unfinished() for folder in (beside, path.parent))
+    temporary, there = (folder / _unfinished(path) for folder in (beside, path.parent))
     try:
         temporary.touch(exist_ok=False)
         os.replace(temporary, there)
@@ -41,9 +42,10 @@ def try_to_write(path: Path, beside: Path) -> None:
         there.unlink(missing_ok=True)
 
 
-def _unfinished() -> str:
-    """Return a name, for a file that is not whole yet, which is short, whatever the file is called."""
-    return f".{secrets.token_hex(8)}.tmp"
+def _unfinished(path: Path) -> str:
+    """Return a name for a file that is not whole yet: with that of the file, as far as there is room for it."""
+    name = path.name.encode(errors="ignore")[:LONGEST].decode(errors="ignore")
+    return f".{name}.{secrets.token_hex(8)}.tmp"
 
 
 def make_folder(folder: Path) -> None:
