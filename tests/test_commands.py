@@ -221,3 +221,13 @@ def test_shells_complete_commands_and_options():
     ).stdout
     assert all(command in made for command in COMMANDS)
     assert "--restarts" in made
+
+
+def test_nothing_in_a_file_moves_the_cursor_of_a_terminal(trained, tmp_path, capsys):
+    found = polyjax.load(trained / "mine.npz")
+    found.config["provenance"]["command"] = "python \x1b[2J\x1b[1;31m mine.py"
+    found.save(tmp_path / "escapes.npz")
+    main(["info", str(tmp_path / "escapes.npz")])
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"\x1b[2J" in out

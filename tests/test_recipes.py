@@ -158,7 +158,7 @@ def test_every_setting_is_in_the_recipe_of_a_configuration():
         (PLAIN + '[features]\nimportance = "a.b"', "features.importance must be made of numbers, lists, names"),
         (PLAIN + '[features]\nimportance = "1 +"', "features.importance must be an expression, but is '1 +'"),
         (PLAIN + '[features]\nimportance = "grouped([1, 1], [2, 3])"', "grouped must have sizes that add up to the 3"),
-        (PLAIN + '[features]\ndistribution = "nromal"', "distribution must be one of uniform_signed"),
+        (PLAIN + '[features]\ndistribution = "nromal"', "the name of a distribution must be one of uniform_signed"),
         (PLAIN + "other = [1]", "axes must hold names that features, model, optimizer, batch or steps have"),
         ("axes = 3\nmodel = 'Redwood(3, 2)'", "axes must be a table, but is 3"),
         ("restarts = {a = 1}\n" + PLAIN.replace("restarts = 1", ""), "restarts must be a value, not a table"),

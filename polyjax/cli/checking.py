@@ -27,7 +27,8 @@ def check(file: Path, /, *, cells: int = 5, seed: int | None = None) -> None:
     print(f"  {names}largest difference: trained again  of what the stored weights have")
     for cell in found:
         values = "".join(f"{value:<12.4g}" for value in cell.coordinates.values())
-        print(f"  {values}{_again(cell):<33}  {cell.of_weights:.1e}")
+        differs = f"; differ: {', '.join(cell.wrong)}" if cell.wrong else ""
+        print(f"  {values}{_again(cell):<33}  {cell.of_weights:.1e}{differs}")
     wrong = sum(not cell.agrees for cell in found)
     print(f"{wrong} of {len(found)} cells differ" if wrong else f"all {len(found)} cells agree")
     if wrong:

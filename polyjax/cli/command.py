@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from polyjax.runs.folder.interruption import Interrupted, at_once
+from polyjax.runs.provenance import installed
 
 OPTIONS = {"restart=True": "--restart"}  # for the arguments that errors of the library name
 Switch = Annotated[
@@ -26,7 +26,7 @@ def application(prog: str, about: str, examples: str = "") -> App:
         help=about,
         help_epilogue=examples,
         help_format="plaintext",
-        version=f"polyjax {version('polyjax')}",
+        version=f"polyjax {installed('polyjax')}",
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polyjax.checks import printable
 from polyjax.cli.command import Switch
 from polyjax.recipes import toml_of
 from polyjax.results import load
@@ -41,11 +42,7 @@ def describe(path: str, results: Results) -> str:
     """Return what `polyjax info` prints. Whatever else the file holds, nothing of it moves the cursor of a terminal."""
     lines = [path, *_listed(_made(path, results.config)), "", *_listed(_configured(results.config)), ""]
     lines += [*_listed(_found(results)), *_recipe(results.config), *_source(results.config)]
-    return "\n".join(map(_printable, lines))
-
-
-def _printable(line: str) -> str:
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+    return "\n".join(map(printable, lines))
 
 
 def _recipe(config: Mapping[str, Any]) -> Iterator[str]:
