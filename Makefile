@@ -22,7 +22,7 @@ endif
 RUN := "$(VENV)/bin/python"
 
 # What a results file depends on; the other modules only draw, tell or check it.
-TRAINING := $(filter-out $(patsubst %,polyjax/%.py,__init__ __main__ cell content export labels plot summary),$(wildcard polyjax/*.py)) \
+TRAINING := $(filter-out $(patsubst %,polyjax/%.py,__init__ __main__ cell content export labels phases plot summary),$(wildcard polyjax/*.py)) \
   polyjax/embedding/capacity.py \
   $(wildcard polyjax/toy/*.py polyjax/engine/*.py polyjax/engine/fused/*.py) \
   $(filter-out polyjax/runs/verification.py polyjax/runs/comparison.py,$(wildcard polyjax/runs/*.py))
@@ -55,11 +55,11 @@ $(VENV)/.core: pyproject.toml
 $(VENV)/.dev: $(VENV)/.core
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst $(space),$(comma),$(sort dev $(extras)))]'
 	@touch $@
-endif
 
 $(VENV)/.docs: $(VENV)/.core
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst $(space),$(comma),$(strip docs $(EXTRAS)))]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst $(space),$(comma),$(sort docs $(extras)))]'
 	@touch $@
+endif
 
 .PHONY: figures
 figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries unequal critical-point ## all of them

@@ -15,7 +15,10 @@ from typing import Any
 from polyjax.engine import devices
 
 TRAINS = ("*.py", "embedding/capacity.py", "toy/*.py", "engine/*.py", "engine/fused/*.py", "runs/*.py")
-TRAINS_NOTHING = {f"{name}.py" for name in ("__init__", "__main__", "cell", "content", "labels", "plot", "summary")}
+TRAINS_NOTHING = {
+    f"{name}.py"
+    for name in ("__init__", "__main__", "cell", "content", "export", "labels", "phases", "plot", "summary")
+}
 TRAINS_NOTHING |= {"runs/verification.py", "runs/comparison.py"}
 PACKAGES = ("polyjax", "jax", "jaxlib", "optax", "numpy")
 # Options of the sweep scripts that change how a run is done, but not its results: (name, whether a value follows).
