@@ -12,7 +12,14 @@ All features have importance 1, the biases are 0 and the activation is |z|^q. Th
 - **Redwood.** A feature alone costs nothing if sum_d |W_di|^q = 1. What is left is of pairs, L = p^2 sum_{i<j} I_ij
   with I_ij = E[(sum_d |W_di x + W_dj y|^q - |x|^q - |y|^q)^2]. For q = 2 it is 4 cos^2, so that the loss is 4 times the
   frame potential: the same for every tight frame of vectors of one length, of which three pairs are one.
+
+With relu(z) in place of |z| features that point away from each other cost nothing to first order. At most 2 D vectors in
+D dimensions have no positive inner products, and they fall into N - D blocks of k + 1 vectors in k dimensions (and
+single ones). To second order a block that is a regular simplex costs p^2 (k + 1) (2k - 1) / (6 k^2), least for k = 1: N
+features in D < N <= 2 D neurons fall into N - D pairs and 2 D - N features alone.
 """
+
+from fractions import Fraction
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
@@ -49,6 +56,20 @@ def redwood_loss(W: np.ndarray, q: float) -> float:
     x, y, weight = _square()
     error = (abs(w[:, i, None] * x + w[:, j, None] * y) ** q).sum(0) - x**q - abs(y) ** q
     return float((error**2 @ weight).sum())
+
+
+def relu_blocks(n_features: int, n_neurons: int) -> list[int] | None:
+    """Return the features in each block of the Anthropic ReLU model in the limit p -> 0, or None where N > 2 D."""
+    extra = n_features - n_neurons
+    if extra > n_neurons:
+        return None
+    return [2] * max(extra, 0) + [1] * (n_features - 2 * max(extra, 0))
+
+
+def simplex_loss(k: int) -> Fraction:
+    """Return L / p^2 in the limit p -> 0 of k + 1 features whose embeddings are a regular simplex in k dimensions, of
+    the Anthropic ReLU model: E[min(x_i, x_j / k)^2] for each ordered pair."""
+    return Fraction((k + 1) * (2 * k - 1), 6 * k * k)
 
 
 def _square() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

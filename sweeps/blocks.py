@@ -34,6 +34,7 @@ def positive_power(q: float) -> Callable[[Array], Array]:
 MODELS = {"redwood": polyjax.Redwood, "anthropic": polyjax.Anthropic}
 POWERS = {"abs": absolute_power, "relu": positive_power}
 SIZES = ("square", "relu")
+DENSITY = 0.03  # of the panels of sizes
 EXPONENTS = [f"{model}-{power}" for model in MODELS for power in POWERS]
 PANELS = EXPONENTS + [f"anthropic-{activation}-sizes" for activation in SIZES]
 
@@ -51,7 +52,7 @@ PRESETS: dict[Preset, tuple[int, int, int, int, list[int], list[int]]] = {
 
 
 def sweep(panel: str, preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
-    """Density 0.01 to 1 and the exponent, both geometric, of 6 features in 3 neurons; or the sizes at density 0.03."""
+    """Density 0.01 to 1 and the exponent, both geometric, of 6 features in 3 neurons; or the sizes at one density."""
     densities, exponents, restarts, steps, n_features, n_neurons = PRESETS[preset]
     name, activation = panel.split("-")[:2]
     model = MODELS[name]
@@ -64,7 +65,7 @@ def sweep(panel: str, preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     else:
         asked |= {"model": lambda n_features, n_neurons: model(n_features, n_neurons, activation)}
         asked |= {"axes": {"n_features": n_features, "n_neurons": n_neurons}}
-        asked |= {"features": polyjax.Features(0.03), "batch": 2 ** max(n_features)}
+        asked |= {"features": polyjax.Features(DENSITY), "batch": 2 ** max(n_features)}
     return polyjax.Sweep(**asked, restarts=restarts, steps=steps, seed=seed)
 
 
