@@ -116,7 +116,7 @@ def _losses(ax: Axes, name: str, results: Results) -> None:
 
 def _sizes(ax: Axes, results: Results, *, labelled: bool) -> None:
     """The features in each block of the best network of every size."""
-    W, (cmap, norm) = results.select("best").W, integers(MOST)
+    W, (cmap, norm) = results.select("best").W[0], integers(MOST)
     n, d = (results.axes[name].astype(int) for name in ("n_features", "n_neurons"))
     for i, j in np.ndindex(len(n), len(d)):
         sizes = block_sizes(W[i, j][: d[j], : n[i]])

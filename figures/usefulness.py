@@ -17,13 +17,13 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 from scipy.stats import qmc, rankdata, spearmanr
 
 import polyjax
 from polyjax import embedding
 from polyjax.draw.shapes import tolerance_of
 from polyjax.results import Results
-from polyjax.selection import Selection
 from polyjax.toy.activations import find_activation
 
 POINTS = 256  # of each pattern of active features
@@ -50,14 +50,14 @@ class Behaviour(NamedTuple):
 
 
 class Capacities(NamedTuple):
-    """Both definitions for a diagram, [P, V, N]."""
+    """Both definitions for embeddings, [..., N]."""
 
     eq3: np.ndarray
     isotropic: np.ndarray
 
     @property
     def parted(self) -> np.ndarray:
-        """The cells where the definitions part, [P, V] bool."""
+        """Where the definitions part, [...] bool."""
         return abs(self.eq3 - self.isotropic).max(-1) > PARTED
 
 
@@ -85,9 +85,10 @@ def behaviour(
     f = find_activation(model.activation)
     if isinstance(model, polyjax.Redwood):
         target = np.asarray(f(x), float)
-        out = np.asarray(f(W @ x), float).sum(-2)[:, None]  # [V, 1, B]
+        error = np.asarray(f(W @ x), float).sum(-2) - importance @ target  # [V, B]
         variance = covariance(target, target, weight)
-        gain = covariance(out, target, weight) / (importance * variance)
+        # Of the error, since the target's covariances are known: those of an important feature would drown the others'.
+        gain = 1 + covariance(error[:, None], target, weight) / (importance * variance)
         return Behaviour(np.full(gain.shape, np.nan), gain, importance**2 @ variance)
     out = np.asarray(f(np.swapaxes(W, -1, -2) @ (W @ x) + b[..., None]), float)  # [V, N, B]
     variance, common = covariance(x, x, weight), covariance(out, x, weight)
@@ -101,7 +102,7 @@ class Measured(NamedTuple):
     where too few of its cells are ones in which the definitions part, or the model has no such measure."""
 
     recovery: np.ndarray  # root mean square of C - recovery over cells and features
-    gain: np.ndarray  # rank correlation of C and gain, over cells and features
+    gain: np.ndarray  # the share of its variance that a rising function of C explains, over cells and features
     loss: np.ndarray  # rank correlation of the loss and the importance that has no capacity, over cells
     restarts: np.ndarray  # the same over the restarts of a cell, in the mean over cells
     blocks: np.ndarray  # root mean square of what a block's capacities miss of its rank, over blocks
@@ -109,44 +110,60 @@ class Measured(NamedTuple):
 
 def measure(results: Results) -> Measured:
     """Measure the refined diagram of a panel."""
-    model = polyjax.Sweep.from_config(results.config).model
-    chosen = results.select("refined")
-    found = capacities(chosen.embedding)
+    found = capacities(results.select("refined").embedding)
     rows = [
-        _row(model, results, chosen, found, row) if found.parted[row].sum() >= FEWEST else np.full((5, 2), np.nan)
+        _row(results, found, row) if found.parted[row].sum() >= FEWEST else np.full((len(Measured._fields), 2), np.nan)
         for row in range(len(results.density))
     ]
     return Measured(*np.moveaxis(np.stack(rows), 0, -1))
 
 
 def capacities(W: np.ndarray) -> Capacities:
-    """Return both definitions for embeddings [P, V, D, N]."""
+    """Return both definitions for embeddings [..., D, N]."""
     return Capacities(*(np.asarray(f(W), float) for f in (polyjax.capacities, polyjax.isotropic_capacities)))
 
 
-def _row(model: polyjax.Model, results: Results, chosen: Selection, found: Capacities, row: int) -> np.ndarray:
-    """Return the measures of one density, [measure, definition], over the cells where the definitions part."""
-    parted = found.parted[row]
-    W, b, loss = chosen.W[row][parted], chosen.b[row][parted], chosen.loss[row][parted]
-    v = np.ones((len(W), model.n_features))
+def observed(results: Results, row: int, parted: np.ndarray) -> Behaviour:
+    """Return what the refined networks of some cells [V] of one density do."""
+    model, refined = polyjax.Sweep.from_config(results.config).model, results.select("refined")
+    drawn = samples(model.n_features, results.density[row], model.distribution)
+    return behaviour(model, refined.W[row][parted], refined.b[row][parted], _importances(results, parted), drawn)
+
+
+def _importances(results: Results, parted: np.ndarray) -> np.ndarray:
+    """Return v [V, N] of the features in some cells [V] of a density."""
+    v = np.ones((parted.sum(), results.capacity.shape[-1]))
     v[:, 0] = results.importance[parted]
-    did = behaviour(model, W, b, v, samples(model.n_features, results.density[row], model.distribution))
-    weight = v ** (2 if isinstance(model, polyjax.Redwood) else 1)  # of the features' variances in the loss
-    tolerance = tolerance_of(results, "refined")
-    blocks, restarts = embedding.blocks(W, tolerance), capacities(results.W[row][parted])
-    of_restarts = results.rank_loss[row][parted]
-    return np.array(
-        [
-            (
-                np.sqrt(np.mean((C - did.recovery) ** 2)),
-                spearmanr(C.ravel(), did.gain.ravel()).statistic,
-                spearmanr(missing(C, weight), loss / did.unexplained).statistic,
-                over_restarts(missing(each, weight[:, None]), of_restarts),
-                np.sqrt(np.mean(shortfall(C, blocks) ** 2)),
-            )
-            for C, each in zip((C[row][parted] for C in found), restarts, strict=True)
-        ]
-    ).T
+    return v
+
+
+def _row(results: Results, found: Capacities, row: int) -> np.ndarray:
+    """Return the measures of one density, [measure, definition], over the cells where the definitions part."""
+    parted, refined = found.parted[row], results.select("refined")
+    did, loss = observed(results, row, parted), refined.loss[row][parted]
+    power = 2 if results.config["model"]["name"] == "Redwood" else 1
+    weight = _importances(results, parted) ** power  # of the features' variances in the loss
+    blocks = embedding.blocks(refined.W[row][parted], tolerance_of(results, "refined"))
+    restarts, of_restarts = capacities(results.W[row][parted]), results.rank_loss[row][parted]
+    each = [
+        (
+            np.sqrt(np.mean((C - did.recovery) ** 2)),
+            monotone_fit(C.ravel(), did.gain.ravel()),
+            spearmanr(missing(C, weight), loss / did.unexplained).statistic,
+            over_restarts(missing(all_C, weight[:, None]), of_restarts),
+            np.sqrt(np.mean(shortfall(C, blocks) ** 2)),
+        )
+        for C, all_C in zip((C[row][parted] for C in found), restarts, strict=True)
+    ]
+    return np.array(each).T
+
+
+def monotone_fit(C: np.ndarray, value: np.ndarray) -> float:
+    """Return the share of a value's variance [B] that the best rising function of C [B] explains. Unlike ranks it does not
+    depend on the order of values that are the same but for sampling, as those of all full features are."""
+    order = np.lexsort((value, C))
+    fit = isotonic_regression(value[order]).x
+    return float(1 - ((value[order] - fit) ** 2).sum() / ((value - value.mean()) ** 2).sum())
 
 
 def missing(C: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -61,12 +61,13 @@ def sweep(panel: str, preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
         power = POWERS[activation]
         q, density = np.geomspace(2**-0.5, 4, exponents), np.geomspace(0.01, 1, densities)
         asked |= {"model": lambda q: model(6, 3, power(q)), "axes": {"density": density, "q": q}}
-        asked |= {"features": lambda density: polyjax.Features(density), "batch": 64, "refine": 2}
+        asked |= {"batch": 64, "refine": 2}
     else:
         asked |= {"model": lambda n_features, n_neurons: model(n_features, n_neurons, activation)}
-        asked |= {"axes": {"n_features": n_features, "n_neurons": n_neurons}}
-        asked |= {"features": polyjax.Features(DENSITY), "batch": 2 ** max(n_features)}
-    return polyjax.Sweep(**asked, restarts=restarts, steps=steps, seed=seed)
+        asked |= {"axes": {"density": [DENSITY], "n_features": n_features, "n_neurons": n_neurons}}
+        asked |= {"batch": 2 ** max(n_features)}
+    alike = lambda density: polyjax.Features(density)  # noqa: E731
+    return polyjax.Sweep(**asked, features=alike, restarts=restarts, steps=steps, seed=seed)
 
 
 def train(
