@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from figures import sparse_limit
-from figures.drawing import Page, apart, page, panel, results_command
+from figures.drawing import Page, page, panel, results_command
 from polyjax import embedding, plot
 from polyjax.draw import captions, cells
 from polyjax.draw.style import AXIS, integers
@@ -45,11 +45,11 @@ def draw(panels: Mapping[str, Results]) -> Page:
     bar = panel(fig, LEFT + 4 * SIDE + 3.6 * GAP, TOP, 0.09, HEIGHT)
     cells.bar(maps[0].collections[0], bar, "largest block: features", np.arange(1, MOST + 1))  # type: ignore[arg-type]
     for i, name in enumerate(SPARSE):
-        ax = panel(fig, LEFT + i * 1.87, LOWER, 1.5, BELOW, xscale="log")
+        ax = panel(fig, LEFT + i * 2.0, LOWER, 1.5, BELOW, xscale="log")
         _losses(ax, name, panels[name])
         ax.set_title(f"{'ef'[i]}  {TITLES[name]}, $p$ = {panels[name].axes['density'][0]:g}")
     for i, name in enumerate(PANELS[len(EXPONENTS) :]):
-        _sizes(panel(fig, 4.32 + i * 1.33, LOWER, 1.22, BELOW), panels[name], labelled=i == 0)
+        _sizes(panel(fig, 4.5 + i * 1.26, LOWER, 1.18, BELOW), panels[name], labelled=i == 0)
         fig.axes[-1].set_title(f"{'gh'[i]}  {TITLES[name]}")
     return fig
 
@@ -81,7 +81,9 @@ def relative_loss(name: str, results: Results) -> np.ndarray:
     pairs = sparse_limit.pairs(results.W.shape[-2])
     if name == "redwood-abs":
         of_limit = sparse_limit.redwood_loss
-        return np.array([[of_limit(W, a) / of_limit(pairs, a) for W in row] for row, a in zip(results.W[0], q, strict=True)])
+        return np.array(
+            [[of_limit(W, a) / of_limit(pairs, a) for W in row] for row, a in zip(results.W[0], q, strict=True)]
+        )
     return results.rank_loss[0] / p / [[sparse_limit.anthropic_loss(pairs, each)] for each in q]
 
 
@@ -111,7 +113,7 @@ def _losses(ax: Axes, name: str, results: Results) -> None:
     _exponents(ax)
     ax.set_ylabel("limit of the loss / pairs'" if name == SPARSE[0] else "loss / pairs'")
     ax.axvline({"redwood-abs": 2, "anthropic-abs": 1}[name], color=AXIS, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
-    ax.legend(handles=handles, loc="lower right" if name == SPARSE[0] else "lower left", handlelength=1.6)
+    ax.legend(handles=handles, loc="lower right" if name == SPARSE[0] else "upper right", handlelength=1.6)
 
 
 def _sizes(ax: Axes, results: Results, *, labelled: bool) -> None:
@@ -123,7 +125,7 @@ def _sizes(ax: Axes, results: Results, *, labelled: bool) -> None:
         color = cmap(norm(min(sizes[0], MOST)))
         ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=0.8))
         dark = np.dot(color[:3], (0.3, 0.6, 0.1)) < 0.5
-        ax.text(j, i, _shown(sizes), ha="center", va="center", size=6, color="white" if dark else "black")
+        ax.text(j, i, _shown(sizes), ha="center", va="center", size=6.5, color="white" if dark else "black")
     ax.set(xlim=(-0.5, len(d) - 0.5), ylim=(-0.5, len(n) - 0.5), xlabel="neurons $D$")
     ax.set_xticks(range(len(d)), [str(each) for each in d])
     ax.set_yticks(range(len(n)), [str(each) for each in n] if labelled else [""] * len(n))
@@ -139,9 +141,9 @@ def block_sizes(W: np.ndarray) -> list[int]:
 
 
 def _shown(sizes: Sequence[int]) -> str:
-    """Such as "3 × 2" for three pairs, "6", or "2 1 1"."""
+    """Such as "3 x 2" for three pairs, "6", or "2 1 1"."""
     if len(sizes) > 1 and len({*sizes}) == 1:
-        return f"{len(sizes)} × {sizes[0]}"
+        return f"{len(sizes)} x {sizes[0]}"
     return " ".join(str(size) for size in sizes)
 
 
@@ -149,11 +151,12 @@ def _words(panels: Mapping[str, Results]) -> tuple[str, str, str]:
     """The caption, all details and the line of settings."""
     caption = (
         "Blocks of trained embeddings whose features all have importance 1. a to d: features in the largest block, 6 in "
-        "3, over density and the exponent of the activation; white hatches: the embedding is not efficient. All restarts "
-        "of the sparsest row, coloured by their largest block, e: the loss of their embeddings in the limit of sparse "
-        "features, f: their loss, each over that of three pairs in this limit without biases (line; dashed: six "
-        "equiangular lines, one block); dotted: the exponent at which blocks of all sizes tie there. g, h: the features in each block of the best restart "
-        f"at density {DENSITY:g}; 3 × 2 are three pairs."
+        "3, over density and the exponent of the activation; white hatches: the embedding is not efficient. All "
+        "restarts of the sparsest row, coloured by their largest block, e: the loss of their embeddings in the limit of "
+        "sparse features, f: their loss, each over that of three pairs in this limit without biases (line; dashed: six "
+        "equiangular lines, one block); dotted: the exponent at which blocks of all sizes tie there. g, h: the features "
+        f"in each block of the best restart at density {DENSITY:g}; 3 x 2 are three pairs, and ignored features are in "
+        "none."
     )
     letters = dict(zip("abcdgh", PANELS, strict=True))
     configs = {letter: panels[name].config for letter, name in letters.items()}

@@ -2,19 +2,19 @@
 
     python -m figures.definitions [--results results/figure7] [--out results/definitions]
 
-Reads figure 7's folder of results, the refined diagrams, and writes OUT.png and OUT.pdf; trains nothing. What is measured
-is in `usefulness`. Array axes: density P, importance V, neuron D, feature N.
+Reads figure 7's folder of results, the refined diagrams, and writes OUT.png and OUT.pdf; trains nothing. What is
+measured is in `usefulness`. Array axes: density P, importance V, neuron D, feature N.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from figures.drawing import Page, load_panels, page, panel, results_command
 from figures.figure7 import ACTIVATIONS, PANELS
-from figures.usefulness import FEWEST, PARTED, Capacities, Compared, Measured, capacities, compare, measure, observed
+from figures.usefulness import PARTED, Capacities, Compared, Measured, capacities, compare, measure, observed
 from polyjax.draw import captions, cells
 from polyjax.draw.scales import Scale
 from polyjax.draw.style import AXIS, ERROR_MAP, ERROR_NORM, UNCONVERGED, VARIED
@@ -24,11 +24,12 @@ SHOWN = "redwood-relu-6in3"  # the panel that is drawn whole
 ROW = 0.1  # the density of the row whose features are drawn
 DEFINITIONS = {"eq. 3": ("o", VARIED), "appendix G": ("s", UNCONVERGED)}
 MEASURES = {
-    "recovery": "recovery:\nroot mean sq. error",
-    "gain": "gain: rank\ncorrelation",
-    "loss": "loss, cells: rank\ncorrelation",
-    "restarts": "loss, restarts: rank\ncorrelation",
-    "blocks": "blocks: root mean\nsq. of what misses",
+    "error": "recovery:\nerror",
+    "recovery": "recovery:\nexplained",
+    "gain": "gain:\nexplained",
+    "loss": "loss, cells:\ncorrelation",
+    "restarts": "loss, restarts:\ncorrelation",
+    "blocks": "blocks:\nshortfall",
 }
 WIDTH, TOP, HEIGHT, LOWER, BELOW, FOOT = 7.0, 0.24, 1.5, 2.38, 1.35, 4.24  # inches
 
@@ -36,19 +37,25 @@ WIDTH, TOP, HEIGHT, LOWER, BELOW, FOOT = 7.0, 0.24, 1.5, 2.38, 1.35, 4.24  # inc
 def draw(panels: Mapping[str, Results]) -> Page:
     """The whole figure, to be called within `style()`."""
     found = {name: capacities(results.select("refined").embedding) for name, results in panels.items()}
-    measured = {name: measure(panels[name]) for name in panels if found[name].parted.sum(1).max() >= FEWEST}
+    measured = {name: measure(results) for name, results in panels.items()}
     fig = page(WIDTH, FOOT, *_words(panels, found, measured))
     _map(panel(fig, 0.48, TOP, 1.7, HEIGHT), panel(fig, 2.24, TOP, 0.09, HEIGHT), panels[SHOWN], found[SHOWN])
     _gains([panel(fig, 3.36 + i * 1.8, TOP, 1.7, HEIGHT) for i in range(2)], panels[SHOWN], found[SHOWN])
     names = list(panels)[::-1]
-    share = panel(fig, 1.32, LOWER, 0.86, BELOW)
+    share = panel(fig, 1.36, LOWER, 0.78, BELOW)
     share.barh(range(len(names)), [found[name].parted.mean() for name in names], 0.6, color="0.6")
-    share.set(xlim=(0, 1), xlabel=f"cells that differ\nby > {PARTED:g}", title="d  Where they part")
+    share.set(
+        xlim=(0, 1),
+        xticks=[0, 1],
+        ylim=(-0.6, len(names) - 0.4),
+        xlabel=f"cells that differ\nby > {PARTED:g}",
+        title="d",
+    )
     share.set_yticks(range(len(names)), [_title(name) for name in names])
     for i, (name, label) in enumerate(MEASURES.items()):
-        ax = panel(fig, 2.28 + i * 0.94, LOWER, 0.86, BELOW)
+        ax = panel(fig, 2.24 + i * 0.79, LOWER, 0.69, BELOW)
         _dots(ax, {n: compare(getattr(m, name)) for n, m in measured.items()}, names)
-        ax.set(xlabel=label, title=f"{'efghi'[i]}")
+        ax.set(xlabel=label, title="efghij"[i])
     return fig
 
 
@@ -74,9 +81,10 @@ def _gains(axes: Sequence[Axes], results: Results, found: Capacities) -> None:
     gain = observed(results, row, parted).gain
     for ax, (name, (marker, color)), C, letter in zip(axes, DEFINITIONS.items(), found, "bc", strict=True):
         ax.plot(C[row][parted].ravel(), gain.ravel(), marker, color=color, markersize=1.6, alpha=0.5, markeredgewidth=0)
-        ax.set(xlim=(-0.03, 1.03), ylim=(-0.05, None), xlabel=f"capacity by {name}")
-        ax.set_title(f"{letter}  Gain over capacity, $p$ = {results.density[row]:.2g}" if letter == "b" else f"{letter}")
+        ax.set(xlim=(-0.03, 1.03), xlabel=f"capacity by {name}")
+        ax.set_title(f"{letter}  Gains at $p$ = {results.density[row]:.2g}")
     axes[0].set_ylabel("gain of a feature")
+    axes[1].set_ylim(axes[0].get_ylim())
     axes[1].tick_params(labelleft=False)
 
 
@@ -90,7 +98,11 @@ def _dots(ax: Axes, found: Mapping[str, Compared | None], names: Sequence[str]) 
             y = i + 0.16 * (0.5 - k) * 2
             ax.errorbar(compared.mean[k], y, xerr=spread, fmt=marker, color=color, markersize=2.6, elinewidth=0.8)
     ax.set(ylim=(-0.6, len(names) - 0.4), yticks=range(len(names)), yticklabels=[])
-    ax.grid(axis="y", color=AXIS, linewidth=0.2)
+    ax.margins(x=0.15)
+    ax.xaxis.set_major_locator(MaxNLocator(2))
+    ax.tick_params(axis="y", length=0)
+    for y in np.arange(len(names) - 1) + 0.5:
+        ax.axhline(y, color=AXIS, linewidth=0.3)
 
 
 def _words(
@@ -99,13 +111,14 @@ def _words(
     """The caption, all details and the line of settings."""
     caption = (
         "The capacity of eq. 3 (blue circles) and that of appendix G (orange squares) in figure 7's networks, where the "
-        f"two differ by more than {PARTED:g}. b, c: the gain of a feature, Cov[y~, f(x)] / (v Var[f(x)]), over its "
-        "capacity. e to i, means over densities with 95 % intervals of a bootstrap over them: e, how far the squared "
-        "correlation of a feature with the model's output for it is from its capacity (of no Redwood model, which has no "
-        "such output); f, how well capacities rank gains; g, h: how well the importance without capacity ranks the loss, "
-        "over the cells of a density and over the restarts of a cell; i, what capacities of a block miss of its rank."
+        f"two differ by more than {PARTED:g}. b, c: the gain of a feature (how far the output follows it) over its "
+        "capacity. e to j: means over densities, with 95 % intervals of a bootstrap over them. Recovery, the squared "
+        "correlation of a feature with an autoencoder's output for it: how far it is from capacity (e), and the share "
+        "of it that a rising function of capacity explains (f), in all restarts; g: that share of gains; h, i: the rank "
+        "correlation of the loss with the importance that has no capacity; j: by how much the capacities of a block "
+        "miss its rank."
     )
-    letters = dict(zip("abcdefghi", panels, strict=False))
+    letters = dict(zip("123456789", panels, strict=False))
     configs = {letter: panels[name].config for letter, name in letters.items()}
     told = [_numbers(_title(name), each) for name, each in measured.items()]
     parts = ", ".join(f"{_title(name)} {found[name].parted.mean():.1%}" for name in panels)

@@ -13,8 +13,8 @@ All features have importance 1, the biases are 0 and the activation is |z|^q. Th
   with I_ij = E[(sum_d |W_di x + W_dj y|^q - |x|^q - |y|^q)^2]. For q = 2 it is 4 cos^2, so that the loss is 4 times the
   frame potential: the same for every tight frame of vectors of one length, of which three pairs are one.
 
-With relu(z) in place of |z| features that point away from each other cost nothing to first order. At most 2 D vectors in
-D dimensions have no positive inner products, and they fall into N - D blocks of k + 1 vectors in k dimensions (and
+With relu(z) in place of |z| features that point away from each other cost nothing to first order. At most 2 D vectors
+in D dimensions have no positive inner products, and they fall into N - D blocks of k + 1 vectors in k dimensions (and
 single ones). To second order a block that is a regular simplex costs p^2 (k + 1) (2k - 1) / (6 k^2), least for k = 1: N
 features in D < N <= 2 D neurons fall into N - D pairs and 2 D - N features alone.
 """

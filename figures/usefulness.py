@@ -6,8 +6,8 @@ Measures of the network's own behaviour under the law of its features:
 - *gain*: what the loss would rise by if x_i were replaced by an independent copy where the model sees it, over what it
   would rise by if the model knew the feature perfectly. That is Cov[x~_i, x_i] / Var[x_i] of the Anthropic model, and
   Cov[y~, f(x_i)] / (v_i Var[f(x_i)]) of Redwood's (the ratio of eqs. 42 and 39);
-- *loss*: of a cell, over the loss of a network that ignores all features; and of the restarts of a cell, which differ in
-  nothing but where they ended;
+- *loss*: of a cell, over the loss of a network that ignores all features; and of the restarts of a cell, which
+  differ in nothing but where they ended;
 - *blocks*: the rank of each block, to which its capacities should add up (eq. 25).
 
 Array axes: density P, importance V, neuron D, feature N, sample B.
@@ -77,9 +77,7 @@ def covariance(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return (a * b) @ weight
 
 
-def behaviour(
-    model: polyjax.Model, W: np.ndarray, b: np.ndarray, importance: np.ndarray, drawn: Samples
-) -> Behaviour:
+def behaviour(model: polyjax.Model, W: np.ndarray, b: np.ndarray, importance: np.ndarray, drawn: Samples) -> Behaviour:
     """Return what networks W [V, D, N] with biases b [V] or [V, N] and importances [V, N] do with samples."""
     x, weight = drawn.x.T, drawn.weight  # [N, B]
     f = find_activation(model.activation)
@@ -99,23 +97,25 @@ def behaviour(
 
 class Measured(NamedTuple):
     """The measures of a diagram, each [definition, P], of eq. 3 and of appendix G: a number for every density, NaN
-    where too few of its cells are ones in which the definitions part, or the model has no such measure."""
+    where the definitions part in too few of its cells, or the model has no such measure."""
 
-    recovery: np.ndarray  # root mean square of C - recovery over cells and features
-    gain: np.ndarray  # the share of its variance that a rising function of C explains, over cells and features
+    error: np.ndarray  # root mean square of C - recovery, over networks and features
+    recovery: np.ndarray  # the share of its variance that a rising function of C explains, likewise
+    gain: np.ndarray  # the same of the gain, over cells and features
     loss: np.ndarray  # rank correlation of the loss and the importance that has no capacity, over cells
     restarts: np.ndarray  # the same over the restarts of a cell, in the mean over cells
     blocks: np.ndarray  # root mean square of what a block's capacities miss of its rank, over blocks
 
 
 def measure(results: Results) -> Measured:
-    """Measure the refined diagram of a panel."""
-    found = capacities(results.select("refined").embedding)
-    rows = [
-        _row(results, found, row) if found.parted[row].sum() >= FEWEST else np.full((len(Measured._fields), 2), np.nan)
-        for row in range(len(results.density))
-    ]
-    return Measured(*np.moveaxis(np.stack(rows), 0, -1))
+    """Measure the refined diagram of a panel, and all restarts for recoveries, since Anthropic models part in few
+    others."""
+    found, restarts = (capacities(W) for W in (results.select("refined").embedding, results.W))
+    rows = range(len(results.density))
+    parted = [found.parted[row].sum() >= FEWEST for row in rows]
+    others = [_row(results, found, row) if parted[row] else np.full((4, 2), np.nan) for row in rows]
+    recovery = [_recovery(results, restarts, row) for row in rows]
+    return Measured(*np.moveaxis(np.concatenate([recovery, others], axis=1), 0, -1))
 
 
 def capacities(W: np.ndarray) -> Capacities:
@@ -137,6 +137,21 @@ def _importances(results: Results, parted: np.ndarray) -> np.ndarray:
     return v
 
 
+def _recovery(results: Results, found: Capacities, row: int) -> np.ndarray:
+    """Return the two measures of recovery, [measure, definition], over the features whose capacities differ in networks
+    of one density; NaN where these are of too few networks, or no autoencoders."""
+    model, parted = polyjax.Sweep.from_config(results.config).model, found.parted[row]
+    if parted.sum() < FEWEST or isinstance(model, polyjax.Redwood):
+        return np.full((2, 2), np.nan)
+    drawn, one = samples(model.n_features, results.density[row], model.distribution), np.ones(model.n_features)
+    did = behaviour(model, results.W[row][parted], results.b[row][parted], one, drawn)
+    eq3, isotropic = (C[row][parted] for C in found)
+    differ = abs(eq3 - isotropic) > PARTED
+    recovery, both = did.recovery[differ], (eq3[differ], isotropic[differ])
+    error = [np.sqrt(np.mean((C - recovery) ** 2)) for C in both]
+    return np.array([error, [monotone_fit(C, recovery) for C in both]])
+
+
 def _row(results: Results, found: Capacities, row: int) -> np.ndarray:
     """Return the measures of one density, [measure, definition], over the cells where the definitions part."""
     parted, refined = found.parted[row], results.select("refined")
@@ -147,7 +162,6 @@ def _row(results: Results, found: Capacities, row: int) -> np.ndarray:
     restarts, of_restarts = capacities(results.W[row][parted]), results.rank_loss[row][parted]
     each = [
         (
-            np.sqrt(np.mean((C - did.recovery) ** 2)),
             monotone_fit(C.ravel(), did.gain.ravel()),
             spearmanr(missing(C, weight), loss / did.unexplained).statistic,
             over_restarts(missing(all_C, weight[:, None]), of_restarts),
@@ -159,8 +173,8 @@ def _row(results: Results, found: Capacities, row: int) -> np.ndarray:
 
 
 def monotone_fit(C: np.ndarray, value: np.ndarray) -> float:
-    """Return the share of a value's variance [B] that the best rising function of C [B] explains. Unlike ranks it does not
-    depend on the order of values that are the same but for sampling, as those of all full features are."""
+    """Return the share of a value's variance [B] that the best rising function of C [B] explains. Unlike ranks it does
+    not depend on the order of values that are the same but for sampling, as those of all full features are."""
     order = np.lexsort((value, C))
     fit = isotonic_regression(value[order]).x
     return float(1 - ((value[order] - fit) ** 2).sum() / ((value - value.mean()) ** 2).sum())
@@ -191,8 +205,8 @@ def shortfall(C: np.ndarray, found: embedding.Blocks) -> np.ndarray:
 
 
 class Compared(NamedTuple):
-    """A measure over a diagram: its mean over densities, and the 95 % interval of a bootstrap over densities, of eq. 3, of
-    appendix G, and of the latter less the former; [3] each."""
+    """A measure over a diagram: its mean over densities, and the 95 % interval of a bootstrap over densities, of eq. 3,
+    of appendix G, and of the latter less the former; [3] each."""
 
     mean: np.ndarray
     low: np.ndarray

@@ -70,10 +70,16 @@ def test_the_gain_is_what_the_loss_rises_by_where_a_feature_is_exchanged_for_a_c
     swapped = x.copy()
     swapped[:, i] = np.roll(x[:, i], 1)
     if isinstance(model, polyjax.Redwood):
-        loss = lambda seen: (relu(seen @ w.T).sum(-1) - relu(x) @ v) ** 2
+
+        def loss(seen):
+            return (relu(seen @ w.T).sum(-1) - relu(x) @ v) ** 2
+
         most = 2 * v[i] ** 2 * relu(x[:, i]).var()
     else:
-        loss = lambda seen: (relu(seen @ w.T @ w) - x) ** 2 @ v
+
+        def loss(seen):
+            return (relu(seen @ w.T @ w) - x) ** 2 @ v
+
         most = 2 * v[i] * x[:, i].var()
     bias = np.zeros(5 if isinstance(model, polyjax.Redwood) else (5, 6))
     did = usefulness.behaviour(model, W, bias, V, usefulness.samples(6, 0.5, model.distribution))
@@ -111,7 +117,7 @@ def test_ranks_over_restarts_are_those_of_scipy_and_a_constant_tells_nothing():
 def test_the_interval_of_a_difference_covers_it_as_often_as_it_says():
     covered = []
     for seed in range(200):
-        rows = np.random.default_rng(seed).standard_normal((2, 40)) + [[0], [0.5]]
+        rows = np.random.default_rng(seed).standard_normal((2, 40)) + np.array([[0], [0.5]])
         found = usefulness.compare(rows, seed)
         covered.append(found.low[2] < 0.5 < found.high[2])
     assert 0.88 < np.mean(covered) < 0.99  # 200 draws of 95 %, and a bootstrap of 40 values is a little short

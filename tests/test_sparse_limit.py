@@ -21,7 +21,9 @@ def test_the_lines_of_an_icosahedron_are_equiangular():
 
 @pytest.mark.parametrize("q", EXPONENTS)
 def test_six_equiangular_lines_are_worth_more_than_pairs_above_1_alone(q):
-    pairs, lines = (sparse_limit.anthropic_loss(W, q) for W in (sparse_limit.pairs(3), sparse_limit.equiangular_lines()))
+    pairs, lines = (
+        sparse_limit.anthropic_loss(W, q) for W in (sparse_limit.pairs(3), sparse_limit.equiangular_lines())
+    )
     assert pairs == pytest.approx(2 - 3 * (2 * q + 1) / (q + 2) ** 2)
     assert lines == pytest.approx(2 - 6 / (1 + 5 ** (1 - q)) * (2 * q + 1) / (q + 2) ** 2)
     assert np.sign(round(pairs - lines, 9)) == np.sign(q - 1)
@@ -52,8 +54,7 @@ def test_the_loss_of_sums_is_that_of_the_model_with_two_active_features(q):
         x = np.zeros((n, 4))
         x[:, [i, j]] = RNG.uniform(-(3**0.5), 3**0.5, (n, 2))
         each = np.array([model.loss(params, sample, np.ones(4)) for sample in x[:1]])
-        f = lambda z: abs(z) ** q  # noqa: B023, E731
-        losses = (f(x @ W.T).sum(1) - f(x).sum(1)) ** 2
+        losses = ((abs(x @ W.T) ** q).sum(1) - (abs(x) ** q).sum(1)) ** 2
         np.testing.assert_allclose(losses[:1], each, rtol=1e-3)  # the model's, in single precision
         total, variance = total + losses.mean(), variance + losses.var() / n
     assert sparse_limit.redwood_loss(W, q) == pytest.approx(total, abs=4 * variance**0.5)
