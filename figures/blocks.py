@@ -19,6 +19,7 @@ from figures import sparse_limit
 from figures.drawing import Page, page, panel, results_command
 from polyjax import embedding, plot
 from polyjax.draw import captions, cells
+from polyjax.draw.slices import embeddings
 from polyjax.draw.style import AXIS, integers
 from polyjax.results import Results, load
 from sweeps.blocks import DENSITY, EXPONENTS, PANELS
@@ -89,9 +90,7 @@ def relative_loss(name: str, results: Results) -> np.ndarray:
 
 def largest(results: Results) -> np.ndarray:
     """The largest block of every network, [*axes, R]."""
-    W = results.W
-    known = np.where(np.isnan(W), 0, W) if np.isfinite(W).any() else W
-    return embedding.blocks(known, TOLERANCE).sizes.max(-1)
+    return embedding.blocks(results.W, TOLERANCE).sizes.max(-1)
 
 
 def _losses(ax: Axes, name: str, results: Results) -> None:
@@ -118,7 +117,7 @@ def _losses(ax: Axes, name: str, results: Results) -> None:
 
 def _sizes(ax: Axes, results: Results, *, labelled: bool) -> None:
     """The features in each block of the best network of every size."""
-    W, (cmap, norm) = results.select("best").W[0], integers(MOST)
+    W, (cmap, norm) = embeddings(results.select("best"))[0], integers(MOST)
     n, d = (results.axes[name].astype(int) for name in ("n_features", "n_neurons"))
     for i, j in np.ndindex(len(n), len(d)):
         sizes = block_sizes(W[i, j][: d[j], : n[i]])
@@ -150,13 +149,13 @@ def _shown(sizes: Sequence[int]) -> str:
 def _words(panels: Mapping[str, Results]) -> tuple[str, str, str]:
     """The caption, all details and the line of settings."""
     caption = (
-        "Blocks of trained embeddings whose features all have importance 1. a to d: features in the largest block, 6 in "
-        "3, over density and the exponent of the activation; white hatches: the embedding is not efficient. All "
-        "restarts of the sparsest row, coloured by their largest block, e: the loss of their embeddings in the limit of "
-        "sparse features, f: their loss, each over that of three pairs in this limit without biases (line; dashed: six "
-        "equiangular lines, one block); dotted: the exponent at which blocks of all sizes tie there. g, h: the features "
-        f"in each block of the best restart at density {DENSITY:g}; 3 x 2 are three pairs, and ignored features are in "
-        "none."
+        "Blocks of trained embeddings whose features all have importance 1. a to d: features in the largest block, 6 "
+        "in 3, over density and the exponent of the activation; white hatches: the embedding is not efficient. All "
+        "restarts of the sparsest row, coloured by their largest block, e: the loss of their embeddings in the limit "
+        "of sparse features, f: their loss, each over that of three pairs in this limit without biases (line; dashed: "
+        "six equiangular lines, one block); dotted: the exponent at which blocks of all sizes tie there. g, h: the "
+        f"features in each block of the best restart at density {DENSITY:g}; 3 x 2 are three pairs, and ignored "
+        "features are in none."
     )
     letters = dict(zip("abcdgh", PANELS, strict=True))
     configs = {letter: panels[name].config for letter, name in letters.items()}

@@ -14,7 +14,17 @@ from matplotlib.ticker import MaxNLocator
 
 from figures.drawing import Page, load_panels, page, panel, results_command
 from figures.figure7 import ACTIVATIONS, PANELS
-from figures.usefulness import PARTED, Capacities, Compared, Measured, capacities, compare, measure, observed
+from figures.usefulness import (
+    PARTED,
+    Capacities,
+    Compared,
+    Measured,
+    capacities,
+    compare,
+    measure,
+    observed,
+    refined_of,
+)
 from polyjax.draw import captions, cells
 from polyjax.draw.scales import Scale
 from polyjax.draw.style import AXIS, ERROR_MAP, ERROR_NORM, UNCONVERGED, VARIED
@@ -36,7 +46,7 @@ WIDTH, TOP, HEIGHT, LOWER, BELOW, FOOT = 7.0, 0.24, 1.5, 2.38, 1.35, 4.24  # inc
 
 def draw(panels: Mapping[str, Results]) -> Page:
     """The whole figure, to be called within `style()`."""
-    found = {name: capacities(results.select("refined").embedding) for name, results in panels.items()}
+    found = {name: capacities(refined_of(results).embedding) for name, results in panels.items()}
     measured = {name: measure(results) for name, results in panels.items()}
     fig = page(WIDTH, FOOT, *_words(panels, found, measured))
     _map(panel(fig, 0.48, TOP, 1.7, HEIGHT), panel(fig, 2.24, TOP, 0.09, HEIGHT), panels[SHOWN], found[SHOWN])
@@ -110,13 +120,13 @@ def _words(
 ) -> tuple[str, str, str]:
     """The caption, all details and the line of settings."""
     caption = (
-        "The capacity of eq. 3 (blue circles) and that of appendix G (orange squares) in figure 7's networks, where the "
-        f"two differ by more than {PARTED:g}. b, c: the gain of a feature (how far the output follows it) over its "
+        "The capacity of eq. 3 (blue circles) and that of appendix G (orange squares) in figure 7's networks, where "
+        f"the two differ by more than {PARTED:g}. b, c: the gain of a feature (how far the output follows it) over its "
         "capacity. e to j: means over densities, with 95 % intervals of a bootstrap over them. Recovery, the squared "
         "correlation of a feature with an autoencoder's output for it: how far it is from capacity (e), and the share "
-        "of it that a rising function of capacity explains (f), in all restarts; g: that share of gains; h, i: the rank "
-        "correlation of the loss with the importance that has no capacity; j: by how much the capacities of a block "
-        "miss its rank."
+        "of it that a rising function of capacity explains (f), in all restarts; g: that share of gains; h, i: the "
+        "rank correlation of the loss with the importance that has no capacity; j: by how much the capacities of a "
+        "block miss its rank."
     )
     letters = dict(zip("123456789", panels, strict=False))
     configs = {letter: panels[name].config for letter, name in letters.items()}

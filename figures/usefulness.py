@@ -16,6 +16,7 @@ Array axes: density P, importance V, neuron D, feature N, sample B.
 from itertools import product
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import isotonic_regression
 from scipy.stats import qmc, rankdata, spearmanr
@@ -24,6 +25,7 @@ import polyjax
 from polyjax import embedding
 from polyjax.draw.shapes import tolerance_of
 from polyjax.results import Results
+from polyjax.selection import Refined
 from polyjax.toy.activations import find_activation
 
 POINTS = 256  # of each pattern of active features
@@ -32,6 +34,9 @@ FEWEST = 8  # cells in which a density's ranks are looked at
 SPREAD = 0.01  # by which the losses of a cell's restarts must differ
 ROUNDING = 1e-5  # of capacities in single precision
 RESAMPLES = 2000  # of the densities
+
+
+ToyModel = polyjax.Redwood | polyjax.Anthropic
 
 
 class Samples(NamedTuple):
@@ -77,18 +82,22 @@ def covariance(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return (a * b) @ weight
 
 
-def behaviour(model: polyjax.Model, W: np.ndarray, b: np.ndarray, importance: np.ndarray, drawn: Samples) -> Behaviour:
+def behaviour(model: ToyModel, W: np.ndarray, b: np.ndarray, importance: np.ndarray, drawn: Samples) -> Behaviour:
     """Return what networks W [V, D, N] with biases b [V] or [V, N] and importances [V, N] do with samples."""
     x, weight = drawn.x.T, drawn.weight  # [N, B]
-    f = find_activation(model.activation)
+    activation = find_activation(model.activation)
+
+    def f(z: np.ndarray) -> np.ndarray:
+        return np.asarray(activation(jnp.asarray(z)), np.float64)
+
     if isinstance(model, polyjax.Redwood):
-        target = np.asarray(f(x), float)
-        error = np.asarray(f(W @ x), float).sum(-2) - importance @ target  # [V, B]
+        target = f(x)
+        error = f(W @ x).sum(-2) - importance @ target  # [V, B]
         variance = covariance(target, target, weight)
         # Of the error, since the target's covariances are known: those of an important feature would drown the others'.
         gain = 1 + covariance(error[:, None], target, weight) / (importance * variance)
         return Behaviour(np.full(gain.shape, np.nan), gain, importance**2 @ variance)
-    out = np.asarray(f(np.swapaxes(W, -1, -2) @ (W @ x) + b[..., None]), float)  # [V, N, B]
+    out = f(np.swapaxes(W, -1, -2) @ (W @ x) + b[..., None])  # [V, N, B]
     variance, common = covariance(x, x, weight), covariance(out, x, weight)
     spread = covariance(out, out, weight) * variance
     recovery = common**2 / np.where(spread > 0, spread, 1)
@@ -110,12 +119,26 @@ class Measured(NamedTuple):
 def measure(results: Results) -> Measured:
     """Measure the refined diagram of a panel, and all restarts for recoveries, since Anthropic models part in few
     others."""
-    found, restarts = (capacities(W) for W in (results.select("refined").embedding, results.W))
+    found, restarts = (capacities(W) for W in (refined_of(results).embedding, results.W))
     rows = range(len(results.density))
     parted = [found.parted[row].sum() >= FEWEST for row in rows]
     others = [_row(results, found, row) if parted[row] else np.full((4, 2), np.nan) for row in rows]
     recovery = [_recovery(results, restarts, row) for row in rows]
     return Measured(*np.moveaxis(np.concatenate([recovery, others], axis=1), 0, -1))
+
+
+def model_of(results: Results) -> ToyModel:
+    """Return the model of a panel."""
+    model = polyjax.Sweep.from_config(results.config).model
+    assert isinstance(model, ToyModel)
+    return model
+
+
+def refined_of(results: Results) -> Refined:
+    """Return the refined diagram of a panel. Raises ValueError where there is none."""
+    if results.refined is None:
+        raise ValueError("results must be refined, but are not")
+    return results.refined
 
 
 def capacities(W: np.ndarray) -> Capacities:
@@ -125,7 +148,7 @@ def capacities(W: np.ndarray) -> Capacities:
 
 def observed(results: Results, row: int, parted: np.ndarray) -> Behaviour:
     """Return what the refined networks of some cells [V] of one density do."""
-    model, refined = polyjax.Sweep.from_config(results.config).model, results.select("refined")
+    model, refined = model_of(results), refined_of(results)
     drawn = samples(model.n_features, results.density[row], model.distribution)
     return behaviour(model, refined.W[row][parted], refined.b[row][parted], _importances(results, parted), drawn)
 
@@ -140,7 +163,7 @@ def _importances(results: Results, parted: np.ndarray) -> np.ndarray:
 def _recovery(results: Results, found: Capacities, row: int) -> np.ndarray:
     """Return the two measures of recovery, [measure, definition], over the features whose capacities differ in networks
     of one density; NaN where these are of too few networks, or no autoencoders."""
-    model, parted = polyjax.Sweep.from_config(results.config).model, found.parted[row]
+    model, parted = model_of(results), found.parted[row]
     if parted.sum() < FEWEST or isinstance(model, polyjax.Redwood):
         return np.full((2, 2), np.nan)
     drawn, one = samples(model.n_features, results.density[row], model.distribution), np.ones(model.n_features)
@@ -154,7 +177,7 @@ def _recovery(results: Results, found: Capacities, row: int) -> np.ndarray:
 
 def _row(results: Results, found: Capacities, row: int) -> np.ndarray:
     """Return the measures of one density, [measure, definition], over the cells where the definitions part."""
-    parted, refined = found.parted[row], results.select("refined")
+    parted, refined = found.parted[row], refined_of(results)
     did, loss = observed(results, row, parted), refined.loss[row][parted]
     power = 2 if results.config["model"]["name"] == "Redwood" else 1
     weight = _importances(results, parted) ** power  # of the features' variances in the loss
