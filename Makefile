@@ -62,7 +62,7 @@ $(VENV)/.docs: $(VENV)/.core
 endif
 
 .PHONY: figures
-figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries unequal critical-point ## all of them
+figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries unequal critical-point definitions block-sizes ## all of them
 
 .PHONY: figure1 figure2 figure3 figure5 figure6
 figure1: results/figure1.png ## rotated against non-orthogonal embeddings
@@ -140,8 +140,27 @@ $(CRITICAL): results/critical_point/%.npz: sweeps/critical_point.py $(TRAINING) 
 results/critical_point.png: $(CRITICAL) figures/critical_point.py $(DRAWING) | $(core)
 	$(RUN) -m figures.critical_point --results results/critical_point --out results/critical_point
 
+.PHONY: definitions
+definitions: results/definitions.png ## two definitions of capacity, and what each of them tells of trained networks
+
+results/definitions.png: $(PANEL_FILES) figures/definitions.py figures/usefulness.py figures/figure7.py $(DRAWING) | $(core)
+	$(RUN) -m figures.definitions --results results/figure7 --out results/definitions
+
+# Panels whose block sizes are looked at.
+BLOCKS := redwood-abs redwood-relu anthropic-abs anthropic-relu anthropic-square-sizes anthropic-relu-sizes
+BLOCK_FILES := $(BLOCKS:%=results/blocks/%.npz)
+
+.PHONY: block-sizes
+block-sizes: results/block_sizes.png ## what sets the size of blocks: activation, density, features and neurons
+
+$(BLOCK_FILES): results/blocks/%.npz: sweeps/blocks.py $(TRAINING) | $(core)
+	$(call SWEEP,blocks) --panel $* --out results/blocks
+
+results/block_sizes.png: $(BLOCK_FILES) figures/blocks.py figures/sparse_limit.py $(DRAWING) | $(core)
+	$(RUN) -m figures.blocks --results results/blocks --out results/block_sizes
+
 # The last line says where a picture is, also where there was nothing to do.
-figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter boundaries unequal critical-point:
+figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter boundaries unequal critical-point definitions block-sizes:
 	@echo "$<"
 
 .PHONY: gallery

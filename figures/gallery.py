@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-NAMES = (*(f"figure{n}" for n in range(1, 9)), "order_parameter", "unequal", "critical_point", "boundaries")
+BEYOND = ("unequal", "critical_point", "boundaries", "definitions", "block_sizes")
+NAMES = (*(f"figure{n}" for n in range(1, 9)), "order_parameter", *BEYOND)
 WIDTH = 1400  # pixels; figures 7 in wide are shown at 200 dpi
 COLOURS = 256
 
