@@ -99,13 +99,14 @@ def dimensions(n_features: int, n_neurons: int, most: float, preset: Preset, see
 
 def pairs(preset: Preset, seed: int) -> polyjax.Sweep:
     """Two pairs of features in two neurons, from exclusive to independent to together."""
-    densities, correlations, restarts, steps = {"quick": (3, 3, 4, 1000), "paper": (33, 41, 8, 3000)}[preset]
+    densities, correlations, restarts, steps = {"quick": (3, 3, 8, 1000), "paper": (33, 41, 8, 3000)}[preset]
     return polyjax.Sweep(
         model=Anthropic(4, 2),
         axes={"density": np.geomspace(0.01, 0.5, densities), "correlation": np.linspace(-1, 1, correlations)},
         features=correlated,
         restarts=restarts,
         steps=steps,
+        refine=2,
         retries=0,
         seed=seed,
     )

@@ -5,6 +5,7 @@ import pytest
 from scipy import optimize
 
 import polyjax
+from figures import elhage as figure
 from polyjax.theory import (
     CorrelatedLosses,
     ExplicitLosses,
@@ -14,6 +15,7 @@ from polyjax.theory import (
     correlated_losses,
     correlated_weights,
     least_explicit,
+    pair_loss,
 )
 from sweeps import elhage
 
@@ -24,7 +26,7 @@ NODES = np.polynomial.legendre.leggauss(40)  # and their weights, on [-1, 1]
 
 def both_active(p, correlation):
     """The probability that both features of a pair are active, in the sweep's law."""
-    return (1 - abs(correlation)) * p**2 + max(correlation, 0) * p
+    return (1 - abs(correlation)) * p**2 + np.maximum(correlation, 0) * p
 
 
 def samples(p, correlation, n=400_000):
@@ -126,3 +128,63 @@ def test_no_generic_optimiser_finds_better_than_the_least_for_2_features_in_1_ne
     # The kink of the ReLU costs the quadrature up to 1e-3 of the loss.
     assert min(runs) == pytest.approx(float(best), rel=2e-3)
     assert best == pytest.approx(min(best_pair(r, p).loss, r * (p / 3 - p**2 / 4), p / 3 - p**2 / 4), rel=1e-12)
+
+
+# --- what training finds
+
+
+@pytest.fixture(scope="module")
+def trained_pairs():
+    return polyjax.run(elhage.sweep("pairs-4in2", "quick"), progress=False)
+
+
+def test_correlated_pairs_are_orthogonal_and_anticorrelated_ones_antipodal(trained_pairs):
+    cosine = figure.cosines(trained_pairs)
+    exclusive, _, together = cosine.T  # over densities of 0.01, 0.07 and 0.5
+    np.testing.assert_allclose(exclusive, -1, atol=0.01)
+    np.testing.assert_allclose(together[:2], 0, atol=0.05)  # lengths and angles that give way a little, at 0.07 by 0.02
+    assert together[2] > 0.99  # above 1/4 both are better represented by their mean
+
+
+def test_the_losses_of_trained_pairs_are_at_most_those_of_the_explicit_solutions(trained_pairs):
+    p, c = trained_pairs.axes["density"][:, None], trained_pairs.axes["correlation"]
+    least = np.min(np.broadcast_arrays(*correlated_losses(p, both_active(p, c))), axis=0)
+    found = trained_pairs.select("refined")
+    assert (found.loss <= 1.01 * least + 3 * found.loss_se + 1e-6)[:, 1:].all()  # 1 %: what training leaves
+    # Exclusive features lose nothing at the best, and what training leaves, beside the whole variance of 4 p / 3.
+    assert (found.loss[:, 0] < 1e-3 * 4 * p[:, 0] / 3).all()
+
+
+def test_2_features_in_1_neuron_end_at_the_exact_optimum():
+    """Trained losses by the exact formula: never below the best pair, and rarely above."""
+    results = polyjax.run(elhage.sweep("phases-2in1", "quick"), progress=False)
+    params = results.select("refined").params
+    W, b = (np.asarray(params[name], float) for name in ("W", "b"))
+    loss = pair_loss(W[..., 0, :], b, results.importance, results.density[:, None])
+    above = loss / least_explicit(results.importance, results.density[:, None], 2).loss - 1
+    assert above.min() > -1e-12  # rounding
+    assert np.median(above) < 1e-5
+    assert above.max() < 0.01  # few restarts on a coarse grid
+
+
+def triangle_loss(z, p):
+    """The expected loss of three features of one length at 120 degrees, z their squared length and bias, by
+    quadrature."""
+    u, weight = (NODES[0] + 1) / 2, NODES[1] / 2
+    gram, total = z[0] * (1.5 * np.eye(3) - 0.5), 0.0
+    for active in np.ndindex(2, 2, 2):
+        x = np.stack(np.meshgrid(*(u * on for on in active), indexing="ij"), axis=-1)
+        error = ((np.maximum(x @ gram + z[1], 0) - x) ** 2).sum(-1)
+        total += p ** sum(active) * (1 - p) ** (3 - sum(active)) * (error @ weight @ weight @ weight)
+    return total
+
+
+def test_3_equally_important_dense_features_in_2_neurons_are_a_triangle_which_no_explicit_solution_is():
+    p = 0.65
+    sweep = polyjax.Sweep(polyjax.Anthropic(3, 2), density=[p], importance=[1.0], restarts=8, polish=True)
+    best = polyjax.run(sweep, progress=False).select("refined")
+    np.testing.assert_allclose(best.capacity[0, 0], 2 / 3, atol=0.01)
+    triangle = optimize.minimize(triangle_loss, [0.8, 0.3], (p,), method="Nelder-Mead").fun
+    assert triangle < 0.95 * float(least_explicit(1.0, p, 3).loss)
+    # The loss that is reported is known to its standard error; the triangle's own lengths may give way a little.
+    assert abs(best.loss[0, 0] / triangle - 1) < 3 * best.loss_se[0, 0] / triangle + 1e-3
