@@ -101,6 +101,8 @@ def _phases(fig: Figure, column: int, results: Results, n_features: int) -> None
     places = [LEFT + (2 * column + i) * (SIDE + GAP) for i in range(2)]
     trained, explicit = (panel(fig, left, ROWS[0], SIDE, HEIGHTS[0]) for left in places)
     plot.diagram(results, levels=(), boundaries=False, colorbar=False, ax=trained)
+    if n_features == 3:
+        _triangle(trained, results)
     x, y = Scale("importance", results.importance), Scale("density", results.density)
     capacity = theory.least_explicit(results.importance, results.density[:, None], n_features).capacity
     cells.colour(explicit, x, y, capacity)
@@ -111,6 +113,16 @@ def _phases(fig: Figure, column: int, results: Results, n_features: int) -> None
         if ax is not fig.axes[0]:
             ax.tick_params(labelleft=False)
             ax.set_ylabel("")
+
+
+def _triangle(ax: Axes, results: Results) -> None:
+    """A word beside the cells in which all three features have a capacity of about 2/3, which no explicit solution
+    has."""
+    capacity = results.select("refined").capacity
+    rows, columns = np.nonzero((abs(capacity - 2 / 3) < 0.15).all(-1))
+    if rows.size:
+        at = results.importance[columns.max()], results.density[int(rows.mean())]
+        ax.annotate("triangle", at, (4, 0), textcoords="offset points", size=6.5, va="center_baseline")
 
 
 def _regions(ax: Axes, n_features: int) -> None:
@@ -184,14 +196,14 @@ def _pairs(fig: Figure, results: Results) -> None:
 
 def _arrows(ax: Axes, name: str, W: np.ndarray) -> None:
     """An embedding W [2, 4], a colour a pair; features that coincide have one text."""
-    arrows.plane(ax, (-2.2, 2.2), (-1.4, 1.4))
+    arrows.plane(ax, (-2.6, 2.6), (-1.7, 1.7))
     arrows.vectors(ax, W, [VARIED, VARIED, UNCONVERGED, UNCONVERGED])
     unit = W / np.linalg.norm(W, axis=0)
     alike = unit.T @ unit > 0.99
     first = np.flatnonzero(alike.argmax(0) == np.arange(4))
     texts = [", ".join(map(str, np.flatnonzero(alike[i]))) for i in first]
     arrows.at_tips(ax, W[:, first], texts, [CONSTANT] * len(first))
-    ax.text(-2.2, 1.1, name, size=7, weight="bold", va="top")
+    ax.text(-2.6, 1.3, name, size=7, weight="bold", va="top")
 
 
 def _absolute(fig: Figure, results: Results) -> None:
