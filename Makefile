@@ -35,6 +35,9 @@ FIGURE4 := results/figure4$(PRESET:%=-%)
 PLAIN := 1 2 3 5 6
 PANELS := $(foreach row,redwood-%-6in3 anthropic-%-6in3 anthropic-%-6in5,$(patsubst %,$(row),square relu gelu))
 PANEL_FILES := $(PANELS:%=results/figure7/%.npz)
+# The experiments of Elhage et al. 2022.
+ELHAGE := phases-2in1 phases-3in2 features-80in20 features-400in30 blocks pairs-4in2 absolute-100in40
+ELHAGE_FILES := $(ELHAGE:%=results/elhage/%.npz)
 
 .PHONY: help
 help: ## list the targets
@@ -57,7 +60,7 @@ $(VENV)/.docs: $(VENV)/.core
 	@touch $@
 
 .PHONY: figures
-figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries ## all of them
+figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries elhage ## all of them
 
 .PHONY: figure1 figure2 figure3 figure5 figure6
 figure1: results/figure1.png ## rotated against non-orthogonal embeddings
@@ -117,8 +120,17 @@ results/boundaries.npz: sweeps/boundaries.py sweeps/figure4.py $(TRAINING) | $(c
 results/boundaries.png: results/boundaries.npz $(FIGURE4).npz figures/boundaries.py $(DRAWING) | $(core)
 	$(RUN) -m figures.boundaries --results $< --figure4 $(FIGURE4).npz --out results/boundaries
 
+.PHONY: elhage
+elhage: results/elhage.png ## train and draw the experiments of Elhage et al. 2022
+
+$(ELHAGE_FILES): results/elhage/%.npz: sweeps/elhage.py $(TRAINING) | $(core)
+	$(call SWEEP,elhage) --panel $* --out results/elhage
+
+results/elhage.png: $(ELHAGE_FILES) figures/elhage.py $(DRAWING) | $(core)
+	$(RUN) -m figures.elhage --results results/elhage --out results/elhage
+
 # The last line says where a picture is, also where there was nothing to do.
-figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter boundaries:
+figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter boundaries elhage:
 	@echo "$<"
 
 .PHONY: gallery

@@ -1,6 +1,6 @@
 """Elhage et al. 2022, "Toy Models of Superposition": phases, dimensions a feature, correlated pairs, computed features.
 
-    python -m figures.elhage [--results results/elhage] [--out results/elhage/elhage]
+    python -m figures.elhage [--results results/elhage] [--out results/elhage]
 
 Reads a folder of results of `sweeps.elhage` and writes OUT.png and OUT.pdf; trains nothing. Array axes: density P,
 importance V or correlation C, neuron D, feature N, bin B of a histogram.
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from figures.drawing import Page, apart, page, panel, results_command
+from figures.drawing import Page, apart, page, panel, results_command, rotation
 from polyjax import plot, theory
 from polyjax.draw import arrows, captions, cells
 from polyjax.draw.curves import POLYTOPES
@@ -26,14 +26,14 @@ from polyjax.theory import ExplicitLosses
 
 PHASES = {"phases-2in1": 2, "phases-3in2": 3}  # features
 DIMENSIONS = {"features-400in30": "400 in 30", "features-80in20": "80 in 20"}
-PAIRS, ABSOLUTE = "pairs-4in2", "absolute-100in40"
-PANELS = (*PHASES, *DIMENSIONS, PAIRS, ABSOLUTE)
+BLOCKS, PAIRS, ABSOLUTE = "blocks", "pairs-4in2", "absolute-100in40"
+PANELS = (*PHASES, *DIMENSIONS, BLOCKS, PAIRS, ABSOLUTE)
 WORDS = {"ignore_swept": "ignore", "pair_swept": "pair", "ignore_ordinary": "own", "pair_ordinary": "own"}
 SHOWN = ((0.1, -0.6), (0.03, 0.6), (0.45, 0.95))  # density and correlation of three cells: their embeddings are drawn
 BINS = np.linspace(0, 1, 41)  # of capacities
 
 WIDTH, LEFT, TOP, SIDE, GAP = 7.0, 0.46, 0.24, 1.36, 0.12  # inches
-ROWS, HEIGHTS, FOOT = (0.24, 2.16, 4.42), (1.3, 1.66, 1.5), 6.34  # inches: upper edges, heights, the caption
+ROWS, HEIGHTS, FOOT = (0.24, 2.16, 4.42), (1.3, 1.66, 1.56), 6.4  # inches: upper edges, heights, the caption
 
 
 def load_all(folder: Path) -> dict[str, Results]:
@@ -56,6 +56,19 @@ def dimensions(results: Results) -> tuple[np.ndarray, np.ndarray]:
     W = np.asarray(results.embedding)
     best = np.asarray(results.select("best").embedding)
     return tuple(w.shape[-2] / (w**2).sum((-2, -1)) for w in (best, W))  # type: ignore[return-value]
+
+
+def above_blocks(results: Results, small: Results) -> dict[str, np.ndarray]:
+    """By how much the loss of a large network is above that of equal blocks side by side, whose other features are
+    ignored, relative, [P], by the kind of block, such as "5 in 2"."""
+    p, best = results.density, results.select("best")
+    D, N = np.asarray(best.embedding).shape[-2:]
+    found = {}
+    rows = np.isfinite(np.asarray(small.embedding)[:, 0, 0]).any(-1)  # smaller networks are filled up with NaN
+    for n, d, loss in zip(small.axes["n_features"], rows.sum(-1), small.select("best").loss, strict=True):
+        copies = D // d
+        found[f"{n:.0f} in {d}"] = best.loss / (copies * loss + (N - copies * n) * (p / 3 - p**2 / 4)) - 1
+    return found
 
 
 def cosines(results: Results) -> np.ndarray:
@@ -122,7 +135,7 @@ def _triangle(ax: Axes, results: Results) -> None:
     rows, columns = np.nonzero((abs(capacity - 2 / 3) < 0.15).all(-1))
     if rows.size:
         at = results.importance[columns.max()], results.density[int(rows.mean())]
-        ax.annotate("triangle", at, (4, 0), textcoords="offset points", size=6.5, va="center_baseline")
+        ax.annotate("triangle", at, (6, 0), textcoords="offset points", size=6.5, va="center_baseline")
 
 
 def _regions(ax: Axes, n_features: int) -> None:
@@ -144,7 +157,7 @@ def _regions(ax: Axes, n_features: int) -> None:
 
 def _dimensions(fig: Figure, column: int, results: Results, name: str) -> None:
     """The histogram of capacities at each density, and D / ||W||_F^2."""
-    ax = panel(fig, LEFT + column * 3.25, ROWS[1], 2.4, HEIGHTS[1])
+    ax = panel(fig, LEFT + column * 3.34, ROWS[1], 2.3, HEIGHTS[1])
     x = Scale("1 / density", 1 / results.density)
     capacity = results.select("best").capacity[x.order]  # [P, N]
     share = np.stack([np.histogram(each, BINS)[0] for each in capacity]) / capacity.shape[1]
@@ -195,15 +208,17 @@ def _pairs(fig: Figure, results: Results) -> None:
 
 
 def _arrows(ax: Axes, name: str, W: np.ndarray) -> None:
-    """An embedding W [2, 4], a colour a pair; features that coincide have one text."""
-    arrows.plane(ax, (-2.6, 2.6), (-1.7, 1.7))
+    """An embedding W [2, 4], a colour a pair, turned so that texts have room, which changes nothing; features that
+    coincide have one text."""
+    W = rotation(40 - np.degrees(np.arctan2(*W[::-1, 0]))) @ W
+    arrows.plane(ax, (-3, 3), (-1.95, 1.95))
     arrows.vectors(ax, W, [VARIED, VARIED, UNCONVERGED, UNCONVERGED])
     unit = W / np.linalg.norm(W, axis=0)
     alike = unit.T @ unit > 0.99
     first = np.flatnonzero(alike.argmax(0) == np.arange(4))
     texts = [", ".join(map(str, np.flatnonzero(alike[i]))) for i in first]
     arrows.at_tips(ax, W[:, first], texts, [CONSTANT] * len(first))
-    ax.text(-2.6, 1.3, name, size=7, weight="bold", va="top")
+    ax.text(-3, 1.5, name, size=7, weight="bold", va="top")
 
 
 def _absolute(fig: Figure, results: Results) -> None:
@@ -223,8 +238,9 @@ def _words(panels: Mapping[str, Results]) -> tuple[str, str, str]:
     """The caption, all details and the line of settings."""
     caption = (
         "The experiments of Elhage et al. 2022: a to d, the capacity of the feature of importance V in trained "
-        "networks and in the least of the explicit solutions (dashed: where another is the least); e and f, histograms "
-        "of capacities, and D / ||W||² of both restarts (dots) and the better one (line); g, the cosine of pairs that "
+        "networks and in the least of the explicit solutions (dashed: between those that ignore it, pair it or give it "
+        "a dimension of its own); e and f, histograms of capacities (orange: regular polytopes), and D / ||W||² of "
+        "both restarts (dots) and the better one (line); g, the cosine of pairs that "
         "exclude each other (correlation -1), are independent (0) or active together (1), with the explicit solutions' "
         "regions (dashed) and three embeddings; h, how many features a neuron (dot) reads where a hidden layer "
         "computes |x|."
@@ -232,10 +248,12 @@ def _words(panels: Mapping[str, Results]) -> tuple[str, str, str]:
     told = [
         *(_excess(panels[name], n) for name, n in PHASES.items()),
         *(_plateau(panels[name], title) for name, title in DIMENSIONS.items()),
+        _blocks(panels["features-400in30"], panels[BLOCKS]),
         _agreement(panels[PAIRS]),
         _neurons(panels[ABSOLUTE]),
     ]
-    configs = {letter: panels[name].config for letter, name in zip(("a", "c", "e", "f", "g", "h"), PANELS, strict=True)}
+    letters = ("a", "c", "e", "f", "blocks", "g", "h")
+    configs = {letter: panels[name].config for letter, name in zip(letters, PANELS, strict=True)}
     return caption, captions.of_panels(configs, "best", *told), captions.in_a_line([*configs.values()])
 
 
@@ -254,6 +272,15 @@ def _plateau(results: Results, title: str) -> str:
     return f"D / ||W||^2 of {title} over 1 / density: {words}; {moving} networks not settled."
 
 
+def _blocks(results: Results, small: Results) -> str:
+    """How the loss of a large network compares with those of blocks."""
+    told = []
+    for name, above in above_blocks(results, small).items():
+        words = ", ".join(f"{a:+.2%} at {1 / p:.3g}" for p, a in zip(results.density, above, strict=True))
+        told.append(f"{name} {words}")
+    return f"Loss of 400 in 30 above that of equal blocks side by side over 1 / density: {'; '.join(told)}."
+
+
 def _agreement(results: Results) -> str:
     """In how many cells pairs are as the least explicit solution has them."""
     expected = np.array([-1, 0, 1])[least_correlated(results.density, results.axes["correlation"])]
@@ -269,7 +296,7 @@ def _neurons(results: Results) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     draw_folder = lambda path, rule: draw(load_all(path))  # noqa: E731
-    results_command("elhage", "results/elhage", "results/elhage/elhage", draw_folder, argv, rule=None)
+    results_command("elhage", "results/elhage", "results/elhage", draw_folder, argv, rule=None)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ Preset = Literal["quick", "paper"]
 
 PAIRS = ((0, 1), (2, 3))  # of correlated or anticorrelated features
 MASKS = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(bool)  # [16, 4], in the order of `activity.ByMask`
+BLOCKS = {2: 1, 3: 2, 4: 3, 5: 2, 8: 3}  # features: neurons, of pairs, triangles, tetrahedra, pentagons, antiprisms
 DECAY = 0.8  # of the importances of the features whose absolute values are computed
 SIGNED = polyjax.distributions.Distribution("uniform on [-1, 1]", lambda u: 2 * u - 1, (0, 1 / 3, 0, 1 / 5), False)
 
@@ -58,9 +59,9 @@ def correlated(density: jax.Array, correlation: jax.Array) -> Features:
     others; below 0, that are never active together in a share of -`correlation`."""
 
     def probability(p: jax.Array) -> jax.Array:
-        laws = activity.Independent(), activity.Together(PAIRS), activity.Exclusive(PAIRS)
-        shares = 1 - abs(correlation), jnp.maximum(correlation, 0), jnp.maximum(-correlation, 0)
-        return sum(share * law.probability(MASKS, p) for share, law in zip(shares, laws, strict=True))
+        alone = (1 - abs(correlation)) * activity.Independent().probability(MASKS, p)
+        together = jnp.maximum(correlation, 0) * activity.Together(PAIRS).probability(MASKS, p)
+        return alone + together + jnp.maximum(-correlation, 0) * activity.Exclusive(PAIRS).probability(MASKS, p)
 
     return Features(density, activity=activity.ByMask(probability))
 
@@ -92,6 +93,21 @@ def dimensions(n_features: int, n_neurons: int, most: float, preset: Preset, see
         steps=steps,
         batch=batch,
         learning_rate=0.01,
+        retries=0,
+        seed=seed,
+    )
+
+
+def blocks(preset: Preset, seed: int) -> polyjax.Sweep:
+    """Small networks, of which copies side by side make a network of 400 in 30, at the densities of those."""
+    cells, restarts, steps = {"quick": (4, 1, 60), "paper": (16, 8, 3000)}[preset]
+    return polyjax.Sweep(
+        model=lambda n_features: Anthropic(int(n_features), BLOCKS[int(n_features)]),
+        axes={"n_features": [*BLOCKS], "density": 1 / np.geomspace(1, 50, cells)},
+        features=lambda density: Features(density),
+        restarts=restarts,
+        steps=steps,
+        batch=256,
         retries=0,
         seed=seed,
     )
@@ -133,6 +149,7 @@ PANELS: dict[str, Callable[[Preset, int], polyjax.Sweep]] = {
     "phases-3in2": partial(phases, 3),
     "features-80in20": partial(dimensions, 80, 20, 100),
     "features-400in30": partial(dimensions, 400, 30, 50),
+    "blocks": blocks,
     "pairs-4in2": pairs,
     "absolute-100in40": absolute,
 }
