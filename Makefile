@@ -37,6 +37,9 @@ PLAIN := 1 2 3 5 6
 PANELS := $(foreach row,redwood-%-6in3 anthropic-%-6in3 anthropic-%-6in5,$(patsubst %,$(row),square relu gelu))
 PANEL_FILES := $(PANELS:%=results/figure7/%.npz)
 CRITICAL := $(patsubst %,results/critical_point/%.npz,sampled expected descent adam)
+# The experiments of Elhage et al. 2022.
+ELHAGE := phases-2in1 phases-3in2 features-80in20 features-400in30 blocks pairs-4in2 absolute-100in40
+ELHAGE_FILES := $(ELHAGE:%=results/elhage/%.npz)
 
 .PHONY: help
 help: ## list the targets
@@ -62,7 +65,7 @@ $(VENV)/.docs: $(VENV)/.core
 endif
 
 .PHONY: figures
-figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries unequal critical-point definitions block-sizes ## all of them
+figures: figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 order-parameter boundaries unequal critical-point definitions block-sizes elhage ## all of them
 
 .PHONY: figure1 figure2 figure3 figure5 figure6
 figure1: results/figure1.png ## rotated against non-orthogonal embeddings
@@ -159,8 +162,17 @@ $(BLOCK_FILES): results/blocks/%.npz: sweeps/blocks.py $(TRAINING) | $(core)
 results/block_sizes.png: $(BLOCK_FILES) figures/blocks.py figures/sparse_limit.py $(DRAWING) | $(core)
 	$(RUN) -m figures.blocks --results results/blocks --out results/block_sizes
 
+.PHONY: elhage
+elhage: results/elhage.png ## train and draw the experiments of Elhage et al. 2022
+
+$(ELHAGE_FILES): results/elhage/%.npz: sweeps/elhage.py $(TRAINING) | $(core)
+	$(call SWEEP,elhage) --panel $* --out results/elhage
+
+results/elhage.png: $(ELHAGE_FILES) figures/elhage.py $(DRAWING) | $(core)
+	$(RUN) -m figures.elhage --results results/elhage --out results/elhage
+
 # The last line says where a picture is, also where there was nothing to do.
-figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter boundaries unequal critical-point definitions block-sizes:
+figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 film order-parameter boundaries unequal critical-point definitions block-sizes elhage:
 	@echo "$<"
 
 .PHONY: gallery

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-BEYOND = ("unequal", "critical_point", "boundaries", "definitions", "block_sizes")
+BEYOND = ("unequal", "critical_point", "boundaries", "definitions", "block_sizes", "elhage")
 NAMES = (*(f"figure{n}" for n in range(1, 9)), "order_parameter", *BEYOND)
 WIDTH = 1400  # pixels; figures 7 in wide are shown at 200 dpi
 COLOURS = 256

@@ -24,6 +24,7 @@ from polyjax.checks import ArrayLike, broadcast, count, doubles, floating, numbe
 from polyjax.theory.pair import best_pair
 
 MOST_FEATURES = 10_000  # of weights [N - 1, N]
+LEAST_GAIN = 1e-4  # a pair that gains less than this share over ignoring one of the two counts as that
 
 
 class ExplicitLosses(NamedTuple):
@@ -63,13 +64,43 @@ def best_explicit_losses(importance: Real[ArrayLike, "*#batch"], density: Real[A
     return ExplicitLosses(one * variance, r * variance, one * ordinary, swept)
 
 
+class LeastExplicit(NamedTuple):
+    """The explicit solution of least loss, [...]."""
+
+    solution: np.ndarray  # its place among the fields of `ExplicitLosses`
+    loss: np.ndarray
+    capacity: np.ndarray  # of feature 0
+
+
+def least_explicit(
+    importance: Real[ArrayLike, "*#batch"], density: Real[ArrayLike, "*#batch"], n_features: int
+) -> LeastExplicit:
+    """Return the solution of least loss for n_features >= 2 in one neuron fewer; pairs have their best lengths and
+    biases.
+
+    Arguments and errors are otherwise those of `best_explicit_losses`. Two features have no `pair_ordinary`. A pair of
+    which one is all but ignored counts as ignoring it.
+    """
+    require(n_features >= 2, "n_features", "be at least 2", n_features)
+    r, p = np.broadcast_arrays(doubles("importance", importance), doubles("density", density))
+    loss = np.stack(np.broadcast_arrays(*best_explicit_losses(r, p)))
+    if n_features == 2:
+        loss[ExplicitLosses._fields.index("pair_ordinary")] = np.inf
+    pair = np.array([name.startswith("pair") for name in ExplicitLosses._fields]).reshape(-1, *[1] * r.ndim)
+    solution = np.where(pair, loss * (1 + LEAST_GAIN), loss).argmin(0)
+    w = best_pair(r, p).w ** 2
+    capacity = np.choose(solution, [np.ones(r.shape), np.zeros(r.shape), np.ones(r.shape), w[..., 0] / w.sum(-1)])
+    return LeastExplicit(solution, loss.min(0), capacity)
+
+
 def explicit_weights(
     solution: str, n_features: int, density: float
 ) -> tuple[Float[np.ndarray, "D N"], Float[np.ndarray, " N"]]:
     """W [N - 1, N] and b [N] of a solution, one of the fields of `ExplicitLosses`, at a density in (0, 1]."""
     one_of("solution", solution, ExplicitLosses._fields)
     i = 1 if solution.endswith("ordinary") else 0  # the feature that has no neuron of its own
-    N, p = count("n_features", n_features, 2 + i, MOST_FEATURES), number("density", density)
+    least = 3 if solution == "pair_ordinary" else 2
+    N, p = count("n_features", n_features, least, MOST_FEATURES), number("density", density)
     require(0 < p <= 1, "density", "be above 0 and at most 1", density)
     W, b = np.delete(np.eye(N), i, axis=0), np.zeros(N)
     if solution.startswith("ignore"):
