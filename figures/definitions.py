@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from figures.drawing import Page, load_panels, page, panel, results_command
+from figures.drawing import Page, apart, load_panels, page, panel, results_command
 from figures.figure7 import ACTIVATIONS, PANELS
 from figures.usefulness import (
     PARTED,
@@ -61,6 +61,7 @@ def draw(panels: Mapping[str, Results]) -> Page:
         xlabel=f"cells that differ\nby > {PARTED:g}",
         title="d",
     )
+    apart(share)
     share.set_yticks(range(len(names)), [_title(name) for name in names])
     for i, (name, label) in enumerate(MEASURES.items()):
         ax = panel(fig, 2.24 + i * 0.79, LOWER, 0.69, BELOW)
@@ -110,6 +111,10 @@ def _dots(ax: Axes, found: Mapping[str, Compared | None], names: Sequence[str]) 
     ax.set(ylim=(-0.6, len(names) - 0.4), yticks=range(len(names)), yticklabels=[])
     ax.margins(x=0.15)
     ax.xaxis.set_major_locator(MaxNLocator(2))
+    if any(found.values()):
+        apart(ax)
+    else:
+        ax.set_xticks([])
     ax.tick_params(axis="y", length=0)
     for y in np.arange(len(names) - 1) + 0.5:
         ax.axhline(y, color=AXIS, linewidth=0.3)

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from legibility import assert_legible, rendered
 from scipy.stats import spearmanr
 
 import polyjax
-from figures import usefulness
+from figures import definitions, usefulness
 from polyjax import embedding
 from polyjax.toy.distributions import UNIFORM_POSITIVE, UNIFORM_SIGNED
+from sweeps import figure7
 
 RNG = np.random.default_rng(0)
 W = RNG.standard_normal((5, 3, 6)) / np.sqrt(6)
@@ -122,3 +124,14 @@ def test_the_interval_of_a_difference_covers_it_as_often_as_it_says():
         covered.append(found.low[2] < 0.5 < found.high[2])
     assert 0.88 < np.mean(covered) < 0.99  # 200 draws of 95 %, and a bootstrap of 40 values is a little short
     assert usefulness.compare(np.full((2, 40), np.nan)) is None
+
+
+@pytest.mark.slow
+def test_the_figure_is_legible_and_tells_the_measures_of_its_panels():
+    names = ("redwood-relu-6in3", "anthropic-relu-6in3")
+    panels = {name: polyjax.run(figure7.sweep(name, "quick"), progress=False) for name in names}
+    fig, drawn = rendered(lambda: definitions.draw(panels))
+    assert fig.get_figwidth() == 7
+    assert_legible(fig, drawn)
+    share = usefulness.capacities(panels[names[0]].refined.W).parted.mean()
+    assert f"Redwood ReLU, 6 in 3 {share:.1%}" in fig.details
