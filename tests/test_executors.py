@@ -226,7 +226,7 @@ def test_a_worker_without_memory_tells_the_run_which_remembers(tmp_path, remote,
 
 
 def test_what_a_worker_is_made_of_is_in_the_results(remote, monkeypatch):
-    names = iter(["cpu, of one", *["cpu, of another"] * 99])
+    names = iter(["cpu, asked before all", "cpu, of one", *["cpu, of another"] * 99])
     monkeypatch.setattr(worker.provenance, "made", lambda engine: {"device": next(names), "engine": engine})
     monkeypatch.setattr(worker.Worker, "_made", property(lambda self: worker.provenance.made(self.setting.engine)))
     made = polyjax.run(QUICK, progress=False, executor=remote).config["provenance"]

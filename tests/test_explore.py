@@ -309,7 +309,7 @@ def test_one_axis_is_one_row(browser, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda: explore({}), "results must be at least one"),
+        (lambda: explore({}), "results must be Results, or several by name"),
         (lambda: explore(made(), rule="mean"), "must choose one restart"),
         (lambda: explore({"a": made(), "b": made({"density": [0.1], "decay": [1]})}), "all have the axes density"),
         (
