@@ -111,9 +111,7 @@ def _dots(ax: Axes, found: Mapping[str, Compared | None], names: Sequence[str]) 
     ax.set(ylim=(-0.6, len(names) - 0.4), yticks=range(len(names)), yticklabels=[])
     ax.margins(x=0.15)
     ax.xaxis.set_major_locator(MaxNLocator(2))
-    if any(found.values()):
-        apart(ax)
-    else:
+    if not any(found.values()):
         ax.set_xticks([])
     ax.tick_params(axis="y", length=0)
     for y in np.arange(len(names) - 1) + 0.5:
