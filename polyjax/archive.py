@@ -130,7 +130,7 @@ def _in_order(
     order: list[str], stored: list[str], params: list[str], file: dict[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Refined | None]:
     """Return the axes, the arrays and the refined diagram in a file, with the axes of its arrays in their order."""
-    if sorted(order) != sorted(stored) or not order:
+    if sorted(order) != sorted(stored):
         raise ValueError("its axes do not fit together")
 
     def moved(a: np.ndarray) -> np.ndarray:

@@ -194,3 +194,19 @@ def test_sizes_are_verified_one_by_one_and_a_cell_has_the_features_of_its_size(t
 def test_sizes_that_make_no_sweep_are_refused(axes, fields, words):
     with pytest.raises(ValueError, match=words):
         Sweep(axes=axes, **fields)
+
+
+def test_a_sweep_whose_axes_are_all_sizes_goes_into_a_file(tmp_path):
+    sweep = polyjax.Sweep(
+        lambda n, d: polyjax.Anthropic(n, d),
+        axes={"n": [3, 4], "d": [1, 2]},
+        features=polyjax.Features(0.3),
+        restarts=2,
+        steps=4,
+        retries=0,
+    )
+    polyjax.run_to_file(sweep, tmp_path / "a.npz", progress=False)
+    found = polyjax.load(tmp_path / "a.npz")
+    same = polyjax.run(sweep, progress=False)
+    np.testing.assert_array_equal(found.loss, same.loss)
+    np.testing.assert_array_equal(found.capacity, same.capacity)
