@@ -244,8 +244,8 @@ def _words(panels: Mapping[str, Results]) -> tuple[str, str, str]:
         "a dimension of its own); e and f, histograms of capacities (orange: regular polytopes), and D / ||W||² of "
         "both restarts (dots) and the better one (line); g, the cosine of pairs that "
         "exclude each other (correlation -1), are independent (0) or active together (1), with the explicit solutions' "
-        "regions (dashed) and three embeddings; h, how many features a neuron reads (dots: refined) where a hidden layer "
-        "computes |x|."
+        "regions (dashed) and three embeddings; h, how many features a neuron reads (dots: refined) where a hidden "
+        "layer computes |x|."
     )
     told = [
         *(_excess(panels[name], n) for name, n in PHASES.items()),
