@@ -29,6 +29,7 @@ DIMENSIONS = {"features-400in30": "400 in 30", "features-80in20": "80 in 20"}
 BLOCKS, PAIRS, ABSOLUTE = "blocks", "pairs-4in2", "absolute-100in40"
 PANELS = (*PHASES, *DIMENSIONS, BLOCKS, PAIRS, ABSOLUTE)
 WORDS = {"ignore_swept": "ignore", "pair_swept": "pair", "ignore_ordinary": "own", "pair_ordinary": "own"}
+DECAY = 0.8  # of the importances of the features whose absolute values are computed
 SHOWN = ((0.1, -0.6), (0.03, 0.6), (0.45, 0.95))  # density and correlation of three cells: their embeddings are drawn
 BINS = np.linspace(0, 1, 41)  # of capacities
 
@@ -85,10 +86,10 @@ def least_correlated(density: np.ndarray, correlation: np.ndarray) -> np.ndarray
     return np.argmin(np.broadcast_arrays(*losses), axis=0)
 
 
-def features_a_neuron(results: Results) -> np.ndarray:
-    """How many features a neuron of the best restart reads, (sum_i w_i^2)^2 / sum_i w_i^4, [P, D]; NaN for neurons that
+def features_a_neuron(results: Results, rule: str = "refined") -> np.ndarray:
+    """How many features a neuron reads, (sum_i w_i^2)^2 / sum_i w_i^4, [P, D]; NaN for neurons that
     are shorter than a hundredth of the longest."""
-    squares = np.asarray(results.select("best").embedding) ** 2
+    squares = np.asarray(results.select(rule).embedding) ** 2
     total = squares.sum(-1)
     held = total > 1e-4 * total.max(-1, keepdims=True)
     return np.where(held, total**2 / np.where(held, (squares**2).sum(-1), 1), np.nan)
@@ -222,12 +223,13 @@ def _arrows(ax: Axes, name: str, W: np.ndarray) -> None:
 
 
 def _absolute(fig: Figure, results: Results) -> None:
-    """How many features every neuron reads that computes absolute values."""
+    """How many features every neuron reads that computes absolute values, refined, and the means of both rules."""
     ax = panel(fig, 4.6, ROWS[2], 2.3, HEIGHTS[2], xscale="log", yscale="log")
     x = Scale("1 / density", 1 / results.density)
     read = features_a_neuron(results)[x.order]
     ax.plot(x.centres, read, "o", color=CONSTANT, markersize=2, markeredgewidth=0, alpha=0.5)
-    ax.plot(x.centres, np.nanmedian(read, axis=1), color=VARIED, label="median")
+    for rule, color, label in (("refined", VARIED, "mean, refined"), ("best", UNCONVERGED, "mean, best restart")):
+        ax.plot(x.centres, np.nanmean(features_a_neuron(results, rule)[x.order], axis=1), color=color, label=label)
     ax.set(xlim=x.edges[[0, -1]], xlabel="1 / density", ylabel="features a neuron", title="h  |x|, 100 in 40")
     for axis in (ax.xaxis, ax.yaxis):
         plain_log_ticks(axis)
@@ -242,8 +244,8 @@ def _words(panels: Mapping[str, Results]) -> tuple[str, str, str]:
         "a dimension of its own); e and f, histograms of capacities (orange: regular polytopes), and D / ||W||² of "
         "both restarts (dots) and the better one (line); g, the cosine of pairs that "
         "exclude each other (correlation -1), are independent (0) or active together (1), with the explicit solutions' "
-        "regions (dashed) and three embeddings; h, how many features a neuron (dot) reads where a hidden layer "
-        "computes |x|."
+        "regions (dashed) and three embeddings; h, how many features a neuron reads (dots: refined) where a hidden "
+        "layer computes |x|."
     )
     told = [
         *(_excess(panels[name], n) for name, n in PHASES.items()),
@@ -288,10 +290,28 @@ def _agreement(results: Results) -> str:
     return f"Pairs are arranged as in the least explicit solution in {agree.sum():,} of {agree.size:,} cells."
 
 
+def above_monosemantic(results: Results, rule: str) -> np.ndarray:
+    """By how much the loss is above that of D / 2 features computed exactly by two neurons each, relu(x) + relu(-x),
+    where all others are predicted by their mean, relative, [P]."""
+    p, best = results.density, results.select(rule)
+    D, N = np.asarray(best.embedding).shape[-2:]
+    others = (DECAY ** np.arange(D // 2, N)).sum()
+    return best.loss / (others * (p / 3 - p**2 / 4)) - 1
+
+
 def _neurons(results: Results) -> str:
-    read = np.nanmedian(features_a_neuron(results), axis=1)
-    words = ", ".join(f"{n:.2f} at {1 / p:.3g}" for p, n in zip(results.density, read, strict=True))
-    return f"Features a neuron reads, in the median, over 1 / density: {words}."
+    told = []
+    for rule in ("best", "refined"):
+        read, above = features_a_neuron(results, rule), above_monosemantic(results, rule)
+        words = (
+            f"{np.nanmean(n):.2f}, {(n > 1.2).sum()}, {a:+.0%} at {1 / p:.3g}"
+            for p, n, a in zip(results.density, read, above, strict=True)
+        )
+        told.append(f"{rule} {'; '.join(words)}")
+    return (
+        "Features a neuron reads in the mean, how many neurons read more than 1.2, and the loss above that of two "
+        f"neurons a feature, over 1 / density: {'. '.join(told)}."
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

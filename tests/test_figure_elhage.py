@@ -108,6 +108,13 @@ def test_a_neuron_reads_as_many_features_as_have_equal_weights(panels):
     np.testing.assert_allclose(read[:, 1:], 4)
 
 
+def test_a_monosemantic_network_is_the_sum_of_what_it_ignores(panels):
+    p = DENSITY
+    one = panels["absolute-100in40"].select("refined").loss  # 1 in every cell
+    ignored = sum(0.8**i for i in range(20, 100)) * (p / 3 - p**2 / 4)
+    np.testing.assert_allclose(figure.above_monosemantic(panels["absolute-100in40"], "refined"), one / ignored - 1)
+
+
 def test_a_missing_panel_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"must have the panel .*phases-2in1\.npz"):
         figure.load_all(tmp_path)
