@@ -4,6 +4,7 @@ import warnings
 
 import hostile_calls
 import pytest
+import shapes
 from hostile import REFUSED, VALUES, is_refusal, made, same
 from hypothesis import HealthCheck, Phase, given, settings
 from matplotlib import axes, pyplot
@@ -12,6 +13,12 @@ import polyjax
 from polyjax.draw.page import Page
 
 FEW, MANY = 2, 40  # hostile values of every argument, in the default suite and in all
+
+
+@pytest.fixture(autouse=True)
+def library_alone(monkeypatch):
+    """Whatever is given comes to the library itself, which must refuse it in its own words."""
+    monkeypatch.setitem(shapes.SWITCH, "on", False)
 
 
 @pytest.fixture(scope="module")

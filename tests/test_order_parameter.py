@@ -46,7 +46,15 @@ def results():
         "learning_rate": 0.02,
         "provenance": {"versions": {"polyjax": "0.1.0"}, "revision": None},
     }
-    arrays = (np.array(capacities(W)), loss, loss, 0.01 * loss, loss > 0, 0 * loss, {"W": W, "b": 0 * loss})
+    arrays = (
+        np.array(capacities(W)),
+        loss,
+        loss,
+        0.01 * loss,
+        loss > 0,
+        np.zeros(loss.shape, np.uint8),
+        {"W": W, "b": 0 * loss},
+    )
     return Results({"density": density, "importance": importance}, *arrays, config)
 
 

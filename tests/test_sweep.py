@@ -326,7 +326,7 @@ def test_the_configuration_is_json_with_all_defaults_filled_in(small):
     expected |= {"restarts": 2, "steps": 20, "batch": 16, "seed": 0, "learning_rate": 0.02}
     assert {name: config[name] for name in expected} == expected
     assert config["optimizer"] == "Adam, cosine decay from 0.02"
-    assert set(provenance) == {"command", "device", "engine", "revision", "versions"}
+    assert set(provenance) == {"code", "command", "device", "engine", "revision", "versions"}
     assert {"polyjax", "jax", "numpy", "python"} <= set(provenance["versions"])
 
 
@@ -430,8 +430,8 @@ REFUSED = [
     ({"batch": 7, "sampler": "enumerated"}, "batch must be at least 8 for the enumerated sampler, but is 7"),
     ({"batch": 1}, "batch must be at least 2 for the stratified sampler, but is 1"),
     ({"sampler": "sobol"}, "sampler must be one of enumerated, stratified, iid, but is 'sobol'"),
-    ({"engine": "gpu"}, "engine must be auto, arrays, lanes or fused, but is 'gpu'"),
-    ({"objective": "exact"}, "objective must be sampled or expected, but is 'exact'"),
+    ({"engine": "gpu"}, "engine must be one of auto, arrays, lanes, fused, but is 'gpu'"),
+    ({"objective": "exact"}, "objective must be one of sampled, expected, but is 'exact'"),
     *(({"learning_rate": rate}, f"{RATE}, but is {rate!r}") for rate in (0.0, np.nan, "0.1", True)),
     ({"density": ["0.5"]}, "density must hold numbers, but is ['0.5']"),
     ({"density": [True]}, "density must hold numbers, but is [True]"),

@@ -98,7 +98,7 @@ def test_pictures_have_the_theory_of_a_sweep(results):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (None, "closed form only for the Redwood model .* features of the user's; give the sweep"),
+        (None, "closed form only for the Redwood model .* features of another kind; give the sweep"),
         (sweep(steps=7), "differs: steps"),
     ],
 )
