@@ -49,7 +49,7 @@ def expected(new_place):
 def trained(new_place, expected):
     """A run that was killed when all chunks of all stages were there, but not the results file."""
     place = new_place()
-    assert place.sweep(fault=f"os.rename {OUT.name} 1 SIGKILL").code == -9
+    assert place.sweep(fault=f"os.rename {OUT.name} 2 SIGKILL").code == -9
     assert all(len(place.chunks(stage)) > 1 for stage in STAGES)
     return place
 

@@ -19,7 +19,7 @@ LENGTHS = (0, 1, 21, 22, 100, 0.1, 0.3, 0.5, 0.7, 0.9, -22, -1)  # bytes; of the
 @pytest.fixture(scope="module")
 def of_another_seed(new_place):
     place = new_place()
-    assert place.sweep("--seed", 1, fault=f"os.rename {OUT.name} 1 SIGKILL").code == -9
+    assert place.sweep("--seed", 1, fault=f"os.rename {OUT.name} 2 SIGKILL").code == -9
     return place
 
 

@@ -33,7 +33,7 @@ def test_an_interrupted_run_says_what_is_saved_and_how_to_go_on(judged, new_plac
 @pytest.mark.parametrize("signal", EXIT_CODES)
 def test_a_signal_when_all_is_trained_lets_the_file_be_written(judged, new_place, signal):
     place = new_place()
-    ended = place.sweep(fault=f"os.rename {OUT.name} 1 {signal}")
+    ended = place.sweep(fault=f"os.rename {OUT.name} 2 {signal}")
     judged(f"{signal} while the results file is written").correct(place, ended)
 
 

@@ -32,7 +32,7 @@ def test_chunks_of_a_run_that_was_half_removed_are_never_those_of_another(judged
     run = f"{OUT.stem}.run"
     for event in (f"os.remove {run}/train- 5", "os.remove manifest.json 1", f"os.remove {run}/lock 1"):
         place = new_place()
-        assert place.sweep(*seed, fault=f"os.rename {OUT.name} 1 SIGKILL").code == -9
+        assert place.sweep(*seed, fault=f"os.rename {OUT.name} 2 SIGKILL").code == -9
         assert place.sweep(*seed, "--restart", fault=f"{event} SIGKILL").code == -9
         both = [place.start_sweep() for _ in range(2)]
         for ended in map(end, both):
