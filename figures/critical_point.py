@@ -126,7 +126,7 @@ def draw(found: Mapping[str, Results]) -> Page:
 
 def _colors(e: np.ndarray) -> list[str]:
     """From dark to light with the distance from the critical point."""
-    nearest, farthest = abs(e).min(), abs(e).max()
+    nearest, farthest = float(np.min(abs(e))), float(np.max(abs(e)))
     return [to_hex(colormaps["viridis"](0.9 * x)) for x in np.log(abs(e) / nearest) / np.log(farthest / nearest)]
 
 

@@ -135,7 +135,7 @@ def _triangle(ax: Axes, results: Results) -> None:
     capacity = results.select("refined").capacity
     rows, columns = np.nonzero((abs(capacity - 2 / 3) < 0.15).all(-1))
     if rows.size:
-        at = results.importance[columns.max()], results.density[int(rows.mean())]
+        at = results.importance[int(np.max(columns))], results.density[int(rows.mean())]
         ax.annotate("triangle", at, (6, 0), textcoords="offset points", size=6.5, va="center_baseline")
 
 
