@@ -12,7 +12,7 @@ import polyjax
 from polyjax.runs.store import Memory
 
 SWEEP = polyjax.Sweep(
-    polyjax.Redwood(3, 2), np.geomspace(0.1, 1, 4), np.geomspace(0.5, 2, 4), restarts=1, steps=20, chunk=4, retries=0
+    polyjax.Redwood(3, 2), np.geomspace(0.1, 1, 4), np.geomspace(0.5, 2, 4), restarts=1, steps=20, chunk=1, retries=0
 )
 SCRIPT = """
 import os, signal, sys
