@@ -7,7 +7,6 @@ exponent Q, restart R, neuron D, feature N.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,12 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from figures import sparse_limit
-from figures.drawing import Page, page, panel, results_command
+from figures.drawing import Page, load_panel, page, panel, results_command
 from polyjax import embedding, plot
 from polyjax.draw import captions, cells
 from polyjax.draw.slices import embeddings
 from polyjax.draw.style import AXIS, integers
-from polyjax.results import Results, load
+from polyjax.results import Results
 from sweeps.blocks import DENSITY, EXPONENTS, PANELS
 
 TITLES = {
@@ -176,16 +175,8 @@ def _closest(panels: Mapping[str, Results]) -> str:
     return "; ".join(told)
 
 
-def load_all(folder: Path) -> dict[str, Results]:
-    """The results of all panels. Raises ValueError where a file is missing."""
-    missing = [f"{folder / name}.npz" for name in PANELS if not (folder / f"{name}.npz").is_file()]
-    if missing:
-        raise ValueError(f"results must have the panel {missing[0]}, but there is no such file")
-    return {name: load(folder / f"{name}.npz") for name in PANELS}
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    draw_folder = lambda path, _: draw(load_all(path))  # noqa: E731
+    draw_folder = lambda path, _: draw({name: load_panel(path, name) for name in PANELS})  # noqa: E731
     results_command("blocks", "results/blocks", "results/block_sizes", draw_folder, argv, rule=None)
 
 

@@ -81,15 +81,21 @@ def listed(values: Iterable[float], form: str = ".2g") -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
+def load_panel(folder: Path, name: str) -> Results:
+    """The results in FOLDER/NAME.npz. Raises ValueError where there is no such file."""
+    path = folder / f"{name}.npz"
+    if not path.is_file():
+        raise ValueError(f"results must have the panel {path}, but there is no such file")
+    return load(path)
+
+
 def load_panels(folder: Path, names: Iterable[str]) -> dict[str, Results]:
     """The results in FOLDER/NAME.npz of panels with names such as anthropic-relu-6in5, all on one grid. Raises
     ValueError where a file is missing, holds another model than its name says or has another grid than the first."""
     panels: dict[str, Results] = {}
     for name in names:
         path = folder / f"{name}.npz"
-        if not path.is_file():
-            raise ValueError(f"results must have the panel {path}, but there is no such file")
-        panels[name] = found = load(path)
+        panels[name] = found = load_panel(folder, name)
         held = "{name}-{activation}-{n_features}in{n_neurons}".format_map(_Unknown(found.config.get("model", {})))
         if held.lower() != name:
             raise ValueError(f"{path} must hold the panel {name}, but holds {held.lower()}")

@@ -15,21 +15,21 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from figures.drawing import Page, apart, page, panel, results_command, rotation
+from figures.drawing import Page, apart, load_panel, page, panel, results_command, rotation
 from polyjax import plot, theory
 from polyjax.draw import arrows, captions, cells
 from polyjax.draw.curves import POLYTOPES
 from polyjax.draw.scales import Scale, plain_log_ticks
 from polyjax.draw.style import CONSTANT, SIGNED_MAP, UNCONVERGED, VARIED, halo
-from polyjax.results import Results, load
+from polyjax.results import Results
 from polyjax.theory import ExplicitLosses
+from sweeps.elhage import DECAY
 
 PHASES = {"phases-2in1": 2, "phases-3in2": 3}  # features
 DIMENSIONS = {"features-400in30": "400 in 30", "features-80in20": "80 in 20"}
 BLOCKS, PAIRS, ABSOLUTE = "blocks", "pairs-4in2", "absolute-100in40"
 PANELS = (*PHASES, *DIMENSIONS, BLOCKS, PAIRS, ABSOLUTE)
 WORDS = {"ignore_swept": "ignore", "pair_swept": "pair", "ignore_ordinary": "own", "pair_ordinary": "own"}
-DECAY = 0.8  # of the importances of the features whose absolute values are computed
 SHOWN = ((0.1, -0.6), (0.03, 0.6), (0.45, 0.95))  # density and correlation of three cells: their embeddings are drawn
 BINS = np.linspace(0, 1, 41)  # of capacities
 
@@ -39,11 +39,7 @@ ROWS, HEIGHTS, FOOT = (0.24, 2.16, 4.42), (1.3, 1.66, 1.56), 6.4  # inches: uppe
 
 def load_all(folder: Path) -> dict[str, Results]:
     """The results of all panels. Raises ValueError where one is missing."""
-    found = {name: folder / f"{name}.npz" for name in PANELS}
-    for path in found.values():
-        if not path.is_file():
-            raise ValueError(f"results must have the panel {path}, but there is no such file")
-    return {name: load(path) for name, path in found.items()}
+    return {name: load_panel(folder, name) for name in PANELS}
 
 
 def excess(results: Results, n_features: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
@@ -156,13 +157,25 @@ def a_path(value: Any) -> Path:
     return Path(value)
 
 
-def known(given: Collection[str], names: Collection[str], others: Mapping[str, str], what: str) -> None:
-    """Raise TypeError unless all given keywords are among the names of `what`, with the name that was meant, by its
+def known(
+    given: Collection[str],
+    names: Collection[str],
+    others: Mapping[str, str],
+    what: str,
+    error: type[Exception] = TypeError,
+) -> None:
+    """Raise an error unless all given keywords are among the names of `what`, with the name that was meant, by its
     likeness or as `others` says."""
     for word in given:
         if word not in names:
-            likely = others.get(word) or next(iter(get_close_matches(word, names, 1)), None)
-            raise TypeError(f"{what} has no {word}" + (f"; did you mean {likely}?" if likely else ""))
+            raise error(f"{what} has no {word}{meant(word, names, others)}")
+
+
+def meant(word: str, names: Collection[str], others: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return words that ask for the name that was meant, by its likeness or as `others` says; none where none is
+    like it."""
+    likely = others.get(word) or next(iter(get_close_matches(word, names, 1)), None)
+    return f"; did you mean {likely}?" if likely else ""
 
 
 def with_suggestions(others: Mapping[str, str]) -> Callable[[Class], Class]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from polyjax import description
-from polyjax.checks import require
+from polyjax.checks import one_of, require
 from polyjax.described import MODELS, Described, told
 from polyjax.engine.blocks import snapshot_steps
 from polyjax.engine.training import SETTLED, Training
@@ -103,5 +103,5 @@ def fields_of(config: Mapping[str, Any], names: Collection[str]) -> dict[str, An
 
 def _model(name: str, n_features: int, n_neurons: int, activation: str) -> Model:
     """Return the model that a configuration describes so."""
-    require(name in MODELS, "model", f"be one of {', '.join(MODELS)}", name)
+    one_of("model", name, MODELS)
     return MODELS[name](n_features, n_neurons, activation)

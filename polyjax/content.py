@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polyjax.checks import is_whole
-from polyjax.toy.model import EMBEDDING, SNAPSHOT
+from polyjax.selection import embedding_of
+from polyjax.toy.model import SNAPSHOT
 
 if TYPE_CHECKING:
     from polyjax.selection import Refined
@@ -57,7 +58,7 @@ def check_shapes(axes: Arrays, arrays: Arrays, params: list[str], refined: Refin
     that they must be."""
     cells = tuple(n for values in axes.values() for n in values.shape)
     *_, R, N = arrays["capacity"].shape
-    lanes, W = (*cells, R), arrays[EMBEDDING if EMBEDDING in params else "W"]
+    lanes, W = (*cells, R), embedding_of({name: arrays[name] for name in params})
     of_lanes = [name for name in arrays if name not in params and not name.startswith(SNAPSHOT)]
     expected = dict.fromkeys(of_lanes, lanes) | {"capacity": (*lanes, N)}
     fit = all(arrays[name].shape == shape for name, shape in expected.items())

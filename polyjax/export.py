@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polyjax.checks import require
+from polyjax.checks import one_of
 
 if TYPE_CHECKING:
     from polyjax.results import Results
@@ -21,7 +21,7 @@ OF_NETWORK = ("loss", "loss_se", "settled", "attempt")  # columns of the table
 def export(results: Results, file: Path, to: str, out: Path | None = None) -> Path:
     """Write results, of a file of this name, and return the path of what was written. Raises ValueError for a format
     that does not exist, and where what writes it is missing."""
-    require(to in FORMATS, "to", f"be one of {', '.join(FORMATS)}", to)
+    one_of("to", to, FORMATS)
     suffix, write = FORMATS[to]
     path = file.with_suffix(suffix) if out is None else out
     try:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
+
+from polyjax.checks import meant
 
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -100,7 +101,5 @@ def _found(field: str, name: str, among: Mapping[str, Any], kind: str) -> Any:
     """Return what has a name. Raises ValueError with the names that there are, and the one that was meant."""
     if name in among:
         return among[name]
-    likely = next(iter(get_close_matches(name, among, 1)), None)
-    meant = f"; did you mean {likely}?" if likely else ""
-    known = f"; there are {', '.join(among)}" if among else ""
-    raise ValueError(f"{field} has no {kind} {name}{meant or known}")
+    all_names = f"; there are {', '.join(among)}" if among else ""
+    raise ValueError(f"{field} has no {kind} {name}{meant(name, among) or all_names}")

@@ -79,21 +79,14 @@ def sweep_of(table: Mapping[str, Any]) -> Sweep:
 
 def _check(table: Mapping[str, Any]) -> None:
     """Raise ValueError unless a table has the keys of a sweep, and what each must be."""
-    _known("the recipe", table, KEYS, MEANT)
+    known(table, KEYS, MEANT, "the recipe", ValueError)
     for key in ("model", "axes"):
         require(key in table, key, "be given", None)
     for key in TABLES:
         require(isinstance(table.get(key, {}), Mapping), key, "be a table", table.get(key))
     for key in set(table) - set(TABLES):
         require(not isinstance(table[key], Mapping), key, "be a value, not a table", table[key])
-    _known("features", table.get("features", {}), OF_FEATURES, MEANT)
-
-
-def _known(what: str, given: Mapping[str, Any], names: tuple[str, ...], others: Mapping[str, str]) -> None:
-    try:
-        known([*given], names, others, what)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    known(table.get("features", {}), OF_FEATURES, MEANT, "features", ValueError)
 
 
 def _axis(name: str, source: str) -> Any:

@@ -136,12 +136,16 @@ class Refined(NamedTuple):
         return cls(**own, params={name: a for name, a in arrays.items() if name not in own})
 
 
+def best_restart(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return which restart of every cell is `best`, [*axes], and whether there is one, bool."""
+    finite = _finite(arrays)
+    return np.where(finite, arrays["rank_loss"], np.inf).argmin(-1), np.asarray(finite.any(-1))
+
+
 def best(arrays: Mapping[str, np.ndarray]) -> Selection:
     """Return the restart of lowest loss in every cell, settled or not, from the `arrays` of results, [*axes, R, ...]
     each. Restarts that ended in infinities or NaN are not used."""
-    finite = _finite(arrays)
-    r = np.where(finite, arrays["rank_loss"], np.inf).argmin(-1)
-    found = finite.any(-1)
+    r, found = best_restart(arrays)
 
     def pick(a: np.ndarray) -> np.ndarray:
         """[*axes, R, ...] -> [*axes, ...]"""

@@ -7,18 +7,14 @@ All features have importance 1, as in section 4.6. The exponent q is that of the
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-from cyclopts import Parameter
 from jax import Array
 
 import polyjax
-from polyjax.cli.command import script
-from polyjax.cli.sweeping import Options
+from sweeps.scripts import panels_script
 
 
 def absolute_power(q: float) -> Callable[[Array], Array]:
@@ -38,10 +34,6 @@ DENSITY = 0.03  # of the panels of sizes
 EXPONENTS = [f"{model}-{power}" for model in MODELS for power in POWERS]
 PANELS = EXPONENTS + [f"anthropic-{activation}-sizes" for activation in SIZES]
 
-if TYPE_CHECKING:
-    Panel = str
-else:
-    Panel = Literal[tuple(PANELS)]
 Preset = Literal["quick", "paper"]
 
 # densities, exponents between 2^(-1/2) and 4, restarts, steps, the sizes N and D
@@ -70,25 +62,8 @@ def sweep(panel: str, preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     return polyjax.Sweep(**asked, features=alike, restarts=restarts, steps=steps, seed=seed)
 
 
-def train(
-    *,
-    panel: Annotated[list[Panel] | None, Parameter(negative="")] = None,
-    preset: Preset = "paper",
-    out: Path = Path("results/blocks"),
-    options: Options = Options(),
-) -> None:
-    """Train the networks whose blocks are counted.
-
-    Args:
-        panel: Train this one alone; may be repeated.
-        preset: Size of the grids.
-        out: The folder to write PANEL.npz into.
-    """
-    options.run({out / f"{name}.npz": partial(sweep, name, preset, options.seed) for name in panel or PANELS})
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    script("python -m sweeps.blocks", train, argv)
+    panels_script("blocks", "Train the networks whose blocks are counted.", PANELS, Preset, sweep, argv)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,15 @@ Their axes are k - 3, the `excess`, and `scaled` = (V - 1) / |k - 3|; the densit
 """
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from cyclopts import Parameter
 from jax import Array
 
 import polyjax
-from polyjax.cli.command import script
-from polyjax.cli.sweeping import Options
+from sweeps.scripts import panels_script
 
 MODEL = polyjax.Redwood(n_features=6, n_neurons=3, activation="square")
 EXCESS = (-0.3, -0.1, -0.03, -0.01, 0.01, 0.03, 0.1, 0.3)
@@ -30,10 +26,6 @@ PANELS: dict[str, dict[str, Any]] = {
     "descent": {"objective": "expected", "restarts": 4, "optimizer": optax.sgd(0.02), "snapshots": 120},
     "adam": {"objective": "expected", "restarts": 4, "optimizer": optax.adam(0.01), "snapshots": 120},
 }
-if TYPE_CHECKING:
-    Panel = str
-else:
-    Panel = Literal[tuple(PANELS)]
 Preset = Literal["quick", "paper"]
 
 # Values of `scaled`, and steps of each panel; where networks settle, values of k - 3.
@@ -62,25 +54,8 @@ def sweep(panel: str, preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     return polyjax.Sweep(MODEL, axes=axes, features=features, **options)
 
 
-def train(
-    *,
-    panel: Annotated[list[Panel] | None, Parameter(negative="")] = None,
-    preset: Preset = "paper",
-    out: Path = Path("results/critical_point"),
-    options: Options = Options(),
-) -> None:
-    """Train networks around the critical point.
-
-    Args:
-        panel: Train this one alone; may be repeated.
-        preset: Size of the grids.
-        out: The folder to write PANEL.npz into.
-    """
-    options.run({out / f"{name}.npz": partial(sweep, name, preset, options.seed) for name in panel or PANELS})
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    script("python -m sweeps.critical_point", train, argv)
+    panels_script("critical_point", "Train networks around the critical point.", PANELS, Preset, sweep, argv)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,15 @@ python -m sweeps.elhage [--panel features-400in30] [--preset quick|paper] [--out
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cyclopts import Parameter
 
 import polyjax
 from polyjax import Anthropic, Features, activity
-from polyjax.cli.command import script
-from polyjax.cli.sweeping import Options
+from sweeps.scripts import panels_script
 
 Preset = Literal["quick", "paper"]
 
@@ -155,36 +152,14 @@ PANELS: dict[str, Callable[[Preset, int], polyjax.Sweep]] = {
     "absolute-100in40": absolute,
 }
 
-if TYPE_CHECKING:
-    Panel = str
-else:
-    Panel = Literal[tuple(PANELS)]
-
 
 def sweep(panel: str, preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     """One of the experiments."""
     return PANELS[panel](preset, seed)
 
 
-def train(
-    *,
-    panel: Annotated[list[Panel] | None, Parameter(negative="")] = None,
-    preset: Preset = "paper",
-    out: Path = Path("results/elhage"),
-    options: Options = Options(),
-) -> None:
-    """Train the experiments of Elhage et al. 2022.
-
-    Args:
-        panel: Train this one alone; may be repeated.
-        preset: Size of the grids.
-        out: The folder to write PANEL.npz into.
-    """
-    options.run({out / f"{name}.npz": partial(sweep, name, preset, options.seed) for name in panel or PANELS})
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    script("python -m sweeps.elhage", train, argv)
+    panels_script("elhage", "Train the experiments of Elhage et al. 2022.", PANELS, Preset, sweep, argv)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,12 @@ python -m sweeps.figure4 [--preset quick|film|paper|full] [--out results/figure4
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 import polyjax
-from polyjax.cli.command import script
-from polyjax.cli.sweeping import Options
+from sweeps.scripts import sweep_script
 
 Preset = Literal["quick", "film", "paper", "full"]
 
@@ -40,23 +38,8 @@ def sweep(preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     )
 
 
-def train(
-    *,
-    preset: Preset = "paper",
-    out: Path = Path("results/figure4.npz"),
-    options: Options = Options(),
-) -> None:
-    """Train figure 4's phase diagram.
-
-    Args:
-        preset: Size of the grid.
-        out: The results file to write.
-    """
-    options.run({out: lambda: sweep(preset, options.seed)})
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    script("python -m sweeps.figure4", train, argv)
+    sweep_script("figure4", "Train figure 4's phase diagram.", Preset, sweep, argv)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,12 @@ python -m sweeps.figure7 [--panel anthropic-relu-6in5] [--preset quick|paper|ful
 """
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from cyclopts import Parameter
 
 import polyjax
-from polyjax.cli.command import script
-from polyjax.cli.sweeping import Options
+from sweeps.scripts import panels_script
 
 ROWS = ((polyjax.Redwood, 3), (polyjax.Anthropic, 3), (polyjax.Anthropic, 5))
 ACTIVATIONS = ("square", "relu", "gelu")
@@ -23,10 +19,6 @@ PANELS = {
     for activation in ACTIVATIONS
 }
 
-if TYPE_CHECKING:
-    Panel = str
-else:
-    Panel = Literal[tuple(PANELS)]
 Preset = Literal["quick", "paper", "full"]
 
 # cells a side, restarts, steps, samples a step, most rounds of refining, which polishing goes on with
@@ -54,25 +46,8 @@ def sweep(panel: str, preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     )
 
 
-def train(
-    *,
-    panel: Annotated[list[Panel] | None, Parameter(negative="")] = None,
-    preset: Preset = "paper",
-    out: Path = Path("results/figure7"),
-    options: Options = Options(),
-) -> None:
-    """Train figure 7's phase diagrams.
-
-    Args:
-        panel: Train this one alone; may be repeated.
-        preset: Size of the grids.
-        out: The folder to write PANEL.npz into.
-    """
-    options.run({out / f"{name}.npz": partial(sweep, name, preset, options.seed) for name in panel or PANELS})
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    script("python -m sweeps.figure7", train, argv)
+    panels_script("figure7", "Train figure 7's phase diagrams.", PANELS, Preset, sweep, argv)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Features 0 to 2 have the density of the axis, features 3 to 5 another one; featu
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import jax.numpy as jnp
@@ -14,8 +13,7 @@ import numpy as np
 from jax import Array
 
 import polyjax
-from polyjax.cli.command import script
-from polyjax.cli.sweeping import Options
+from sweeps.scripts import sweep_script
 
 MODEL = polyjax.Redwood(n_features=6, n_neurons=3, activation="square")
 OTHERS = 0.3  # the density of features 3 to 5, whose kurtosis is 6
@@ -52,18 +50,8 @@ def sweep(preset: Preset = "paper", seed: int = 0) -> polyjax.Sweep:
     )
 
 
-def train(*, preset: Preset = "paper", out: Path = Path("results/unequal.npz"), options: Options = Options()) -> None:
-    """Train features that differ in density.
-
-    Args:
-        preset: Size of the grid.
-        out: The results file to write.
-    """
-    options.run({out: lambda: sweep(preset, options.seed)})
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    script("python -m sweeps.unequal", train, argv)
+    sweep_script("unequal", "Train features that differ in density.", Preset, sweep, argv)
 
 
 if __name__ == "__main__":

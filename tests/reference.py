@@ -251,3 +251,16 @@ def best_known(path=TABLE):
         b = b[:, 0] if here.model == "redwood" else b
         cells.append(Cell(panel, row, column, here, loss, capacity, W[:, : here.neurons], b))
     return cells
+
+
+def quadratic_loss(v, k, n_neurons):
+    """Eq. 12, for one kurtosis or one a feature, as a function of the numbers of W [D N]; it returns the gradient,
+    too."""
+    weight = np.where(np.eye(v.size), k - 1, 2)
+
+    def loss(x):
+        W = x.reshape(n_neurons, -1)
+        A = W.T @ W - np.diag(v)
+        return (weight * A**2).sum(), (4 * W @ (weight * A)).ravel()
+
+    return loss

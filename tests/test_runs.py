@@ -933,7 +933,7 @@ def test_a_file_is_written_in_the_memory_of_a_band(tmp_path):
 def test_the_best_restarts_are_found_band_by_band(whole):
     with runs.workers_of(None, runs.Requests()) as workers:
         begun = runs.begin(TINY, runs.Memory(), workers, runs.Requests(), progress=False)
-        lanes = runs.Lanes(begun.store, begun.grid, runs.rectangles(begun.grid, begun.shape))
+        lanes = runs.lanes_of(begun)
         runs.train(begun, lanes)
     bands = [*runs.bands(lanes, "loss")]
     assert len(bands) == 4

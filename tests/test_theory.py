@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from reference import quadratic_loss
 from scipy import optimize
 
 from polyjax import theory
@@ -308,16 +309,9 @@ def minimise_over_capacities(v, k, n_neurons, rng):
 
 def minimise_over_embeddings(v, k, n_neurons, rng):
     """Eq. 12 at its least over W, with no notion of capacity; L-BFGS from random starts. The loss and capacities."""
-    weight = np.where(np.eye(v.size), k - 1, 2)
-
-    def loss(x):
-        W = x.reshape(n_neurons, -1)
-        A = W.T @ W - np.diag(v)
-        return (weight * A**2).sum(), (4 * W @ (weight * A)).ravel()
-
     runs = [
         optimize.minimize(
-            loss,
+            quadratic_loss(v, k, n_neurons),
             rng.normal(size=n_neurons * v.size),
             jac=True,
             method="L-BFGS-B",

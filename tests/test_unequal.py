@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from reference import quadratic_loss
 from scipy import optimize
 
 from polyjax import theory
@@ -41,16 +42,9 @@ def problem(seed):
 
 def least_loss(v, k, n_neurons, rng, starts=20):
     """Eq. 12, with a kurtosis for every feature, at its least over W: L-BFGS from random starts. The loss and W."""
-    weight = np.where(np.eye(v.size), k - 1, 2)
-
-    def loss(x):
-        W = x.reshape(n_neurons, -1)
-        A = W.T @ W - np.diag(v)
-        return (weight * A**2).sum(), (4 * W @ (weight * A)).ravel()
-
     runs = [
         optimize.minimize(
-            loss,
+            quadratic_loss(v, k, n_neurons),
             rng.choice([0.1, 0.7, 1]) * rng.normal(size=n_neurons * v.size),
             jac=True,
             method="L-BFGS-B",

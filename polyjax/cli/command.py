@@ -13,18 +13,16 @@ from polyjax.runs.folder.interruption import Interrupted, at_once
 from polyjax.runs.provenance import installed
 
 OPTIONS = {"restart=True": "--restart"}  # for the arguments that errors of the library name
-Switch = Annotated[
-    bool, Parameter(negative="", show_default=False)
-]  # an option without a value, and without a --no- form
+# An option without a value, and without a --no- form.
+Switch = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
-def application(prog: str, about: str, examples: str = "") -> App:
+def application(prog: str, about: str | None) -> App:
     """Return an application without commands. Options have no short forms, since the command that continues a run is
     the same without some of them."""
     return App(
         name=prog,
         help=about,
-        help_epilogue=examples,
         help_format="plaintext",
         version=f"polyjax {installed('polyjax')}",
         exit_on_error=False,
@@ -58,9 +56,10 @@ def run(app: App, argv: Sequence[str] | None = None) -> None:
             _end(prog, "interrupted", 130)
 
 
-def script(prog: str, work: Callable[..., None], argv: Sequence[str] | None = None, examples: str = "") -> None:
-    """Do the work of a script, whose parameters are its options and whose docstring its help."""
-    app = application(prog, "", examples)
+def script(prog: str, work: Callable[..., None], argv: Sequence[str] | None = None, about: str | None = None) -> None:
+    """Do the work of a script, whose parameters are its options and whose docstring its help, but for what is said
+    about it."""
+    app = application(prog, about)
     app.default(work)
     run(app, argv)
 

@@ -13,7 +13,6 @@ from polyjax.cli.command import Switch
 from polyjax.recipes import toml_of
 from polyjax.results import load
 from polyjax.runs.folder.directory import folder
-from polyjax.sweep import Sweep
 
 if TYPE_CHECKING:
     from polyjax.results import Results
@@ -40,40 +39,28 @@ def info(file: Path, /, *, toml: Switch = False) -> None:
 
 def describe(path: str, results: Results) -> str:
     """Return what `polyjax info` prints. Whatever else the file holds, nothing of it moves the cursor of a terminal."""
-    lines = [path, *_listed(_made(path, results.config)), "", *_listed(_configured(results.config)), ""]
-    lines += [*_listed(_found(results)), *_recipe(results.config), *_source(results.config)]
+    try:
+        recipe = toml_of(results.config).splitlines()
+        in_python = f'polyjax.run(polyjax.Sweep.from_config(polyjax.load("{path}").config))'
+    except ValueError as error:  # a part of the sweep is the user's own code
+        recipe, in_python = [], f"not from this file alone: {error}"
+    lines = [path, *_listed(_made(in_python, results.config)), "", *_listed(_configured(results.config)), ""]
+    lines += _listed(_found(results))
+    lines += ["", "  recipe for `polyjax sweep` (alone: `polyjax info --toml`)"] * bool(recipe)
+    lines += [*(f"    {line}" for line in recipe), *_source(results.config)]
     return "\n".join(map(printable, lines))
 
 
-def _recipe(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of the TOML that makes the file again, where there is one."""
-    try:
-        recipe = toml_of(config)
-    except ValueError:
-        return
-    yield from ("", "  recipe for `polyjax sweep` (alone: `polyjax info --toml`)")
-    yield from (f"    {line}" for line in recipe.splitlines())
-
-
-def _made(path: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _made(in_python: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     made = config.get("provenance", {})
     if made.get("command"):
         yield "command", made["command"]
-    yield "in Python", _in_python(path, config)
+    yield "in Python", in_python
     yield "versions", ", ".join(f"{name} {number}" for name, number in made.get("versions", {}).items())
     yield "device", made.get("device", "unknown")
     yield "revision", made.get("revision") or "unknown"
     for session in made.get("other_sessions", []):
         yield "and also", ", ".join(f"{key} {value}" for key, value in session.items())
-
-
-def _in_python(path: str, config: Mapping[str, Any]) -> str:
-    """Return the code that makes the file again, or why none does without the user's own."""
-    try:
-        Sweep.from_config(config)
-    except ValueError as error:
-        return f"not from this file alone: {error}"
-    return f'polyjax.run(polyjax.Sweep.from_config(polyjax.load("{path}").config))'
 
 
 def _configured(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

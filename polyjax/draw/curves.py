@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from polyjax.draw import slices
 from polyjax.draw.arguments import check
-from polyjax.draw.optimum import form_of, has_form
+from polyjax.draw.optimum import any_form
 from polyjax.draw.scales import Scale, plain_log_ticks
 from polyjax.draw.style import CONSTANT, VARIED, on
 from polyjax.theory import grid
@@ -62,8 +62,8 @@ def cut(
     of_paper = grid.is_of_paper(results.config)
     colors = _of_paper(capacity.shape[-1]) if of_paper else _rainbow(capacity.shape[-1])
     with on(ax, width=2.6, right=0.2) as ax:
-        if theory and has_form(results, sweep):
-            _optimum(ax, form_of(results, sweep), scale, found, colors if not of_paper else None)
+        if theory and (form := any_form(results, sweep)) is not None:
+            _optimum(ax, form, scale, found, colors if not of_paper else None)
         for i in reversed(range(capacity.shape[-1])):
             dots: dict[str, Any] = {"markersize": 2.2, "markeredgewidth": 0, "linestyle": "none"}
             ax.plot(scale.centres, capacity[:, i], "o", color=colors[i], **dots)

@@ -14,7 +14,7 @@ from polyjax.checks import doubles, one_of, require
 from polyjax.draw import boundaries as lines
 from polyjax.draw import cells, distances, shapes, slices
 from polyjax.draw.arguments import check
-from polyjax.draw.optimum import has_form
+from polyjax.draw.optimum import any_form
 from polyjax.draw.quantities import Quantity, quantity
 from polyjax.draw.slices import Plane, default_rule
 from polyjax.draw.style import ERROR_MAP, ERROR_NORM, on
@@ -72,7 +72,7 @@ def diagram(
     with on(ax) as ax:
         _draw(ax, plane, found, states, colorbar)
         if color in ("capacity", "optimum"):
-            smooth, of_paper = has_form(results, sweep), grid.has_closed_form(results.config)
+            smooth, of_paper = any_form(results, sweep) is not None, grid.has_closed_form(results.config)
             shown = levels if levels is not None else LEVELS if smooth else PLATEAU_LEVELS
             labelled = smooth and levels is None
             cells.contours(ax, plane.x, plane.y, plane.of(found.value), shown, labelled=labelled)

@@ -23,10 +23,9 @@ def form_of(results: Results, sweep: Sweep | None) -> grid.ClosedForm | grid.OfF
     return grid.of_features(results.config, sweep.training.features_at)
 
 
-def has_form(results: Results, sweep: Sweep | None) -> bool:
-    """Say whether `form_of` returns one."""
+def any_form(results: Results, sweep: Sweep | None) -> grid.ClosedForm | grid.OfFeatures | None:
+    """Return what `form_of` does, and None where it finds none."""
     try:
-        form_of(results, sweep)
+        return form_of(results, sweep)
     except ValueError:
-        return False
-    return True
+        return None

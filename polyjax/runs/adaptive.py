@@ -24,6 +24,7 @@ from polyjax.runs.run import begin, check
 from polyjax.runs.store import Memory, outcomes
 from polyjax.runs.whole import config
 from polyjax.runs.workers import workers_of
+from polyjax.selection import best_restart
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -135,10 +136,13 @@ def _train(run: Run, level: int, cells: np.ndarray, arrays: Arrays) -> None:
     of_grid = lambda chunk: chunk._replace(lane=lane[chunk.lane])  # noqa: E731
     stage, size = f"level{level}", Size(row.size, "cell", run.training.steps)
     run.complete(stage, f"training, level {level}", chunks, TRAIN, of_grid, size)
-    found = _gathered(run, stage, chunks, lane.size)
+    found = {name: a.reshape(row.size, R, *a.shape[1:]) for name, a in _gathered(run, stage, chunks, lane.size).items()}
+    restart, _ = best_restart(found)
     for name, a in found.items():
-        blank = np.full((*cells.shape, 1, *a.shape[1:]), np.nan if a.dtype.kind == "f" else 0, a.dtype)
-        arrays.setdefault(name, blank)[row, column, 0] = _best(found["rank_loss"], a, R)
+        if name not in arrays:
+            blank = np.nan if a.dtype.kind == "f" else 0
+            arrays[name] = np.full((*cells.shape, 1, *a.shape[2:]), blank, a.dtype)
+        arrays[name][row, column, 0] = a[np.arange(row.size), restart]
 
 
 def _gathered(run: Run, stage: str, chunks: list[Chunk], n: int) -> Arrays:
@@ -150,10 +154,3 @@ def _gathered(run: Run, stage: str, chunks: list[Chunk], n: int) -> Arrays:
             a = outcome[name]
             found.setdefault(name, np.empty((n, *a.shape[2:]), a.dtype))[chunk.lane] = a
     return found
-
-
-def _best(rank_loss: np.ndarray, a: np.ndarray, restarts: int) -> np.ndarray:
-    """Return an array [J, ...] of lanes at the restart of lowest loss in every cell, [J / R, ...]."""
-    loss = rank_loss.reshape(-1, restarts)
-    best = np.where(np.isfinite(loss), loss, np.inf).argmin(1)
-    return a.reshape(-1, restarts, *a.shape[1:])[np.arange(len(best)), best]

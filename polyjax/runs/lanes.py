@@ -15,12 +15,14 @@ import numpy as np
 
 from polyjax import selection
 from polyjax.engine.outcome import parameter_names, snapshot_names
+from polyjax.runs.grid import rectangles
 from polyjax.runs.progress import say
 from polyjax.runs.store import Store, outcome_name
 from polyjax.selection import OF_LANES, Refined, Selection
 
 if TYPE_CHECKING:
     from polyjax.runs.grid import Chunk, Grid
+    from polyjax.runs.stages import Run
     from polyjax.sweep import Sweep
 
 
@@ -65,6 +67,11 @@ class Lanes:
         if name == "attempt":
             return np.zeros(chunk.shape, np.uint8)
         return self.store.read(outcome_name(stage(0), i), [name])[name]
+
+
+def lanes_of(run: Run) -> Lanes:
+    """Return all lanes of a run, in the chunks that it trains."""
+    return Lanes(run.store, run.grid, rectangles(run.grid, run.shape))
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from polyjax.runs.executors import WorkersLost
 from polyjax.runs.folder import directory
 from polyjax.runs.folder.directory import Directory, folder, refuse_other
 from polyjax.runs.folder.interruption import Requests
-from polyjax.runs.grid import rectangles
-from polyjax.runs.lanes import Lanes, bands, names_in_results
+from polyjax.runs.lanes import Lanes, bands, lanes_of, names_in_results
 from polyjax.runs.progress import say
 from polyjax.runs.run import begin, train
 from polyjax.runs.sizes import by_size
@@ -134,7 +133,7 @@ def _train_to_file(
     try:
         with Requests(how_to_continue) as requests, workers_of(executor, requests) as workers:
             trained = begin(sweep, store, workers, requests, progress)
-            lanes = Lanes(trained.store, trained.grid, rectangles(trained.grid, trained.shape))
+            lanes = lanes_of(trained)
             refined = train(trained, lanes)
             store.finish(lambda beside: _write(path, trained, lanes, refined, beside))
             if timing:

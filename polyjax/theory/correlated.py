@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
-from polyjax.checks import ArrayLike, doubles, require
+from polyjax.checks import ArrayLike, doubles, one_of, require
 
 
 class CorrelatedLosses(NamedTuple):
@@ -40,8 +40,7 @@ def correlated_losses(density: Real[ArrayLike, "*#batch"], both: Real[ArrayLike,
 def correlated_weights(solution: str) -> Float[np.ndarray, "2 4"]:
     """Return W [2, 4] of a solution, one of the fields of `CorrelatedLosses`; features 0 and 1 are a pair, 2 and 3 the
     other. All biases are 0."""
-    choices = CorrelatedLosses._fields
-    require(solution in choices, "solution", f"be one of {', '.join(choices)}", solution)
+    one_of("solution", solution, CorrelatedLosses._fields)
     first, second, half = np.array([1.0, 0.0]), np.array([0.0, 1.0]), 0.5**0.5
     columns = {
         "antipodal": (first, -first, second, -second),

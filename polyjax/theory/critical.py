@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from polyjax.checks import numbers, require
+from polyjax.checks import floating, require
 
 
 def critical_capacity(scaled: ArrayLike, n_features: int, n_neurons: int) -> jax.Array:
@@ -24,7 +24,7 @@ def critical_capacity(scaled: ArrayLike, n_features: int, n_neurons: int) -> jax
     = 0. Raises ValueError for other sizes.
     """
     _check(n_features, n_neurons)
-    x = jnp.asarray(numbers("scaled", scaled))
+    x = floating("scaled", scaled)
     return jnp.clip((n_neurons + 2 * (n_features - 1) * x) / n_features, 0, 1)
 
 
@@ -34,7 +34,7 @@ def critical_loss(scaled: ArrayLike, n_features: int, n_neurons: int) -> jax.Arr
     Its slope is 4 (1 - C_0): C_0 is conjugate to V as a magnetisation is to a field.
     """
     C = critical_capacity(scaled, n_features, n_neurons)
-    x, others = jnp.asarray(numbers("scaled", scaled)), n_features - 1
+    x, others = floating("scaled", scaled), n_features - 1
     return (1 - C) ** 2 + others * (1 - (n_neurons - C) / others) ** 2 + 4 * x * (1 - C)
 
 
@@ -43,7 +43,7 @@ def critical_gain(scaled: ArrayLike, n_features: int, n_neurons: int) -> jax.Arr
 
     It is continuous. Below k = 3, with C_0 the step from 0 to 1 and x = (V - 1) / (k - 3), it jumps by 2 (3 - k).
     """
-    return 2 + 4 * jnp.asarray(numbers("scaled", scaled)) - 2 * critical_capacity(scaled, n_features, n_neurons)
+    return 2 + 4 * floating("scaled", scaled) - 2 * critical_capacity(scaled, n_features, n_neurons)
 
 
 def _check(n_features: int, n_neurons: int) -> None:
