@@ -12,7 +12,10 @@ import polyjax
 from polyjax.engine import devices
 
 SWEEP = """
-import sys, jax, numpy as np, polyjax
+import os, sys
+if {one_core}:
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+import jax, numpy as np, polyjax
 from polyjax.runs.verification import verify
 sweep = polyjax.Sweep(
     polyjax.Redwood(3, 2, {activation!r}),
@@ -30,10 +33,10 @@ assert not {verified} or all(cell.agrees for cell in verify(sys.argv[1], cells={
 """
 
 
-def run(path, activation="square", engine="auto", retries=0, verified=0, **environment):
+def run(path, activation="square", engine="auto", retries=0, verified=0, one_core=False, **environment):
     """The results of the sweep in a process with this environment, and the number of its devices; as many cells are
-    verified there."""
-    code = SWEEP.format(activation=activation, engine=engine, retries=retries, verified=verified)
+    verified there. With `one_core`, it has one core of this machine."""
+    code = SWEEP.format(activation=activation, engine=engine, retries=retries, verified=verified, one_core=one_core)
     command = [sys.executable, "-W", "error", "-c", code, str(path)]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -60,11 +63,28 @@ def test_many_devices_give_the_results_of_one(tmp_path, activation, engine, n):
     assert found.attempt.any()  # so that scattered lanes were shared out as well
 
 
-def test_every_core_of_a_cpu_has_a_block_where_the_grid_is_large_enough():
-    each = devices.CHUNK["cpu"]
-    assert devices.default_chunk(10**6) == each
-    assert devices.default_chunk(devices.workers() * 10) == 10
-    assert devices.default_chunk(1) == 1
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no process can be given one core here")
+@pytest.mark.parametrize(
+    ("activation", "engine"), [("relu", "lanes"), pytest.param("relu", "arrays", marks=pytest.mark.slow)]
+)
+def test_one_core_gives_the_bits_of_many(tmp_path, activation, engine):
+    uncached = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # or one process would take over what the other compiled
+    many, _ = run(tmp_path / "many.npz", activation, engine, retries=1, **uncached)
+    one, _ = run(tmp_path / "one.npz", activation, engine, retries=1, one_core=True, **uncached)
+    for name in ("W", "b", "capacity", "loss", "loss_se"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(many, name))
+        np.testing.assert_array_equal(getattr(one.refined, name), getattr(many.refined, name))
+
+
+@pytest.mark.parametrize("cores", [1, 2, 64])
+def test_chunks_follow_the_grid_and_not_the_number_of_cores(monkeypatch, cores):
+    monkeypatch.setattr("polyjax.engine.devices.workers", lambda: cores)
+    assert devices.default_chunk(10**6, "lanes") == devices.CHUNK["cpu"]
+    assert devices.default_chunk(4000, "lanes") == 500  # in eight
+    assert devices.default_chunk(1000, "lanes") == 500  # rather than in eight of 125
+    assert devices.default_chunk(80, "lanes") == 80
+    assert devices.default_chunk(80, "arrays") == 10
+    assert devices.default_chunk(1, "arrays") == 1
 
 
 @pytest.fixture

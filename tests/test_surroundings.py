@@ -43,6 +43,26 @@ def test_verification_refuses_double_precision_too(tmp_path):
         polyjax.verify(tmp_path / "none.npz")
 
 
+FORKING = """
+import os, polyjax
+sweep = polyjax.Sweep(polyjax.Redwood(3, 2), [0.5], restarts=1, steps=2)
+if child := os.fork():
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+try:
+    polyjax.run(sweep, progress=False)
+except ValueError as error:
+    os.write(2, str(error).encode())
+    os._exit(1)  # as leaving the process by its end would wait for JAX's threads too
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing can be forked here")
+def test_a_forked_process_is_refused_and_does_not_wait_for_ever():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKING], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("the process must be started anew (multiprocessing.")
+
+
 class Constant(polyjax.Redwood):
     """A model whose loss is constant in pieces."""
 

@@ -314,8 +314,7 @@ def test_the_configuration_is_json_with_all_defaults_filled_in(small):
     config = json.loads(json.dumps(small.config))
     assert config == small.config
     provenance = config.pop("provenance")
-    # An equal share for every core of the 3 x 10 lanes.
-    rows, lanes = windows((3, 10), devices.default_chunk(30), devices.workers())[0]
+    rows, lanes = windows((3, 10), devices.default_chunk(30, "lanes"), devices.shares(30, "lanes"))[0]
     assert config.pop("shape") == [rows.stop, lanes.stop]
     assert config.pop("engine") == provenance["engine"] == "lanes"
     assert config.pop("room") is None

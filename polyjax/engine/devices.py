@@ -23,6 +23,9 @@ Program = tuple[Any, tuple]  # a jitted function, and the shapes of its argument
 
 CHUNK = {"cpu": 1600}  # lanes trained at once, see `benchmarks.throughput`
 CHUNK_ELSEWHERE = 2**18
+# Into how many chunks, at least, a CPU divides a grid, so that every core has some; whatever the number of its cores,
+# as the shape of a chunk is part of the bits. In the lanes form fewer lanes than these are hardly trained sooner.
+SHARES, FEWEST = 8, 400
 IN_CACHE = 2**19  # numbers that a core of a CPU has close by
 # Products of matrices on a CPU take one core each, as every core has a chunk of its own.
 ONE_THREAD = {"xla_cpu_multi_thread_eigen": False}
@@ -30,7 +33,11 @@ LEAST_COMPILE_SECONDS = 0.1  # what compiles faster is not worth a file
 
 
 def check() -> None:
-    """Raise ValueError where JAX is set to a precision, or to devices, with which nothing can be trained here."""
+    """Raise ValueError where JAX is set to a precision, or to devices, with which nothing can be trained here, and in a
+    process that was forked from one that called this: JAX's threads are not in it, for which training would wait."""
+    if _first_process() != os.getpid():
+        must = 'must be started anew (multiprocessing.get_context("spawn")), since JAX hangs in forked ones'
+        raise ValueError(f"the process {must}, but is forked from {_first_process()}")
     config: Any = jax.config  # whose settings the type checker does not know
     if config.jax_enable_x64:
         raise ValueError("JAX_ENABLE_X64 must be false, since networks are trained in single precision, but is true")
@@ -39,6 +46,11 @@ def check() -> None:
     except Exception as error:  # of several kinds, for names that are none and for devices that are not there
         must = f"JAX_PLATFORMS must name devices that are here, but is {config.jax_platforms!r}"
         raise ValueError(f"{must} ({first_line(error)})") from error
+
+
+@lru_cache(maxsize=1)
+def _first_process() -> int:
+    return os.getpid()
 
 
 def workers() -> int:
@@ -51,11 +63,19 @@ def workers() -> int:
     return os.cpu_count() or 1
 
 
-def default_chunk(n_lanes: int) -> int:
-    """Return how many lanes are trained at once: as many as suit the devices, and few enough that every core has
-    some."""
+def shares(n_lanes: int, engine: str) -> int:
+    """Return of what the number of chunks of a grid is a multiple, where its rows allow it, so that no core waits in
+    the end."""
+    if jax.default_backend() != "cpu" or jax.local_device_count() > 1:
+        return 1
+    return max(1, min(SHARES, n_lanes // FEWEST)) if engine == "lanes" else SHARES
+
+
+def default_chunk(n_lanes: int, engine: str) -> int:
+    """Return how many lanes are trained at once by an engine: as many as suit the devices, and few enough that every
+    core has some. It does not depend on the number of cores."""
     each = CHUNK.get(jax.default_backend(), CHUNK_ELSEWHERE)
-    return min(each * jax.local_device_count(), ceil(n_lanes / workers()))
+    return min(each * jax.local_device_count(), ceil(n_lanes / shares(n_lanes, engine)))
 
 
 def spread(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -53,24 +53,24 @@ class Chunk(NamedTuple):
         return Chunk(self.row[rows], self.lane[rows, lanes])
 
 
-def windows(shape: tuple[int, int], most: int, at_once: int = 1) -> list[Window]:
-    """Return windows of equal shape, of at most `most` lanes, that cover [P, L] lanes: a multiple of `at_once` of them
+def windows(shape: tuple[int, int], most: int, shares: int = 1) -> list[Window]:
+    """Return windows of equal shape, of at most `most` lanes, that cover [P, L] lanes: a multiple of `shares` of them
     where the rows allow it, so that nobody waits in the end."""
 
     def size(total: int, most: int, multiple: int = 1) -> int:
         return ceil(total / min(ceil(ceil(total / most) / multiple) * multiple, total))
 
     rows, lanes = shape
-    width, part = size(lanes, min(most, lanes)), size(lanes, min(most, lanes), at_once)
-    by_rows = size(rows, max(1, most // width), at_once), width
+    width, part = size(lanes, min(most, lanes)), size(lanes, min(most, lanes), shares)
+    by_rows = size(rows, max(1, most // width), shares), width
     by_lanes = size(rows, max(1, most // part)), part  # which draws the samples of a row more than once
-    return min((tiles(shape, by_rows), tiles(shape, by_lanes)), key=lambda windows: _rounds(windows, at_once))
+    return min((tiles(shape, by_rows), tiles(shape, by_lanes)), key=lambda windows: _rounds(windows, shares))
 
 
-def _rounds(windows: list[Window], at_once: int) -> int:
-    """Return how many lanes are trained one after the other where `at_once` windows are at the same time."""
+def _rounds(windows: list[Window], shares: int) -> int:
+    """Return how many lanes are trained one after the other where `shares` windows are trained at the same time."""
     (rows, lanes), *_ = windows
-    return ceil(len(windows) / at_once) * (rows.stop - rows.start) * (lanes.stop - lanes.start)
+    return ceil(len(windows) / shares) * (rows.stop - rows.start) * (lanes.stop - lanes.start)
 
 
 def tiles(shape: tuple[int, int], of: tuple[int, int]) -> list[Window]:

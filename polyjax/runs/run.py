@@ -21,8 +21,8 @@ from polyjax.runs import attempts, ranking
 from polyjax.runs.beforehand import check
 from polyjax.runs.features import check_features
 from polyjax.runs.folder.interruption import Interrupted, Requests
-from polyjax.runs.grid import Grid, rectangles, windows
-from polyjax.runs.lanes import Lanes, bands, best, names_in_results, warn
+from polyjax.runs.grid import Grid, windows
+from polyjax.runs.lanes import Lanes, bands, best, lanes_of, names_in_results, warn
 from polyjax.runs.polishing import polish_diagram
 from polyjax.runs.progress import say
 from polyjax.runs.refinement import refine
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, timing: bool = False) -> Results:
     """Train every lane of the sweep, evaluate it, train again what has not settled, and refine and polish the diagram
-    if the sweep says so. The same sweep on the same machine gives the same bits.
+    if the sweep says so. The same sweep gives the same bits on machines of the same kind, on however many cores.
 
     The work is done by threads of this process, or by the workers of any `concurrent.futures.Executor`, which need no
     shared file system. With `timing`, where the time went is printed in the end. Raises ValueError for an executor that
@@ -54,7 +54,7 @@ def run(sweep: Sweep, progress: bool = True, executor: Executor | None = None, t
     heard = requests if hasattr(sys, "ps1") else nullcontext()  # elsewhere an interruption is Python's
     with heard, workers_of(executor, requests) as workers:
         trained = begin(sweep, Memory(), workers, requests, progress)
-        lanes = Lanes(trained.store, trained.grid, rectangles(trained.grid, trained.shape))
+        lanes = lanes_of(trained)
         refined, told = None, {}
         try:
             refined = train(trained, lanes)
@@ -71,7 +71,7 @@ def begin(sweep: Sweep, store: Store, workers: Workers, requests: Requests, prog
     suited = workers.suited(sweep)
     if store.shape is None:
         grid = Grid(*sweep.shape)
-        rows, lanes = windows((grid.rows, grid.a_row), sweep.chunk or suited.chunk, suited.at_once)[0]
+        rows, lanes = windows((grid.rows, grid.a_row), sweep.chunk or suited.chunk, suited.shares)[0]
         store.remember(shape=(rows.stop, lanes.stop))
     assert store.shape is not None
     begun = Run(sweep, suited.engine, store, store.shape, workers, requests, progress)

@@ -36,14 +36,15 @@ class Suited(NamedTuple):
 
     engine: str
     chunk: int  # lanes trained at once
-    at_once: int  # chunks
+    shares: int  # of which the number of chunks is a multiple
 
 
 def suited(sweep: Sweep) -> Suited:
     """Return how this process would run a sweep."""
     devices.keep_programs()
     engine = choice.with_engine(sweep.training).engine
-    return Suited(engine, devices.default_chunk(prod(sweep.shape)), devices.workers())
+    n_lanes = prod(sweep.shape)
+    return Suited(engine, devices.default_chunk(n_lanes, engine), devices.shares(n_lanes, engine))
 
 
 class Threads:
