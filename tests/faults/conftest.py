@@ -54,6 +54,18 @@ def trained(new_place, expected):
     return place
 
 
+@pytest.fixture(scope="session")
+def edited(workshop):
+    """A folder with the code after an edit that changes results, and that no configuration tells of."""
+    folder = workshop / "edited"
+    shutil.copytree(workshop / "code", folder)
+    source = folder / "polyjax" / "engine" / "optimizers.py"
+    before = source.read_text()
+    source.write_text(before.replace("(learning_rate, steps))", "(learning_rate, steps), b2=0.99)"))
+    assert source.read_text() != before
+    return folder
+
+
 @pytest.fixture
 def judged(expected):
     """Makes the judge of a fault."""
