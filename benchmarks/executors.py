@@ -2,7 +2,7 @@
 
     python -m benchmarks.executors [--quick]
 
-First, chunks of a few tenths of a second on four Dask workers here, in turn with threads of this process. Then a
+First, chunks of 0.2 s on four processes and on four Dask workers here, in turn with threads of this process. Then a
 cluster of 500 workers that only sleep, behind threads and behind Dask: how busy this process keeps them, and how many
 chunks it could take if they needed no time. About five minutes on two cores.
 """
@@ -13,9 +13,10 @@ import argparse
 import os
 import resource
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -36,7 +37,7 @@ from polyjax.runs.stages import Run
 from polyjax.runs.work import Done
 from polyjax.runs.workers import Elsewhere
 
-LANES = 1600  # in a chunk
+LANES = 800  # in a chunk
 WORKERS, CHUNK_S = 500, 2.0  # of the cluster that sleeps
 
 
@@ -65,18 +66,22 @@ def seconds(of: polyjax.Sweep, executor: Executor | None) -> float:
 
 
 def overhead(chunks: int, steps: int, workers: int, rounds: int) -> None:
-    """Print the throughput of threads here and of Dask workers, in turn."""
-    of, times = sweep(chunks, steps), []
-    with dask.executor(f"local:{workers}") as executor:
-        for each in (None, executor):  # they compile
-            seconds(replace(of, density=of.density[: 2 * workers]), each)  # type: ignore[index]
+    """Print the throughput of worker processes, of the standard library's and of Dask's, beside that of threads here,
+    all in turn."""
+    of = sweep(chunks, steps)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool, dask.executor(f"local:{workers}") as cluster:
+        each = {"threads here": None, f"{workers} processes": pool, f"{workers} Dask workers": cluster}
+        for executor in each.values():  # they compile
+            seconds(replace(of, density=of.density[: 4 * workers]), executor)  # type: ignore[index]
+        times: dict[str, list[float]] = {name: [] for name in each}
         for _ in range(rounds):
-            here, there = seconds(of, None), seconds(of, executor)
-            times.append((here, there))
-            print(f"{chunks} chunks: threads here {here:.2f} s, {workers} workers {there:.2f} s", flush=True)
-    here, there = (median(column) for column in zip(*times, strict=True))
-    each = here * len(os.sched_getaffinity(0)) / chunks
-    print(f"chunks of {each:.2f} s: {workers} workers reach {here / there:.0%} of the throughput of threads here\n")
+            for name, executor in each.items():
+                times[name].append(seconds(of, executor))
+            print(f"{chunks} chunks: " + ", ".join(f"{name} {t[-1]:.2f} s" for name, t in times.items()), flush=True)
+    here, *others = (median(t) for t in times.values())
+    print(f"chunks of {here * len(os.sched_getaffinity(0)) / chunks:.2f} s on a core")
+    for name, there in zip([*times][1:], others, strict=True):
+        print(f"  {name} reach {here / there:.0%} of the throughput of threads here")
 
 
 # --- a cluster that sleeps
@@ -175,7 +180,7 @@ def main() -> None:
         overhead(chunks=4, steps=50, workers=2, rounds=1)
         simulated(size=10, work_s=0.1, rounds=2)
     else:
-        overhead(chunks=64, steps=1000, workers=4, rounds=3)
+        overhead(chunks=200, steps=350, workers=4, rounds=5)
         simulated(WORKERS, CHUNK_S, rounds=6)
 
 

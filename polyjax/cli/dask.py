@@ -13,8 +13,21 @@ LOCAL = "local:"
 INSTALL = "--dask needs Dask: pip install 'polyjax[dask]'"
 # Ctrl-C in a terminal reaches all processes there, of which the one that asked for work is to decide.
 DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-# Else Dask gives up a worker that was started anew and is dead again when 15 s are over.
-PATIENCE = {"distributed.deploy.lost-worker-timeout": "1000d"}
+# Of the workers here, which share the cores with this process.
+WORKERS = {
+    # Else Dask gives up a worker that was started anew and is dead again when 15 s are over.
+    "distributed.deploy.lost-worker-timeout": "1000d",
+    # Watching Python a hundred times a second, and memory ten times, costs 4 % of a core each, and all work is XLA's.
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "2s",
+    # Dask's own value gives memory back after each chunk, whose pages the next one must ask for again.
+    "distributed.nanny.pre-spawn-environ": {
+        "MALLOC_MMAP_THRESHOLD_": str(2**25),
+        "MALLOC_TRIM_THRESHOLD_": str(2**28),
+    },
+}
 
 
 @contextmanager
@@ -38,7 +51,7 @@ def executor(address: str) -> Iterator[Executor]:
                 "silence_logs": logging.CRITICAL,
             }
             options |= {"dashboard_address": ":0"}  # any port that is free
-            with config.set(PATIENCE), LocalCluster(**options, preload=DEAF) as cluster, Client(cluster) as client:
+            with config.set(WORKERS), LocalCluster(**options, preload=DEAF) as cluster, Client(cluster) as client:
                 yield from _executor(client)
         else:
             with Client(address) as client:
