@@ -15,7 +15,7 @@ from typing import Any
 
 import optax
 
-from polyjax.expressions import Words, names_in, number, parsed, value
+from polyjax.expressions import Words, as_whole, names_in, parsed, value
 from polyjax.toy import activity
 from polyjax.toy.activations import ACTIVATIONS
 from polyjax.toy.distributions import ALL
@@ -97,7 +97,7 @@ class Described:
                 return default
             return value(_told(self.part, name), self._expressions[name], Words(names, functions))
 
-        known = {name: number(x) if isinstance(x, float) else x for name, x in (dict(self.at) | coordinates).items()}
+        known = {name: as_whole(x) if isinstance(x, float) else x for name, x in (dict(self.at) | coordinates).items()}
         return MAKERS[self.part](of, known)
 
     def fixed(self, coordinates: Mapping[str, float]) -> Any:

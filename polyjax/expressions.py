@@ -35,7 +35,7 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def number(value: float) -> float:
+def as_whole(value: float) -> float:
     """Return a whole number as an integer, with which shapes can be made."""
     return int(value) if value == int(value) else value
 

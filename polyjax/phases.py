@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from polyjax.checks import is_number, require
+from polyjax.checks import is_number, place, require
 from polyjax.draw import slices
 from polyjax.embedding.capacity import MARGIN, phases
 
@@ -66,7 +66,7 @@ def boundaries_from(
     require(is_number(margin) and 0 < margin < 0.25, "margin", "be above 0 and below 0.25", margin)
     plane = slices.plane(results, along, fixed)
     selection = results.select(slices.default_rule(results, rule))
-    require(feature in range(selection.capacity.shape[-1]), "feature", "be the number of a feature, from 0", feature)
+    feature = place("feature", feature, selection.capacity.shape[-1], "features")
     c = plane.of(selection.capacity[..., feature])
     ignored, full = (_boundary(plane.x, c, margin, full=which) for which in (False, True))
     return Boundaries(plane.x.name, plane.y.name, plane.y.centres, ignored, full)

@@ -28,7 +28,7 @@ import tomli_w
 
 from polyjax.checks import a_path, known, require
 from polyjax.described import MODELS, Described
-from polyjax.expressions import Words, number, parsed, text, value
+from polyjax.expressions import Words, as_whole, parsed, text, value
 from polyjax.sweep import MEANT, Sweep
 from polyjax.toy.distributions import by_name
 
@@ -150,5 +150,5 @@ def _space(values: list[float]) -> str | list[float]:
     a, n = values, len(values)
     for name, space in SPACES.items():
         if n > 2 and (name == "linspace" or min(a[0], a[-1]) > 0) and space(a[0], a[-1], n).tolist() == a:
-            return f"{name}({number(a[0])!r}, {number(a[-1])!r}, {n})"
-    return [number(each) for each in a]
+            return f"{name}({as_whole(a[0])!r}, {as_whole(a[-1])!r}, {n})"
+    return [as_whole(each) for each in a]

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from polyjax.expressions import number
+from polyjax.expressions import as_whole
 from polyjax.parts import Values, is_function, parameters
 from polyjax.toy.features import Features
 from polyjax.toy.model import Model, one_model
@@ -33,7 +33,7 @@ def size_axes(parts: Mapping[str, Any], axes: Values) -> tuple[str, ...]:
 
 def _is_traced(part: Callable[..., Any], axis: str, axes: Values) -> bool:
     """Say whether a part of a sweep can be traced with a number of an axis that is not known yet."""
-    others = {name: number(axes[name][0]) for name in parameters(part) if name in axes and name != axis}
+    others = {name: as_whole(axes[name][0]) for name in parameters(part) if name in axes and name != axis}
     try:
         jax.eval_shape(lambda value: computed(part(**others, **{axis: value})), jnp.float32(0))
     except Exception:  # whatever a function of the user's raises
@@ -52,7 +52,7 @@ def computed(part: Any) -> Any:
 
 def combinations(sizes: tuple[str, ...], axes: Values) -> list[dict[str, float]]:
     """Return all values of some axes together, the last axis changing fastest."""
-    return [dict(zip(sizes, map(number, values), strict=True)) for values in product(*(axes[name] for name in sizes))]
+    return [dict(zip(sizes, map(as_whole, values), strict=True)) for values in product(*(axes[name] for name in sizes))]
 
 
 def at_sizes(part: Any, values: Mapping[str, float], axes: Values) -> Any:

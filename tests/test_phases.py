@@ -95,7 +95,7 @@ def test_axes_may_be_swapped_and_are_in_ascending_order(exact):
     ("options", "said"),
     [
         ({"margin": 0.3}, "margin must be above 0 and below 0.25, but is 0.3"),
-        ({"feature": 6}, "feature must be the number of a feature, from 0, but is 6"),
+        ({"feature": 6}, "feature must be one of the 6 features, from 0, but is 6"),
         ({"along": "rate"}, "x must be one of density, importance, but is 'rate'"),
     ],
 )
@@ -179,6 +179,7 @@ def test_few_cells_find_the_boundaries_of_theory(adaptive):
     [
         ({"retries": 1}, {}, "retries must be 0 where cells are trained adaptively, but is 1"),
         ({"refine": 1}, {}, "refine must be 0"),
+        ({}, {"feature": 6}, "feature must be one of the 6 features, from 0, but is 6"),
         ({}, {"coarse": 0}, "coarse must be a whole number of at least 1, but is 0"),
         ({"importance": None}, {}, "sweep must be of two axes"),
     ],

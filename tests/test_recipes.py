@@ -64,11 +64,11 @@ EXAMPLES = {
         ),
     ),
     "sizes": (
-        'model = "Anthropic(n, 2, square)"\nsteps = "2 * steps"\nrestarts = 1\n[axes]\nn = [3, 4]\nsteps = [2, 3]\n'
+        'model = "Anthropic(n, 2, square)"\nsteps = "2 * steps"\nrestarts = 1\n[axes]\nn = [3, 4]\nsteps = [2]\n'
         '[features]\ndensity = 0.3\nimportance = "grouped([1, n - 1], [2, 1])"',
         lambda: Sweep(
             lambda n: Anthropic(n, 2, "square"),
-            axes={"n": [3, 4], "steps": [2, 3]},
+            axes={"n": [3, 4], "steps": [2]},
             features=lambda n: Features(0.3, grouped(n, [1, n - 1], [2, 1])),
             steps=lambda steps: 2 * steps,
             restarts=1,

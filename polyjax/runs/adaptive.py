@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polyjax.checks import require, whole
+from polyjax.checks import place, require, whole
 from polyjax.embedding.capacity import phases
 from polyjax.results import Results
 from polyjax.runs.attempts import TRAIN
@@ -59,6 +59,7 @@ def run_adaptively(
     must = "be of two axes, the samples of which depend on one"
     axes = sweep.layout if not sweep.sizes else None
     require(axes and len(axes.of_rows) == len(axes.of_columns) == 1, "sweep", must, [*sweep.coordinates])
+    feature = place("feature", feature, sweep.training.one_model.n_features, "features")
     for name in ("retries", "refine", "polish"):
         require(not getattr(sweep, name), name, "be 0 where cells are trained adaptively", getattr(sweep, name))
     nothing = Requests()
