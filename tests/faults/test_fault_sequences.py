@@ -29,6 +29,8 @@ MOMENTS = (
     f"os.remove {RUN}/train- 5",
     f"os.remove {RUN}/lock 1",
 )
+SLOW = [range(first, first + 20) for first in range(4, 104, 20)]
+SEEDS = [range(4), *(pytest.param(seeds, marks=pytest.mark.slow) for seeds in SLOW)]
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +100,8 @@ class Sequence:
         return outcome
 
 
-@pytest.mark.parametrize("number", [4, pytest.param(100, marks=pytest.mark.slow)])
-def test_whatever_ends_with_exit_code_0_is_right(judged, expected, new_place, edited, right, number):
+@pytest.mark.parametrize("seeds", SEEDS, ids=str)
+def test_whatever_ends_with_exit_code_0_is_right(judged, expected, new_place, edited, right, seeds):
     judge = judged("random calls under changing settings, killed")
 
     def one(seed):
@@ -108,4 +110,4 @@ def test_whatever_ends_with_exit_code_0_is_right(judged, expected, new_place, ed
             sequence.call()
         judge.count(sequence.finish())
 
-    two_at_a_time(one, range(number) if number == 4 else range(4, number + 4))
+    two_at_a_time(one, seeds)
