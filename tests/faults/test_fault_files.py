@@ -1,11 +1,15 @@
-"""Results files that are not what they seem, as the commands that read one meet them, and whole numbers beyond 32
-bits."""
+"""Results files that are not what they seem, as the commands that read one meet them; whole numbers beyond 32 bits and
+other hostile arguments."""
 
 import os
 
+import hostile_calls
 import numpy as np
 import pytest
+import shapes
 from harness import OUT, end, two_at_a_time
+from hostile import AWKWARD
+from test_hostile import check
 
 import polyjax
 from polyjax import theory
@@ -74,3 +78,15 @@ def test_whole_numbers_beyond_32_bits_are_numbers(judged):
         np.testing.assert_array_equal(found, expected)
         judge.count("as the same numbers in floating point")
     assert theory.optimal_capacity(large, 9.0, 1)[0] == 1
+
+
+@pytest.mark.slow
+def test_hostile_arguments_end_in_a_right_value_or_in_words(judged, monkeypatch, tmp_path):
+    monkeypatch.setitem(shapes.SWITCH, "on", False)
+    monkeypatch.chdir(tmp_path)
+    judge = judged("hostile arguments of functions")
+    for call in hostile_calls.FUNCTIONS:
+        for name in call.kinds:
+            for value in AWKWARD[::12]:
+                check(call, name, value)
+                judge.count("a right value, or a line that names the argument")
