@@ -98,6 +98,7 @@ def test_a_lane_is_tried_a_second_time_only_where_the_first_did_not_settle(one, 
     assert (two.attempt[again] == 2).any() or not two.settled[again].any()
 
 
+@pytest.mark.slow
 def test_lanes_that_never_settle_stay_flagged_after_the_given_attempts(monkeypatch):
     asked, train = [], attempts._train_again
 

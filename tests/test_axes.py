@@ -110,6 +110,7 @@ def test_a_hyperparameter_of_the_model_is_an_axis():
     np.testing.assert_allclose(model(2.0).loss(params, x, jnp.ones(3)), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_engines_agree_on_any_axes():
     lanes, arrays = (silent(replace(DECAY, engine=engine)) for engine in ("lanes", "arrays"))
     assert lanes.W.shape == (3, 2, 2, 2, 4)

@@ -155,6 +155,7 @@ def test_the_losses_of_trained_pairs_are_at_most_those_of_the_explicit_solutions
     assert (found.loss[:, 0] < 1e-3 * 4 * p[:, 0] / 3).all()
 
 
+@pytest.mark.slow
 def test_2_features_in_1_neuron_end_at_the_exact_optimum():
     """Trained losses by the exact formula: never below the best pair, and rarely above."""
     results = polyjax.run(elhage.sweep("phases-2in1", "quick"), progress=False)
@@ -179,6 +180,7 @@ def triangle_loss(z, p):
     return total
 
 
+@pytest.mark.slow
 def test_3_equally_important_dense_features_in_2_neurons_are_a_triangle_which_no_explicit_solution_is():
     p = 0.65
     sweep = polyjax.Sweep(polyjax.Anthropic(3, 2), density=[p], importance=[1.0], restarts=8, polish=True)

@@ -75,6 +75,7 @@ def test_losses_are_told_beside_the_least_explicit_solution(panels):
     np.testing.assert_allclose(figure.excess(panels["phases-3in2"], 3), 0.02, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_pairs_have_half_a_dimension_a_feature_and_their_histogram_says_so(panels):
     best, every = figure.dimensions(panels["features-400in30"])
     np.testing.assert_allclose(best, 1)  # semi-orthogonal: ||W||_F^2 = D

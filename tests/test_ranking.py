@@ -146,6 +146,7 @@ def test_a_run_that_is_continued_ranks_what_is_left(results, tmp_path, monkeypat
         np.testing.assert_array_equal(found.arrays()[name], a)
 
 
+@pytest.mark.slow
 def test_such_a_file_is_verified(results, tmp_path):
     results.save(tmp_path / "r.npz")
     cells = polyjax.verify(tmp_path / "r.npz", cells=2, seed=0)
@@ -175,6 +176,7 @@ def test_a_run_in_which_all_failed_ends_with_its_warning(capfd):
     assert "every model ended in infinities or NaN" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_features_of_one_law_are_ranked_too():
     features = lambda density: Features(density, importance=0.9 ** np.arange(10))  # noqa: E731
     sweep = Sweep(Anthropic(10, 2), axes={"density": [0.1, 0.5]}, features=features, restarts=3, steps=20, retries=0)

@@ -141,6 +141,7 @@ def test_a_cell_and_xarray_have_them(results):
     np.testing.assert_array_equal(found, results.snapshots.loss[1, :, :, -1])
 
 
+@pytest.mark.slow
 def test_later_stages_and_sizes_take_none():
     found = polyjax.run(replace(SWEEP, refine=1, polish=True, steps=20), progress=False)
     assert set(found.refined.params) == {"W", "b"}

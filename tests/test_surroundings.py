@@ -76,6 +76,7 @@ def test_a_loss_that_no_engine_can_descend_is_refused_by_every_engine(engine):
         polyjax.Sweep(Constant(3, 2), [0.5], engine=engine)
 
 
+@pytest.mark.slow
 def test_activations_that_are_constant_in_pieces_but_for_a_part_train_alike_in_every_engine():
     found = [
         polyjax.run(

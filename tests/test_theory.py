@@ -464,6 +464,7 @@ def test_gradients_are_slopes():
             np.testing.assert_allclose(slope, (high - low) / (2 * step), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_batches_equal_loops_with_and_without_transforms():
     rng = np.random.default_rng(0)
     v, k = random_importance(rng, 6, (5, 1)), random_kurtosis(rng, (7,))

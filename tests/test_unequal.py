@@ -86,6 +86,7 @@ def test_of_two_concave_features_that_may_share_the_better_one_does():
     assert theory.phase(v, k, 2).tolist() == [1, 2, 0, 1, 0]  # exchanging the first two costs 5e-5 more
 
 
+@pytest.mark.slow
 def test_a_concave_feature_may_share_with_a_convex_one():
     v, k = np.array([0.996, 0.963, 0.717, 0.927]), np.array([3.117, 1.888, 3.793, 2.793])
     with jax.enable_x64(True):
@@ -184,6 +185,7 @@ def test_neither_the_order_of_features_nor_the_unit_of_importance_matters(seed):
         assert (theory.optimal_loss(v, k, n_neurons + 1) <= least * (1 + 1e-13)).all()
 
 
+@pytest.mark.slow
 def test_gradients_are_slopes_and_finite_at_ties():
     rng = np.random.default_rng(0)
 

@@ -36,6 +36,7 @@ def expected():
     return v, np.broadcast_to(9 / (5 * np.array(P)[:, None, None] * DENSITY), v.shape)
 
 
+@pytest.mark.slow
 def test_the_optimum_of_a_grid_is_that_of_every_cell(results):
     form, axes = form_of(results, sweep()), results.axes
     np.testing.assert_allclose(grid.capacity(form, axes), theory.optimal_capacity(*expected(), 2), atol=1e-5)

@@ -152,6 +152,7 @@ def test_a_refined_diagram_of_other_weights_is_found_out_also_where_its_numbers_
     assert told in found_wrong(saved(**forged))
 
 
+@pytest.mark.slow
 def test_snapshots_and_polished_cells_are_verified_too(tmp_path):
     sweep = replace(SWEEP, refine=0, polish=True, snapshots=3, snapshot_weights=True, restarts=2)
     results, path = polyjax.run(sweep, progress=False), tmp_path / "r.npz"
@@ -166,6 +167,7 @@ def test_snapshots_and_polished_cells_are_verified_too(tmp_path):
         assert f"refined_{name}" in found_wrong(path)
 
 
+@pytest.mark.slow
 def test_many_cells_are_verified_in_parts(saved, monkeypatch):
     whole, parts = verify(saved(), ALL), []
     monkeypatch.setattr(verification, "PART", 2)

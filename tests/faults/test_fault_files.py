@@ -38,6 +38,7 @@ def finished(new_place, trained):
     return place
 
 
+@pytest.mark.slow
 def test_a_forged_file_is_found_out(judged, new_place, finished):
     judge = judged("a results file that was forged, verified")
 

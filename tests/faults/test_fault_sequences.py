@@ -30,7 +30,7 @@ MOMENTS = (
     f"os.remove {RUN}/lock 1",
 )
 SLOW = [range(first, first + 20) for first in range(4, 104, 20)]
-SEEDS = [range(4), *(pytest.param(seeds, marks=pytest.mark.slow) for seeds in SLOW)]
+SEEDS = [range(2), *(pytest.param(seeds, marks=pytest.mark.slow) for seeds in SLOW)]
 
 
 @pytest.fixture(scope="module")
