@@ -78,7 +78,15 @@ EXAMPLES = {
 TEXTS = pytest.mark.parametrize("name", EXAMPLES)
 
 
-@TEXTS
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("named laws, and what is active together", "sizes")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in EXAMPLES
+    ],
+)
 def test_a_recipe_trains_what_the_same_sweep_in_python_does(name):
     text, make = EXAMPLES[name]
     found, same = (polyjax.run(each, progress=False) for each in (sweep_of(tomllib.loads(text)), make()))

@@ -29,8 +29,7 @@ MOMENTS = (
     f"os.remove {RUN}/train- 5",
     f"os.remove {RUN}/lock 1",
 )
-SLOW = [range(first, first + 20) for first in range(4, 104, 20)]
-SEEDS = [range(2), *(pytest.param(seeds, marks=pytest.mark.slow) for seeds in SLOW)]
+SEEDS = [range(first, first + 20) for first in range(4, 104, 20)]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +99,7 @@ class Sequence:
         return outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", SEEDS, ids=str)
 def test_whatever_ends_with_exit_code_0_is_right(judged, expected, new_place, edited, right, seeds):
     judge = judged("random calls under changing settings, killed")

@@ -48,7 +48,9 @@ def test_a_run_is_not_continued_by_edited_code(judged, new_place, trained, edite
     judge.correct(place, place.sweep(), THEN_CORRECT)
 
 
-@pytest.mark.parametrize("name", ["._train-000001.npz", "mine-0.npz", "notes.txt"])
+@pytest.mark.parametrize(
+    "name", ["._train-000001.npz", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mine-0.npz", "notes.txt"))]
+)
 def test_files_of_others_in_the_folder_of_a_run_are_left_alone(judged, new_place, trained, name):
     place, judge = new_place().copied(trained), judged("a file of somebody else's in the folder of a run")
     (place.run / name).write_text("mine")
