@@ -195,7 +195,7 @@ test-all: $(dev) ## run these and the slow ones (half an hour)
 	$(PYTEST)
 
 .PHONY: test-faults
-test-faults: $(dev) ## kill, damage and starve real runs, and check that no result is ever wrong (a quarter of an hour)
+test-faults: $(dev) ## kill, damage and starve real runs, and check that no result is ever wrong (half an hour)
 	$(RUN) -m pytest tests/faults $(PYTEST_OPTIONS)
 
 .PHONY: test-slow
