@@ -16,12 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
-from figures.drawing import Page, page, panel, results_command
+from figures.drawing import Page, load_panel, page, panel, results_command
 from polyjax import theory
 from polyjax.draw import captions
 from polyjax.draw.style import COLORS, LEVEL
 from polyjax.embedding.capacity import trained_marginal
-from polyjax.results import Results, load
+from polyjax.results import Results
 
 FILES = ("sampled", "expected", "descent", "adam")  # of `sweeps.critical_point`
 KINDS = {"sampled": "best", "polished": "refined", "expected": "best"}  # panels of the function, and the rule of each
@@ -38,7 +38,7 @@ Coordinates = tuple[np.ndarray, np.ndarray]  # k - 3 [E, 1] and the scaled impor
 
 def read(folder: Path) -> dict[str, Results]:
     """The four results. Raises ValueError unless they are those of the sweeps of the critical point."""
-    found = {name: load(folder / f"{name}.npz") for name in FILES}
+    found = {name: load_panel(folder, name) for name in FILES}
     for name, results in found.items():
         if [*results.axes] != ["excess", "scaled"]:
             raise ValueError(f"{name}.npz must have the axes excess and scaled, but has {', '.join(results.axes)}")

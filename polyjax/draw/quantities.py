@@ -13,6 +13,7 @@ from polyjax.draw import shapes
 from polyjax.draw.optimum import form_of
 from polyjax.draw.slices import default_rule
 from polyjax.draw.style import CAPACITY_MAP, CAPACITY_NORM, ERROR_MAP, ERROR_NORM, integers
+from polyjax.selection import best_restart
 from polyjax.theory import grid
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ _TWO = ["#d55e00", "#a9c4d8"]
 
 def _attempt(results: Results, selection: Selection, rule: str, feature: int) -> Quantity:
     """Of the restart of lowest loss, also where it was refined."""
-    best = np.where(np.isfinite(results.rank_loss), results.rank_loss, np.inf).argmin(-1)
+    best, _ = best_restart(results.arrays())
     value = np.take_along_axis(results.attempt, best[..., None], -1)[..., 0].astype(float)
     most = int(value.max())
     colors, _ = integers(most + 1)

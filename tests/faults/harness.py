@@ -106,7 +106,7 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def numbers(file):
+def numbers(file: Path) -> str:
     """The checksum of all arrays, without the configuration, which tells of the sessions that made them."""
     found = hashlib.sha256()
     with np.load(file) as arrays:
